@@ -1,0 +1,19 @@
+//! What every Kubernetes component agrees on: identifiers of kinds, metadata, objects held once as bytes, selectors,
+//! quantities, `Status` errors, and typed views of the kinds that components read. Pure: no clock, no io, no API server.
+
+mod error;
+mod gvk;
+mod meta;
+mod object;
+mod quantity;
+mod selector;
+mod user;
+pub mod views;
+
+pub use error::{ApiError, Cause, Reason};
+pub use gvk::{GroupVersionKind, GroupVersionResource, resources};
+pub use meta::{ObjectMeta, OwnerReference, Properties};
+pub use object::{DecodeError, NamespacedName, Object, encode};
+pub use quantity::{ParseQuantityError, Quantity};
+pub use selector::{FieldSelector, LabelSelector, ParseSelectorError, Requirement};
+pub use user::UserInfo;

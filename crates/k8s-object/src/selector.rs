@@ -1,0 +1,337 @@
+//! Label and field selectors, in their text form and in the form of `metav1.LabelSelector`.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Properties;
+
+/// The text is no selector.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unable to parse requirement: {problem}")]
+pub struct ParseSelectorError {
+    /// What is wrong, with the text it is about.
+    pub problem: String,
+}
+
+/// What a label must be like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requirement {
+    Exists(String),
+    DoesNotExist(String),
+    In(String, BTreeSet<String>),
+    NotIn(String, BTreeSet<String>),
+    GreaterThan(String, i64),
+    LessThan(String, i64),
+}
+
+impl Requirement {
+    /// Whether labels meet the requirement. `NotIn` holds where the label is absent (apimachinery `labels.Requirement`).
+    pub fn matches(&self, labels: &Properties) -> bool {
+        let number = |key: &str| labels.get(key).and_then(|value| value.parse::<i64>().ok());
+        match self {
+            Requirement::Exists(key) => labels.get(key).is_some(),
+            Requirement::DoesNotExist(key) => labels.get(key).is_none(),
+            Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Requirement::GreaterThan(key, bound) => number(key).is_some_and(|value| value > *bound),
+            Requirement::LessThan(key, bound) => number(key).is_some_and(|value| value < *bound),
+        }
+    }
+}
+
+/// All requirements hold. Without any, everything is selected.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelSelector {
+    pub requirements: Vec<Requirement>,
+    /// Set for a selector that selects nothing, such as an absent `spec.selector`.
+    pub nothing: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Structured {
+    match_labels: Properties,
+    match_expressions: Vec<Expression>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Expression {
+    key: String,
+    operator: String,
+    values: Vec<String>,
+}
+
+impl LabelSelector {
+    /// Selects everything.
+    pub fn everything() -> LabelSelector {
+        LabelSelector::default()
+    }
+
+    /// Selects nothing.
+    pub fn nothing() -> LabelSelector {
+        LabelSelector { requirements: Vec::new(), nothing: true }
+    }
+
+    /// Whether it selects everything.
+    pub fn is_everything(&self) -> bool {
+        self.requirements.is_empty() && !self.nothing
+    }
+
+    /// Whether an object with these labels is selected.
+    pub fn matches(&self, labels: &Properties) -> bool {
+        !self.nothing && self.requirements.iter().all(|requirement| requirement.matches(labels))
+    }
+
+    /// Reads the text form: `app=web,tier in (a,b),!gone,size>3`.
+    pub fn parse(text: &str) -> Result<LabelSelector, ParseSelectorError> {
+        let mut requirements = Vec::new();
+        for part in split_outside_parentheses(text) {
+            if part.trim().is_empty() {
+                if text.trim().is_empty() {
+                    break;
+                }
+                return Err(problem(format!("found an empty requirement in {text:?}")));
+            }
+            requirements.push(parse_requirement(part.trim())?);
+        }
+        Ok(LabelSelector { requirements, nothing: false })
+    }
+
+    /// All of these labels, with these values.
+    pub fn labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> LabelSelector {
+        let requirements = labels
+            .into_iter()
+            .map(|(key, value)| Requirement::In(key.to_owned(), BTreeSet::from([value.to_owned()])))
+            .collect();
+        LabelSelector { requirements, nothing: false }
+    }
+
+    fn from_structured(structured: Structured) -> Result<LabelSelector, ParseSelectorError> {
+        let mut selector = LabelSelector::labels(structured.match_labels.iter());
+        for Expression { key, operator, values } in structured.match_expressions {
+            selector.requirements.push(Requirement::from_operator(key, &operator, values)?);
+        }
+        Ok(selector)
+    }
+}
+
+impl Requirement {
+    /// From the operators of `LabelSelector` and of node selectors (`In`, `NotIn`, `Exists`, `DoesNotExist`, `Gt`, `Lt`).
+    pub fn from_operator(
+        key: String,
+        operator: &str,
+        values: Vec<String>,
+    ) -> Result<Requirement, ParseSelectorError> {
+        let bound = || {
+            let text = values.first().filter(|_| values.len() == 1).map(|text| text.parse::<i64>());
+            text.and_then(Result::ok).ok_or_else(|| problem(format!("for 'Gt', 'Lt' operators, exactly one integer value is required for {key:?}")))
+        };
+        match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                Err(problem("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into()))
+            }
+            "In" => Ok(Requirement::In(key, values.into_iter().collect())),
+            "NotIn" => Ok(Requirement::NotIn(key, values.into_iter().collect())),
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                Err(problem("values: Invalid value: values set must be empty for exists and does not exist".into()))
+            }
+            "Exists" => Ok(Requirement::Exists(key)),
+            "DoesNotExist" => Ok(Requirement::DoesNotExist(key)),
+            "Gt" => bound().map(|bound| Requirement::GreaterThan(key.clone(), bound)),
+            "Lt" => bound().map(|bound| Requirement::LessThan(key.clone(), bound)),
+            other => Err(problem(format!("{other:?} is not a valid label selector operator"))),
+        }
+    }
+}
+
+/// The structured form, as it stands in `spec.selector` of workloads.
+impl<'de> Deserialize<'de> for LabelSelector {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LabelSelector, D::Error> {
+        let structured = Structured::deserialize(deserializer)?;
+        LabelSelector::from_structured(structured).map_err(serde::de::Error::custom)
+    }
+}
+
+fn problem(problem: String) -> ParseSelectorError {
+    ParseSelectorError { problem }
+}
+
+fn split_outside_parentheses(text: &str) -> Vec<&str> {
+    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, character) in text.char_indices() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+fn parse_requirement(text: &str) -> Result<Requirement, ParseSelectorError> {
+    if let Some(key) = text.strip_prefix('!') {
+        return Ok(Requirement::DoesNotExist(key_of(key)?));
+    }
+    if let Some((head, values)) = text.split_once('(') {
+        let values = values.trim_end().strip_suffix(')');
+        let values = values.ok_or_else(|| problem(format!("found {text:?}, expected: ')'")))?;
+        let values = values.split(',').map(|value| value_of(value)).collect::<Result<BTreeSet<_>, _>>()?;
+        let words: Vec<&str> = head.split_whitespace().collect();
+        return match words[..] {
+            [key, "in"] => Ok(Requirement::In(key_of(key)?, values)),
+            [key, "notin"] => Ok(Requirement::NotIn(key_of(key)?, values)),
+            _ => Err(problem(format!("found {head:?}, expected: in, notin, =, ==, !=, gt, lt"))),
+        };
+    }
+    let one = |value: &str| Ok(BTreeSet::from([value_of(value)?]));
+    if let Some((key, value)) = text.split_once("!=") {
+        return Ok(Requirement::NotIn(key_of(key)?, one(value)?));
+    }
+    if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
+        return Ok(Requirement::In(key_of(key)?, one(value)?));
+    }
+    let number = |text: &str| {
+        text.trim().parse::<i64>().map_err(|_| problem(format!("{:?}: for 'Gt', 'Lt' operators, the value must be an integer", text.trim())))
+    };
+    if let Some((key, value)) = text.split_once('>') {
+        return Ok(Requirement::GreaterThan(key_of(key)?, number(value)?));
+    }
+    if let Some((key, value)) = text.split_once('<') {
+        return Ok(Requirement::LessThan(key_of(key)?, number(value)?));
+    }
+    Ok(Requirement::Exists(key_of(text)?))
+}
+
+fn key_of(text: &str) -> Result<String, ParseSelectorError> {
+    let key = text.trim();
+    let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
+    let name_ok = (1..=63).contains(&name.len()) && is_label_text(name);
+    let prefix_ok = prefix.len() <= 253 && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+    if name_ok && prefix_ok {
+        return Ok(key.to_owned());
+    }
+    Err(problem(format!(
+        "<nil>: Invalid value: {key:?}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+    )))
+}
+
+fn value_of(text: &str) -> Result<String, ParseSelectorError> {
+    let value = text.trim();
+    if value.is_empty() || (value.len() <= 63 && is_label_text(value)) {
+        return Ok(value.to_owned());
+    }
+    Err(problem(format!(
+        "values[0]: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+    )))
+}
+
+fn is_label_text(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    ends(bytes.first())
+        && ends(bytes.last())
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// Equality and inequality of fields: `spec.nodeName=a,status.phase!=Failed`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldSelector {
+    /// Field path, value, and whether it must be equal.
+    pub terms: Vec<(String, String, bool)>,
+}
+
+impl FieldSelector {
+    /// Reads the text form.
+    pub fn parse(text: &str) -> Result<FieldSelector, ParseSelectorError> {
+        let mut terms = Vec::new();
+        for part in text.split(',').filter(|part| !part.trim().is_empty()) {
+            let (pair, equal) = match part.split_once("!=") {
+                Some(pair) => (Some(pair), false),
+                None => (part.split_once("==").or_else(|| part.split_once('=')), true),
+            };
+            let (path, value) = pair.ok_or_else(|| problem(format!("invalid selector: {part:?}; can't understand {part:?}")))?;
+            terms.push((path.trim().to_owned(), value.trim().to_owned(), equal));
+        }
+        Ok(FieldSelector { terms })
+    }
+
+    /// Whether it selects everything.
+    pub fn is_everything(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// Whether an object is selected whose fields `field` looks up; an absent field is the empty string.
+    pub fn matches<'a>(&self, field: impl Fn(&str) -> Option<std::borrow::Cow<'a, str>>) -> bool {
+        self.terms.iter().all(|(path, value, equal)| (field(path).as_deref().unwrap_or("") == value) == *equal)
+    }
+
+    /// The value that `path` must be equal to, if the selector says so.
+    pub fn required(&self, path: &str) -> Option<&str> {
+        let term = self.terms.iter().find(|(own, _, equal)| own == path && *equal);
+        term.map(|(_, value, _)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_selectors_select() {
+        let labels: Properties = [("app", "web"), ("tier", "a"), ("size", "5"), ("x.io/y", "")].into_iter().collect();
+        let cases = [
+            ("", true),
+            ("app", true),
+            ("!app", false),
+            ("!gone", true),
+            ("app=web", true),
+            ("app==web,tier!=a", false),
+            ("gone!=a", true),
+            ("tier in (a, b),app notin (db)", true),
+            ("tier in (b)", false),
+            ("size>4,size<6", true),
+            ("size>5", false),
+            ("x.io/y=", true),
+        ];
+        for (text, selected) in cases {
+            assert_eq!(LabelSelector::parse(text).unwrap().matches(&labels), selected, "{text}");
+        }
+        assert!(!LabelSelector::nothing().matches(&labels));
+    }
+
+    #[test]
+    fn broken_label_selectors_are_refused() {
+        for text in ["=", "a=b,", ",", "a in (b", "a of (b)", "a>x", "a b", "-a", "a=b/c", "a in b"] {
+            assert!(LabelSelector::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn structured_selectors_select() {
+        let selector: LabelSelector = serde_json::from_str(
+            r#"{"matchLabels":{"app":"web"},"matchExpressions":[{"key":"tier","operator":"NotIn","values":["b"]}]}"#,
+        )
+        .unwrap();
+        let labels = |tier: &str| [("app", "web"), ("tier", tier)].into_iter().collect::<Properties>();
+        assert!(selector.matches(&labels("a")) && !selector.matches(&labels("b")));
+        assert!(serde_json::from_str::<LabelSelector>(r#"{"matchExpressions":[{"key":"a","operator":"In"}]}"#).is_err());
+    }
+
+    #[test]
+    fn field_selectors_select() {
+        let field = |path: &str| (path == "spec.nodeName").then(|| "n1".into());
+        for (text, selected) in
+            [("spec.nodeName=n1", true), ("spec.nodeName!=n1", false), ("spec.nodeName==n2", false), ("other=", true)]
+        {
+            assert_eq!(FieldSelector::parse(text).unwrap().matches(field), selected, "{text}");
+        }
+        assert!(FieldSelector::parse("nonsense").is_err());
+    }
+}
