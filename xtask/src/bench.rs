@@ -12,7 +12,10 @@ pub fn run(arguments: &[String]) -> Result<()> {
             bail!("`cargo {}` ended with {status}", build.join(" "));
         }
     }
-    let status = Command::new(env!("CARGO")).args(["run", "--release", "--quiet", "--package", "bench", "--"]).args(arguments).status()?;
+    let status = Command::new(env!("CARGO"))
+        .args(["run", "--release", "--quiet", "--package", "bench", "--"])
+        .args(arguments)
+        .status()?;
     if !status.success() {
         bail!("the benchmark ended with {status}");
     }

@@ -66,7 +66,11 @@ fn layers() -> Result<()> {
             bail!("cargo tree of {name}: {}", String::from_utf8_lossy(&output.stderr));
         }
         let tree = String::from_utf8_lossy(&output.stdout);
-        let found = tree.lines().skip(1).filter_map(|line| line.split(' ').next()).find(|dependency| forbidden.contains(dependency));
+        let found = tree
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split(' ').next())
+            .find(|dependency| forbidden.contains(dependency));
         if let Some(found) = found {
             bail!("crate {name} must not depend on {found}: arrows point down only");
         }

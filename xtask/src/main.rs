@@ -29,13 +29,21 @@ static TASKS: &[Task] = &[
         summary: "measure: up, clusters, idle, pods, api, store; each beside a limit of the machine",
         run: bench::run,
     },
-    Task { name: "ci", summary: "every check that is not a test: format, clippy, licences, generated files", run: ci::run },
+    Task {
+        name: "ci",
+        summary: "every check that is not a test: format, clippy, licences, generated files",
+        run: ci::run,
+    },
     Task {
         name: "k8s-models",
         summary: "write the compact Kubernetes types from the published modules (--check compares)",
         run: k8s_models::run,
     },
-    Task { name: "licences", summary: "check the licences of everything we link against deny.toml", run: licences::run },
+    Task {
+        name: "licences",
+        summary: "check the licences of everything we link against deny.toml",
+        run: licences::run,
+    },
 ];
 
 fn main() -> ExitCode {

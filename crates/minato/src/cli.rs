@@ -58,7 +58,7 @@ pub enum Command {
     Version,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Up {
     /// Address of the AWS endpoint
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]

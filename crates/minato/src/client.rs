@@ -93,7 +93,7 @@ impl Client {
             .header("content-type", content_type)
             .header("accept", "application/json")
             .body(body)?;
-        crate::sign::sign(&mut request, &self.file, service, self.world.now());
+        crate::sign::sign(&mut request, &self.file, service, self.world.now())?;
         let stream = tokio::net::TcpStream::connect(host)
             .await
             .with_context(|| format!("the region at {endpoint} does not answer"))?;
@@ -127,5 +127,7 @@ fn refused(status: u16, answer: &[u8]) -> Refused {
 
 /// Whether the error is a refusal with this AWS error code.
 pub fn has_code(error: &anyhow::Error, code: &str) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == code || refused.code == format!("{code}Exception"))
+    error
+        .downcast_ref::<Refused>()
+        .is_some_and(|refused| refused.code == code || refused.code == format!("{code}Exception"))
 }

@@ -101,7 +101,12 @@ pub async fn list(client: &Client) -> Result<()> {
     println!("{:<24} {:<10} {:<8} ENDPOINT", "NAME", "STATUS", "VERSION");
     for name in names {
         let cluster = describe(client, &name).await?;
-        println!("{name:<24} {:<10} {:<8} {}", text(&cluster, "status"), text(&cluster, "version"), text(&cluster, "endpoint"));
+        println!(
+            "{name:<24} {:<10} {:<8} {}",
+            text(&cluster, "status"),
+            text(&cluster, "version"),
+            text(&cluster, "endpoint")
+        );
     }
     Ok(())
 }
@@ -110,7 +115,11 @@ pub async fn list(client: &Client) -> Result<()> {
 pub async fn kubeconfig(home: &Home, client: &Client, arguments: &Kubeconfig) -> Result<()> {
     let name = match &arguments.cluster {
         Some(name) => name.clone(),
-        None => names(client).await?.into_iter().next().context("there is no cluster; `minato cluster create NAME` makes one")?,
+        None => names(client)
+            .await?
+            .into_iter()
+            .next()
+            .context("there is no cluster; `minato cluster create NAME` makes one")?,
     };
     let cluster = describe(client, &name).await?;
     if arguments.print {
@@ -188,7 +197,9 @@ async fn subnets(client: &Client) -> Result<Vec<String>> {
     let subnets = answer["Subnets"].as_array().into_iter().flatten();
     let subnets: Vec<String> = subnets.filter_map(|subnet| subnet["SubnetId"].as_str()).map(str::to_owned).collect();
     if subnets.len() < 2 {
-        bail!("the region has no default VPC with subnets in two zones; create the cluster with `aws eks create-cluster`");
+        bail!(
+            "the region has no default VPC with subnets in two zones; create the cluster with `aws eks create-cluster`"
+        );
     }
     Ok(subnets)
 }

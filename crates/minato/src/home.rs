@@ -46,6 +46,11 @@ impl Home {
         Ok(Home(path))
     }
 
+    /// Whether this is the directory that commands find by themselves.
+    pub fn is_default(&self) -> bool {
+        default_path().is_some_and(|default| default == self.0)
+    }
+
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.0
@@ -76,7 +81,11 @@ impl Home {
         let file: RegionFile = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a region file; remove it if no minato runs", path.display()))?;
         if file.format != FORMAT {
-            bail!("{} has format {}, this minato reads {FORMAT}; use the minato that wrote it", path.display(), file.format);
+            bail!(
+                "{} has format {}, this minato reads {FORMAT}; use the minato that wrote it",
+                path.display(),
+                file.format
+            );
         }
         Ok(Some(file))
     }
@@ -180,7 +189,10 @@ mod tests {
         assert_eq!(home.running().unwrap(), file);
         assert!(home.lock().unwrap().is_none(), "a second one is refused");
         drop(lock);
-        assert!(home.running().unwrap_err().to_string().contains("minato up"), "a killed region is not taken for a running one");
+        assert!(
+            home.running().unwrap_err().to_string().contains("minato up"),
+            "a killed region is not taken for a running one"
+        );
         fs::remove_dir_all(home.path()).unwrap();
     }
 

@@ -74,7 +74,8 @@ fn read(path: &Path) -> Result<Value> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(json!({})),
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     };
-    let config: Value = serde_yaml::from_str(&text).with_context(|| format!("{} is not a kubeconfig", path.display()))?;
+    let config: Value =
+        serde_yaml::from_str(&text).with_context(|| format!("{} is not a kubeconfig", path.display()))?;
     Ok(if config.is_object() { config } else { json!({}) })
 }
 
@@ -98,14 +99,21 @@ mod tests {
     use super::*;
 
     fn entry(cluster: &str) -> Entry<'_> {
-        Entry { cluster, server: "https://127.0.0.1:1", certificate_authority_data: "Q0E=", command: "minato", home: "/h" }
+        Entry {
+            cluster,
+            server: "https://127.0.0.1:1",
+            certificate_authority_data: "Q0E=",
+            command: "minato",
+            home: "/h",
+        }
     }
 
     #[test]
     fn entries_of_others_stay() {
         let others = json!({"clusters": [{"name": "arn"}, {"name": "a", "cluster": 1}], "users": [{"name": "arn"}], "current-context": "arn"});
         let config = merged(others, &entry("a"));
-        let names: Vec<&str> = config["clusters"].as_array().unwrap().iter().filter_map(|own| own["name"].as_str()).collect();
+        let names: Vec<&str> =
+            config["clusters"].as_array().unwrap().iter().filter_map(|own| own["name"].as_str()).collect();
         assert_eq!(names, ["arn", "a"]);
         assert_eq!(config["clusters"][1]["cluster"]["server"], "https://127.0.0.1:1");
         assert_eq!(config["current-context"], "a");

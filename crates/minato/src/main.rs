@@ -55,7 +55,10 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Env(arguments) => {
             let region = home.running()?;
             let program = std::env::current_exe().context("finding this program")?;
-            print!("{}", environment::render(arguments.shell, &environment::variables(&home, &region), program.parent()));
+            print!(
+                "{}",
+                environment::render(arguments.shell, &environment::variables(&home, &region), program.parent())
+            );
             Ok(())
         }
         Command::Status(arguments) => status::run(&connect(world, &home)?, arguments.json).await,

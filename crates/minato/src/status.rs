@@ -16,7 +16,11 @@ pub async fn run(client: &Client, json: bool) -> Result<()> {
     let region = client.region();
     println!(
         "region {} of account {} on {} (pid {}, pace {}, {} MB)",
-        region.region, region.account, region.endpoint, region.pid, region.pace,
+        region.region,
+        region.account,
+        region.endpoint,
+        region.pid,
+        region.pace,
         resident_megabytes(region.pid).map_or_else(|| "?".to_owned(), |megabytes| megabytes.to_string()),
     );
     let clusters: Vec<&Value> = status["clusters"].as_array().into_iter().flatten().collect();
@@ -30,7 +34,12 @@ pub async fn run(client: &Client, json: bool) -> Result<()> {
         let ratio = |part: &str, whole: &str| format!("{}/{}", cluster[part], cluster[whole]);
         println!(
             "{:<24} {:<10} {:<8} {:>9} {:>9}  {}",
-            text("name"), text("status"), text("version"), ratio("readyNodes", "nodes"), ratio("runningPods", "pods"), text("endpoint")
+            text("name"),
+            text("status"),
+            text("version"),
+            ratio("readyNodes", "nodes"),
+            ratio("runningPods", "pods"),
+            text("endpoint")
         );
     }
     Ok(())

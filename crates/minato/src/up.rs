@@ -32,7 +32,9 @@ pub async fn run(world: World, home: Home, arguments: Up) -> Result<()> {
     if let Ok(running) = home.running() {
         bail!(
             "a region already runs from {} (pid {}, {}); `minato status` shows it, `minato down` stops it",
-            home.path().display(), running.pid, running.endpoint
+            home.path().display(),
+            running.pid,
+            running.endpoint
         );
     }
     if arguments.foreground {
@@ -70,7 +72,7 @@ async fn foreground(world: World, home: Home, arguments: Up) -> Result<()> {
     let tasks = world.tasks("up");
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let (world2, home2) = (world.clone(), home.clone());
-    let first = Up { foreground: false, ..copy(&arguments) };
+    let first = arguments.clone();
     tasks.spawn("first cluster", async move {
         if is_ready.await.is_err() {
             return; // The region did not start, which its own error says.
@@ -89,23 +91,6 @@ async fn foreground(world: World, home: Home, arguments: Up) -> Result<()> {
     let outcome = outcome.await;
     tasks.shutdown(Duration::ZERO).await;
     outcome
-}
-
-fn copy(up: &Up) -> Up {
-    Up {
-        address: up.address,
-        port: up.port,
-        region: up.region.clone(),
-        account: up.account.clone(),
-        pace: up.pace,
-        cluster: up.cluster.clone(),
-        nodes: up.nodes,
-        instance_type: up.instance_type.clone(),
-        kubernetes_version: up.kubernetes_version.clone(),
-        no_cluster: up.no_cluster,
-        foreground: up.foreground,
-        serve: up.serve,
-    }
 }
 
 /// Is the region until SIGTERM or Ctrl-C, then drains.
@@ -212,10 +197,11 @@ async fn first_cluster(world: &World, home: &Home, arguments: &Up, region: Regio
 fn next_steps(home: &Home, arguments: &Up) -> Result<String> {
     let program = std::env::current_exe().context("finding this program")?;
     let mut env = program.display().to_string();
-    if std::env::var_os("MINATO_HOME").is_none() && !is_default(home) {
+    if std::env::var_os("MINATO_HOME").is_none() && !home.is_default() {
         env = format!("{env} --home {}", home.path().display());
     }
-    let mut text = format!("\nMinato is up. Point this shell at it:\n\n    eval \"$({env} env)\"\n\nthen, for example:\n\n");
+    let mut text =
+        format!("\nMinato is up. Point this shell at it:\n\n    eval \"$({env} env)\"\n\nthen, for example:\n\n");
     if arguments.no_cluster {
         text.push_str("    minato cluster create first\n");
     } else {
@@ -224,8 +210,4 @@ fn next_steps(home: &Home, arguments: &Up) -> Result<String> {
     text.push_str("    aws eks list-clusters\n\n`minato status` shows what runs, `minato down` stops it. ");
     text.push_str("Nodes are simulated, and the region forgets everything when it stops.\n");
     Ok(text)
-}
-
-fn is_default(home: &Home) -> bool {
-    Home::open(None).is_ok_and(|default| default.path() == home.path())
 }

@@ -1,0 +1,1 @@
+//! A region driven by the published Rust clients. Everything is in `tests/`.

@@ -1,0 +1,9 @@
+//! The minato command driven as people drive it: a real process, the AWS CLI, kubectl and boto3. Tests that need a client
+//! that is not on the PATH say so and pass, unless MINATO_REQUIRE_CLIENTS is set, as it is in CI.
+
+mod access;
+mod bad_input;
+mod boto;
+mod eks;
+mod harness;
+mod quickstart;
