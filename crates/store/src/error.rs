@@ -1,0 +1,61 @@
+//! What a store refuses, in etcd's words where etcd has them, so that clients that match on the text keep working.
+
+use crate::{LeaseId, Revision};
+
+/// A request that was not carried out. Nothing of it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The store has shut down.
+    #[error("etcdserver: server stopped")]
+    Closed,
+    /// The history up to (not including) `compact_revision` is gone: list again.
+    #[error("etcdserver: mvcc: required revision has been compacted")]
+    Compacted { compact_revision: Revision },
+    /// A transaction writes one key twice, or puts a key that it also deletes.
+    #[error("etcdserver: duplicate key given in txn request")]
+    DuplicateKey,
+    /// A key is empty.
+    #[error("etcdserver: key is not provided")]
+    EmptyKey,
+    /// The store has not reached that revision; it is at `revision`.
+    #[error("etcdserver: mvcc: required revision is a future revision")]
+    FutureRevision { revision: Revision },
+    /// A key is longer than `limit` bytes.
+    #[error("etcdserver: key of {bytes} bytes is longer than the limit of {limit} bytes")]
+    KeyTooLong { bytes: usize, limit: usize },
+    /// The asked-for lease id is taken.
+    #[error("etcdserver: lease already exists")]
+    LeaseExists { id: LeaseId },
+    /// No such lease, or it has expired.
+    #[error("etcdserver: requested lease not found")]
+    LeaseNotFound { id: LeaseId },
+    /// The time to live is above [`crate::MAX_LEASE_TTL`].
+    #[error("etcdserver: too large lease TTL")]
+    LeaseTtlTooLarge,
+    /// The live keys and values would take more than `quota` bytes. Deletions are still accepted.
+    #[error("etcdserver: mvcc: database space exceeded")]
+    NoSpace { quota: u64 },
+    /// Keys and values of the request are larger than `limit` bytes together.
+    #[error("etcdserver: request is too large")]
+    RequestTooLarge { bytes: usize, limit: usize },
+    /// The store holds as many leases as it may.
+    #[error("etcdserver: too many leases: the limit is {limit}")]
+    TooManyLeases { limit: usize },
+    /// More than [`crate::MAX_TXN_OPS`] comparisons or operations.
+    #[error("etcdserver: too many operations in txn request")]
+    TooManyOperations,
+    /// The store has as many watchers as it may.
+    #[error("etcdserver: too many watchers: the limit is {limit}")]
+    TooManyWatchers { limit: usize },
+}
+
+/// Why a watch has ended. It delivers nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WatchError {
+    /// The store has shut down.
+    #[error("etcdserver: server stopped")]
+    Closed,
+    /// The watcher was so slow that the events it needs next are gone: list again, and watch from there.
+    #[error("etcdserver: mvcc: required revision has been compacted")]
+    Compacted { compact_revision: Revision },
+}
