@@ -1,25 +1,26 @@
 //! Compares the licences of everything we link with the list in deny.toml, and the banned crates with what is linked.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
 /// `cargo xtask licences`
 pub fn run(_: &[String]) -> Result<()> {
     let policy = std::fs::read_to_string("deny.toml").context("reading deny.toml; run this from the workspace root")?;
     let allowed = quoted(section(&policy, "allow = [")?);
     let banned = quoted(section(&policy, "deny = [")?);
-    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--locked"]).output()?;
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--locked", "--edges", "all", "--prefix", "none", "--format", "{p}|{l}"])
+        .output()?;
     if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     }
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
-    let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
+    let tree = String::from_utf8_lossy(&output.stdout);
+    let packages: BTreeSet<(&str, &str)> = tree.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|')).collect();
     let mut problems = Vec::new();
-    for package in packages {
-        let name = package["name"].as_str().unwrap_or_default();
-        let licence = package["license"].as_str().unwrap_or("none");
+    for (package, licence) in &packages {
+        let name = package.split(' ').next().unwrap_or_default();
         if !is_allowed(licence, &allowed) {
             problems.push(format!("{name} is licensed {licence:?}"));
         }

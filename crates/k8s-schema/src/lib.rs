@@ -1,0 +1,28 @@
+//! One schema engine for built-in kinds and custom resources, and the patches that need it.
+//!
+//! A [`Schema`] comes from the table of Kubernetes types ([`Schema::builtin`]) or from a CustomResourceDefinition
+//! ([`Schema::from_crd`]); everything after that is one code path over `serde_json::Value`: find and prune unknown
+//! fields, check types, apply defaults, validate, patch, describe as OpenAPI. The crate must never do I/O, look at a
+//! clock, or know one kind by name.
+
+mod check;
+mod crd;
+mod decode;
+mod default;
+mod error;
+mod leaf;
+mod model;
+mod node;
+mod nulls;
+mod openapi;
+mod patch;
+mod path;
+mod schema;
+mod unknown;
+
+pub use decode::{DecodeError, Decoded, MAX_DEPTH, decode};
+pub use error::{FieldError, FieldErrorKind, MAX_FIELD_ERRORS, TypeMismatch};
+pub use model::{EnumValue, Field, KindEntry, LifeCycle, Minor, NEWEST_MINOR, OLDEST_MINOR, kinds};
+pub use openapi::{OpenApiGroup, OpenApiKind, openapi_v2, openapi_v3};
+pub use patch::{MAX_JSON_PATCH_OPERATIONS, PatchError, json_patch, merge_patch};
+pub use schema::Schema;

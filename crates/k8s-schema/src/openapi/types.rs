@@ -1,0 +1,180 @@
+//! Types as OpenAPI schemas, with the `x-kubernetes-*` extensions that clients merge and explain by.
+
+use serde_json::{Map, Value, json};
+
+use super::Flavour;
+use crate::model::{Body, EnumValue, Field, Leaf, Minor, Named, Struct, Ty, TyKind, TypeDef, TypeId, model};
+
+pub(super) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+pub(super) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
+
+/// The schema of a type of the table. Types that it refers to are added to `queue`.
+pub(super) fn builtin(flavour: Flavour, def: &'static TypeDef, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
+    match &def.body {
+        Body::Struct(body) => structure(flavour, body, minor, queue),
+        Body::Leaf(leaf) => leaf_schema(flavour, *leaf),
+        Body::Named(named) => named_schema(flavour, named, minor, queue),
+    }
+}
+
+fn structure(flavour: Flavour, body: &'static Struct, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for field in body.fields_of(minor) {
+        properties.insert(field.name.to_owned(), property(flavour, field, minor, queue));
+        if field.required {
+            required.push(field.name);
+        }
+    }
+    let mut schema = json!({ "type": "object" });
+    if !properties.is_empty() {
+        schema["properties"] = Value::Object(properties);
+    }
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    if body.atomic {
+        schema["x-kubernetes-map-type"] = json!("atomic");
+    }
+    schema
+}
+
+fn property(flavour: Flavour, field: &'static Field, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
+    let mut schema = expression(flavour, &field.ty, minor, queue);
+    let mut extra = Map::new();
+    if let Some(default) = &field.default {
+        extra.insert("default".to_owned(), default.clone());
+    }
+    if let Some(list_type) = field.list_type {
+        extra.insert("x-kubernetes-list-type".to_owned(), json!(list_type));
+    }
+    if !field.list_map_keys.is_empty() {
+        extra.insert("x-kubernetes-list-map-keys".to_owned(), json!(field.list_map_keys));
+    }
+    if let Some(map_type) = field.map_type {
+        extra.insert("x-kubernetes-map-type".to_owned(), json!(map_type));
+    }
+    if let Some(strategy) = field.patch_strategy {
+        extra.insert("x-kubernetes-patch-strategy".to_owned(), json!(strategy));
+    }
+    if let Some(key) = field.patch_merge_key {
+        extra.insert("x-kubernetes-patch-merge-key".to_owned(), json!(key));
+    }
+    if extra.is_empty() {
+        return schema;
+    }
+    // In v3 nothing may stand beside a reference.
+    if flavour == Flavour::V3 && schema.get("$ref").is_some() {
+        schema = json!({ "allOf": [schema] });
+    }
+    if let Value::Object(map) = &mut schema {
+        map.extend(extra);
+    }
+    schema
+}
+
+fn expression(flavour: Flavour, ty: &'static Ty, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
+    match &ty.kind {
+        TyKind::Any => json!({}),
+        TyKind::Bool => json!({ "type": "boolean" }),
+        TyKind::Bytes => json!({ "type": "string", "format": "byte" }),
+        TyKind::Float64 => json!({ "type": "number", "format": "double" }),
+        TyKind::Int32 => json!({ "type": "integer", "format": "int32" }),
+        TyKind::Int64 => json!({ "type": "integer", "format": "int64" }),
+        TyKind::String => json!({ "type": "string" }),
+        TyKind::List(item) => json!({ "type": "array", "items": expression(flavour, item, minor, queue) }),
+        TyKind::Map { value, .. } => {
+            json!({ "type": "object", "additionalProperties": expression(flavour, value, minor, queue) })
+        }
+        TyKind::Named(id) => {
+            let def = model().get(*id);
+            match &def.body {
+                // Named scalars, lists and maps are written out, as upstream does.
+                Body::Named(named) => named_schema(flavour, named, minor, queue),
+                Body::Struct(_) | Body::Leaf(_) => {
+                    queue.push(*id);
+                    flavour.reference(&def.full_name())
+                }
+            }
+        }
+    }
+}
+
+fn named_schema(flavour: Flavour, named: &'static Named, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
+    let mut schema = expression(flavour, &named.ty, minor, queue);
+    let values: Vec<&EnumValue> = named.values.iter().filter(|value| value.minors.contains(minor)).collect();
+    if !values.is_empty() {
+        schema["enum"] = values.iter().map(|value| value.value).collect();
+    }
+    schema
+}
+
+fn leaf_schema(flavour: Flavour, leaf: Leaf) -> Value {
+    match (leaf, flavour) {
+        (Leaf::Duration, _) | (Leaf::Quantity, Flavour::V2) => json!({ "type": "string" }),
+        (Leaf::Quantity, Flavour::V3) => json!({ "oneOf": [{ "type": "string" }, { "type": "number" }] }),
+        (Leaf::FieldsV1 | Leaf::RawExtension, _) => json!({ "type": "object" }),
+        (Leaf::IntOrString, Flavour::V2) => json!({ "type": "string", "format": "int-or-string" }),
+        (Leaf::IntOrString, Flavour::V3) => {
+            json!({ "format": "int-or-string", "oneOf": [{ "type": "integer" }, { "type": "string" }] })
+        }
+        (Leaf::MicroTime | Leaf::Time, _) => json!({ "type": "string", "format": "date-time" }),
+        (Leaf::Json | Leaf::JsonSchemaOrArray | Leaf::JsonSchemaOrBool | Leaf::JsonSchemaOrStringArray, _) => json!({}),
+    }
+}
+
+fn type_fields(flavour: Flavour, meta: &str) -> [(&'static str, Value); 3] {
+    let metadata = match flavour {
+        Flavour::V2 => flavour.reference(meta),
+        Flavour::V3 => json!({ "allOf": [flavour.reference(meta)] }),
+    };
+    [("apiVersion", json!({ "type": "string" })), ("kind", json!({ "type": "string" })), ("metadata", metadata)]
+}
+
+/// A custom schema as published: what every object has is added, and v2 loses what it cannot say.
+pub(super) fn custom(flavour: Flavour, source: &str) -> Value {
+    let mut schema: Value = serde_json::from_str(source).unwrap_or_else(|_| json!({ "type": "object" }));
+    if flavour == Flavour::V2 {
+        reduce(&mut schema);
+    }
+    let closed = schema.get("x-kubernetes-preserve-unknown-fields") != Some(&Value::Bool(true));
+    if closed || schema.get("properties").is_some() {
+        for (name, field) in type_fields(flavour, OBJECT_META) {
+            schema["properties"][name] = field;
+        }
+    }
+    schema
+}
+
+/// Removes the keywords that OpenAPI v2 clients do not know, as upstream does when it publishes v2.
+fn reduce(schema: &mut Value) {
+    let Value::Object(map) = schema else { return };
+    let int_or_string = map.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true));
+    for name in ["allOf", "anyOf", "not", "oneOf"] {
+        map.remove(name);
+    }
+    let nullable = map.remove("nullable") == Some(Value::Bool(true));
+    if int_or_string || nullable {
+        map.remove("type");
+    }
+    if nullable {
+        // A type that also allows null cannot be said; what is below it goes with it.
+        map.remove("items");
+        map.remove("properties");
+    }
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        properties.values_mut().for_each(reduce);
+    }
+    for name in ["additionalProperties", "items"] {
+        if let Some(below) = map.get_mut(name) {
+            reduce(below);
+        }
+    }
+}
+
+pub(super) fn custom_list(flavour: Flavour, item: &str) -> Value {
+    let mut properties: Map<String, Value> =
+        type_fields(flavour, LIST_META).into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
+    properties.insert("items".to_owned(), json!({ "type": "array", "items": flavour.reference(item) }));
+    json!({ "type": "object", "required": ["items"], "properties": properties })
+}
