@@ -104,10 +104,10 @@ impl FromStr for Quantity {
         let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let valid = !(whole.is_empty() && fraction.is_empty()) && !fraction.contains('.');
+        let digits = !whole.is_empty() || !fraction.is_empty();
         // Sixteen digits each way are more than any amount on Earth and keep the arithmetic within 128 bits.
         let fits = whole.trim_start_matches('0').len() <= 19 && fraction.len() <= 16;
-        if !valid || !fits {
+        if !digits || fraction.contains('.') || !fits {
             return Err(ParseQuantityError);
         }
         let (numerator, denominator) = multiplier(suffix).ok_or(ParseQuantityError)?;

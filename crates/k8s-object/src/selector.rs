@@ -182,7 +182,7 @@ fn parse_requirement(text: &str) -> Result<Requirement, ParseSelectorError> {
     if let Some((head, values)) = text.split_once('(') {
         let values = values.trim_end().strip_suffix(')');
         let values = values.ok_or_else(|| problem(format!("found {text:?}, expected: ')'")))?;
-        let values = values.split(',').map(|value| value_of(value)).collect::<Result<BTreeSet<_>, _>>()?;
+        let values = values.split(',').map(value_of).collect::<Result<BTreeSet<_>, _>>()?;
         let words: Vec<&str> = head.split_whitespace().collect();
         return match words[..] {
             [key, "in"] => Ok(Requirement::In(key_of(key)?, values)),

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 
 use crate::key_range::join;
 use crate::{
-    KeyRange, KeyValue, Lease, LeaseId, LeaseStatus, Op, OpResult, RangeRequest, RangeResult, Revision, Store,
+    End, KeyRange, KeyValue, Lease, LeaseId, LeaseStatus, Op, OpResult, RangeRequest, RangeResult, Revision, Store,
     StoreError, Txn, TxnResult, WatchRequest, Watcher,
 };
 
@@ -36,7 +36,7 @@ impl Keyspace {
 
     /// See [`Store::range`].
     pub async fn range(&self, mut request: RangeRequest) -> Result<RangeResult, StoreError> {
-        request.range = request.range.below(&self.prefix);
+        request.range = self.prefix_range(request.range)?;
         let mut result = self.store.range(request).await?;
         self.hide_in(&mut result.kvs);
         Ok(result)
@@ -68,12 +68,12 @@ impl Keyspace {
 
     /// See [`Store::delete`].
     pub async fn delete(&self, range: KeyRange) -> Result<usize, StoreError> {
-        self.store.delete(range.below(&self.prefix)).await
+        self.store.delete(self.prefix_range(range)?).await
     }
 
     /// See [`Store::watch`].
     pub fn watch(&self, mut request: WatchRequest) -> Result<Watcher, StoreError> {
-        request.range = request.range.below(&self.prefix);
+        request.range = self.prefix_range(request.range)?;
         Ok(self.store.watch(request)?.hide(self.prefix.len()))
     }
 
@@ -121,6 +121,13 @@ impl Keyspace {
         Ok(())
     }
 
+    fn prefix_range(&self, range: KeyRange) -> Result<KeyRange, StoreError> {
+        if *range.end() == End::Key && range.start().is_empty() {
+            return Err(StoreError::EmptyKey);
+        }
+        Ok(range.below(&self.prefix))
+    }
+
     fn prefix_txn(&self, txn: &mut Txn) -> Result<(), StoreError> {
         for compare in &mut txn.compare {
             self.prefix_key(compare.key_mut())?;
@@ -129,7 +136,7 @@ impl Keyspace {
             match op {
                 Op::Delete { range, .. } | Op::Range(RangeRequest { range, .. }) => {
                     let inner = std::mem::replace(range, KeyRange::all());
-                    *range = inner.below(&self.prefix);
+                    *range = self.prefix_range(inner)?;
                 }
                 Op::Put { key, .. } => self.prefix_key(key)?,
                 Op::Txn(nested) => self.prefix_txn(nested)?,

@@ -114,6 +114,19 @@ fn a_slow_watcher_is_told_that_it_lost_history_and_an_idle_one_is_not() {
 }
 
 #[test]
+fn history_stays_within_its_bytes() {
+    const LIMIT: u64 = 20_000;
+    let (_world, mut simulation, store) = store(Limits { history_bytes: LIMIT, ..Limits::default() });
+    simulation.block_on(async {
+        for i in 0..500 {
+            store.put(format!("k{}", i % 3), vec![b'v'; 1000]).await.unwrap();
+            assert!(store.stats().history_bytes <= LIMIT, "write {i}: {:?}", store.stats());
+        }
+        assert!(store.compacted() > 0 && store.stats().keys == 3);
+    });
+}
+
+#[test]
 fn history_older_than_the_limit_is_forgotten_at_the_next_write() {
     let (world, mut simulation, store) = store(Limits { history_age: Duration::from_secs(300), ..Limits::default() });
     simulation.block_on(async {
@@ -210,6 +223,8 @@ fn keyspaces_share_revisions_and_nothing_else() {
         assert_eq!(a.delete(KeyRange::all()).await, Ok(1));
         assert!(b.get("k").await.unwrap().is_some());
         assert_eq!(a.put("", "v").await, Err(StoreError::EmptyKey));
+        assert_eq!(a.delete(KeyRange::key("")).await, Err(StoreError::EmptyKey));
+        assert_eq!(a.get("").await, Err(StoreError::EmptyKey));
     });
 }
 

@@ -222,6 +222,8 @@ pub struct PodStatus {
     pub conditions: Vec<Condition>,
     #[serde(rename = "podIP")]
     pub pod_ip: String,
+    #[serde(rename = "podIPs")]
+    pub pod_ips: Vec<PodIp>,
     #[serde(rename = "hostIP")]
     pub host_ip: String,
     pub start_time: Option<String>,
@@ -229,6 +231,13 @@ pub struct PodStatus {
     pub init_container_statuses: Vec<ContainerStatus>,
     pub nominated_node_name: String,
     pub qos_class: String,
+}
+
+/// One address of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PodIp {
+    pub ip: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -102,7 +102,7 @@ impl MemoryWatcher {
                 revision = event.mod_revision;
             }
             position += 1;
-            if event.mod_revision >= self.cursor.from && self.range.contains(&event.key) {
+            if self.range.contains(&event.key) {
                 let prev = if self.prev_kv {
                     let before = state.index.get_at(&event.key, event.mod_revision - 1);
                     before.map(|version| version.to_key_value(&event.key))

@@ -1,0 +1,263 @@
+//! Whether a node takes a pod that the API server has bound to it (kubelet `lifecycle.PredicateAdmitHandler`).
+//!
+//! The scheduler has usually checked all of this; the node checks again because pods come with a node name of their own,
+//! and because two bindings can race. Pure: it reads a pod, a node and what the node has promised already.
+
+use std::collections::BTreeMap;
+
+use k8s_object::views::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod};
+use k8s_object::{ObjectMeta, Properties, Quantity};
+
+use crate::pod::Outcome;
+
+/// What pods on a node have been promised.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Used {
+    pods: i64,
+    resources: BTreeMap<String, Quantity>,
+    host_ports: BTreeMap<(u16, String), u32>,
+}
+
+impl Used {
+    /// Counts a pod in.
+    pub(crate) fn add(&mut self, pod: &Pod) {
+        self.pods += 1;
+        for (name, quantity) in requests(pod) {
+            let sum = self.resources.entry(name).or_default();
+            *sum = *sum + quantity;
+        }
+        for port in host_ports(pod) {
+            *self.host_ports.entry(port).or_default() += 1;
+        }
+    }
+
+    /// Counts a pod out that was counted in with the same spec.
+    pub(crate) fn remove(&mut self, pod: &Pod) {
+        self.pods -= 1;
+        for (name, quantity) in requests(pod) {
+            let sum = self.resources.entry(name).or_default();
+            *sum = *sum - quantity;
+        }
+        for port in host_ports(pod) {
+            if let Some(count) = self.host_ports.get_mut(&port) {
+                *count -= 1;
+            }
+        }
+        self.host_ports.retain(|_, count| *count > 0);
+    }
+}
+
+/// What a pod asks of its node: the larger of its containers together and its hungriest moment of initialisation, and its
+/// overhead (`resourcehelper.PodRequests`).
+pub(crate) fn requests(pod: &Pod) -> BTreeMap<String, Quantity> {
+    let add = |sums: &mut BTreeMap<String, Quantity>, more: &BTreeMap<String, Quantity>| {
+        for (name, quantity) in more {
+            let sum = sums.entry(name.clone()).or_default();
+            *sum = *sum + *quantity;
+        }
+    };
+    let mut total = BTreeMap::new();
+    pod.spec.containers.iter().for_each(|container| add(&mut total, &container.resources.requests));
+    let (mut sidecars, mut peak) = (BTreeMap::new(), BTreeMap::<String, Quantity>::new());
+    for container in &pod.spec.init_containers {
+        let mut moment = sidecars.clone();
+        add(&mut moment, &container.resources.requests);
+        for (name, quantity) in &moment {
+            let most = peak.entry(name.clone()).or_default();
+            *most = (*most).max(*quantity);
+        }
+        if container.restart_policy.as_deref() == Some("Always") {
+            add(&mut total, &container.resources.requests);
+            sidecars = moment;
+        }
+    }
+    for (name, quantity) in peak {
+        let most = total.entry(name).or_default();
+        *most = (*most).max(quantity);
+    }
+    add(&mut total, &pod.spec.overhead);
+    total
+}
+
+fn host_ports(pod: &Pod) -> Vec<(u16, String)> {
+    let ports = pod.spec.containers.iter().flat_map(|container| &container.ports).filter(|port| port.host_port != 0);
+    let protocol = |text: &str| if text.is_empty() { "TCP".to_owned() } else { text.to_owned() };
+    ports.map(|port| (port.host_port, protocol(&port.protocol))).collect()
+}
+
+fn predicate(name: &str, why: &str) -> Outcome {
+    Outcome { reason: name.to_owned(), message: format!("Predicate {name} failed: {why}") }
+}
+
+fn out_of(resource: &str, requested: i64, used: i64, capacity: i64) -> Outcome {
+    Outcome {
+        reason: format!("OutOf{resource}"),
+        message: format!(
+            "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+        ),
+    }
+}
+
+/// CPU counts in thousandths, everything else in units.
+fn amount(resource: &str, quantity: Quantity) -> i64 {
+    if resource == "cpu" { quantity.milli() } else { quantity.value() }
+}
+
+/// `Err` with what becomes of the pod if the node does not take it.
+pub(crate) fn admit(
+    pod: &Pod,
+    node: &Node,
+    allocatable: &BTreeMap<String, Quantity>,
+    used: &Used,
+) -> Result<(), Outcome> {
+    let capacity = |resource: &str| allocatable.get(resource).map_or(0, |quantity| amount(resource, *quantity));
+    if used.pods + 1 > capacity("pods") {
+        return Err(out_of("pods", 1, used.pods, capacity("pods")));
+    }
+    for (resource, quantity) in requests(pod) {
+        let taken = used.resources.get(&resource).map_or(0, |taken| amount(&resource, *taken));
+        let (requested, capacity) = (amount(&resource, quantity), capacity(&resource));
+        if requested > 0 && taken.saturating_add(requested) > capacity {
+            return Err(out_of(&resource, requested, taken, capacity));
+        }
+    }
+    if !matches_node(pod, &node.metadata) {
+        return Err(predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
+    }
+    if host_ports(pod).iter().any(|port| used.host_ports.contains_key(port)) {
+        return Err(predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports"));
+    }
+    let evicts = |taint: &&k8s_object::views::Taint| taint.effect == "NoExecute";
+    let tolerated = |taint: &k8s_object::views::Taint| pod.spec.tolerations.iter().any(|own| own.tolerates(taint));
+    if node.spec.taints.iter().filter(evicts).any(|taint| !tolerated(taint)) {
+        return Err(predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate"));
+    }
+    Ok(())
+}
+
+fn matches_node(pod: &Pod, node: &ObjectMeta) -> bool {
+    let selected = pod.spec.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value.as_str()));
+    let affinity = pod.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    selected && required.is_none_or(|selector| selector.node_selector_terms.iter().any(|term| term_matches(term, node)))
+}
+
+/// All requirements of a term hold; a term without any matches nothing.
+fn term_matches(term: &NodeSelectorTerm, node: &ObjectMeta) -> bool {
+    let name: Properties = [("metadata.name", node.name.as_str())].into_iter().collect();
+    let empty = term.match_expressions.is_empty() && term.match_fields.is_empty();
+    !empty
+        && term.match_expressions.iter().all(|requirement| holds(requirement, &node.labels))
+        && term.match_fields.iter().all(|requirement| holds(requirement, &name))
+}
+
+fn holds(requirement: &NodeSelectorRequirement, labels: &Properties) -> bool {
+    let value = labels.get(&requirement.key);
+    let listed = |value: &str| requirement.values.iter().any(|own| own == value);
+    let bound = || Some((value?.parse::<i64>().ok()?, requirement.values.first()?.parse::<i64>().ok()?));
+    match requirement.operator.as_str() {
+        "In" => value.is_some_and(listed),
+        "NotIn" => !value.is_some_and(listed),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => bound().is_some_and(|(value, bound)| value > bound),
+        "Lt" => bound().is_some_and(|(value, bound)| value < bound),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(spec: Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap()
+    }
+
+    fn wants(cpu: &str) -> Value {
+        json!({"resources": {"requests": {"cpu": cpu}}})
+    }
+
+    #[test]
+    fn the_node_refuses_what_does_not_fit_with_upstreams_words() {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": "n1", "labels": {"zone": "a", "cores": "4"}},
+            "spec": {"taints": [{"key": "old", "effect": "NoSchedule"}, {"key": "sick", "effect": "NoExecute"}]},
+        }))
+        .unwrap();
+        let tolerates = json!([{"operator": "Exists"}]);
+        let required = |expression: Value| json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [expression]}}});
+        let cases = [
+            ("it fits", json!({"containers": [wants("1")]}), None),
+            (
+                "too much cpu",
+                json!({"containers": [wants("1"), wants("600m")]}),
+                Some(("OutOfcpu", "Node didn't have enough resource: cpu, requested: 1600, used: 500, capacity: 2000")),
+            ),
+            (
+                "too much cpu while initialising beside a sidecar",
+                json!({"containers": [wants("1")], "initContainers": [
+                    {"restartPolicy": "Always", "resources": {"requests": {"cpu": "100m"}}}, wants("1500m")]}),
+                Some(("OutOfcpu", "Node didn't have enough resource: cpu, requested: 1600, used: 500, capacity: 2000")),
+            ),
+            (
+                "a resource the node does not have",
+                json!({"containers": [{"resources": {"requests": {"nvidia.com/gpu": 1}}}]}),
+                Some((
+                    "OutOfnvidia.com/gpu",
+                    "Node didn't have enough resource: nvidia.com/gpu, requested: 1, used: 0, capacity: 0",
+                )),
+            ),
+            (
+                "another zone",
+                json!({"nodeSelector": {"zone": "b"}}),
+                Some((
+                    "NodeAffinity",
+                    "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+                )),
+            ),
+            (
+                "affinity to too many cores",
+                json!({"affinity": required(json!({"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["4"]}]}))}),
+                Some((
+                    "NodeAffinity",
+                    "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+                )),
+            ),
+            (
+                "affinity to this node, as a DaemonSet's pods have",
+                json!({"affinity": required(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}))}),
+                None,
+            ),
+            (
+                "a port that is taken",
+                json!({"containers": [{"ports": [{"hostPort": 80}]}]}),
+                Some((
+                    "NodePorts",
+                    "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+                )),
+            ),
+        ];
+        let allocatable = [("cpu", 2), ("pods", 3)].map(|(name, units)| (name.to_owned(), Quantity::units(units)));
+        let allocatable = BTreeMap::from(allocatable);
+        let mut used = Used::default();
+        used.add(&pod(
+            json!({"containers": [{"ports": [{"hostPort": 80}], "resources": {"requests": {"cpu": "500m"}}}]}),
+        ));
+        for (case, mut spec, expected) in cases {
+            spec["tolerations"] = tolerates.clone();
+            let refused = admit(&pod(spec), &node, &allocatable, &used).err();
+            let refused = refused.as_ref().map(|outcome| (outcome.reason.as_str(), outcome.message.as_str()));
+            assert_eq!(refused, expected, "{case}");
+        }
+        let refused = admit(&pod(json!({})), &node, &allocatable, &used).unwrap_err();
+        assert_eq!(refused.reason, "TaintToleration", "NoExecute is the node's business, NoSchedule is not");
+        used.add(&pod(json!({})));
+        used.add(&pod(json!({})));
+        let refused = admit(&pod(json!({})), &node, &allocatable, &used).unwrap_err();
+        assert_eq!(refused.reason, "OutOfpods");
+        used.remove(&pod(json!({})));
+        assert!(admit(&pod(json!({"tolerations": tolerates})), &node, &allocatable, &used).is_ok());
+    }
+}
