@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use k8s_object::{ApiError, GroupVersionResource, NamespacedName, Object};
-use tokio::sync::watch;
+use world::watch;
 use world::{Tasks, World};
 
 use crate::client::{Client, WatchEvent};

@@ -9,6 +9,7 @@ mod real;
 mod simulated;
 mod tasks;
 mod time;
+pub mod watch;
 
 use std::future::Future;
 use std::pin::Pin;

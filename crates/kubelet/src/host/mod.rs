@@ -21,7 +21,7 @@ use std::time::Duration;
 use k8s_client::{Client, Index, Informers};
 use k8s_object::views::Pod;
 use k8s_object::{NamespacedName, resources};
-use tokio::sync::watch;
+use world::watch;
 use world::{Tasks, World};
 
 use crate::network::COOLDOWN;

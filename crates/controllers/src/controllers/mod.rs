@@ -1,0 +1,95 @@
+//! The table of controllers, one file each.
+
+mod clusterrole_aggregation;
+mod deployment;
+mod endpointslice;
+mod garbage_collector;
+mod namespace;
+mod node_lifecycle;
+mod pod_garbage_collector;
+mod replicaset;
+mod root_ca_certificate_publisher;
+mod serviceaccount;
+mod taint_eviction;
+
+use k8s_client::Index;
+use k8s_object::views::{Condition, Pod};
+use serde_json::{Value, json};
+use world::Timestamp;
+
+use crate::controller::Controller;
+
+/// All controllers, in order of their names.
+pub static CONTROLLERS: &[&Controller] = &[
+    &clusterrole_aggregation::CONTROLLER,
+    &deployment::CONTROLLER,
+    &endpointslice::CONTROLLER,
+    &garbage_collector::CONTROLLER,
+    &namespace::CONTROLLER,
+    &node_lifecycle::CONTROLLER,
+    &pod_garbage_collector::CONTROLLER,
+    &replicaset::CONTROLLER,
+    &root_ca_certificate_publisher::CONTROLLER,
+    &serviceaccount::CONTROLLER,
+    &taint_eviction::CONTROLLER,
+];
+
+/// Pods by the node they are bound to.
+const BY_NODE: Index = Index {
+    name: "node",
+    keys: |object| match object.view::<Pod>() {
+        Ok(pod) if !pod.spec.node_name.is_empty() => vec![pod.spec.node_name.clone()],
+        _ => Vec::new(),
+    },
+};
+
+/// A time that an object carries; one that cannot be read counts as long ago.
+fn time(text: Option<&String>) -> Timestamp {
+    text.and_then(|text| Timestamp::parse(text).ok()).unwrap_or_default()
+}
+
+/// A condition as JSON; what is absent stays absent.
+fn condition_json(condition: &Condition) -> Value {
+    let mut json = json!({"type": condition.kind, "status": condition.status});
+    for (key, text) in [("reason", &condition.reason), ("message", &condition.message)] {
+        if !text.is_empty() {
+            json[key] = json!(text);
+        }
+    }
+    let times = [
+        ("lastHeartbeatTime", &condition.last_heartbeat_time),
+        ("lastTransitionTime", &condition.last_transition_time),
+        ("lastUpdateTime", &condition.last_update_time),
+    ];
+    for (key, time) in times {
+        if let Some(time) = time {
+            json[key] = json!(time);
+        }
+    }
+    json
+}
+
+/// The conditions of a stored status with one put in its place, or at the end. The stored JSON of the others is kept, so that
+/// fields that views do not know survive.
+fn with_condition(stored: &Value, condition: Value) -> Value {
+    let mut conditions = stored.as_array().cloned().unwrap_or_default();
+    match conditions.iter_mut().find(|own| own["type"] == condition["type"]) {
+        Some(own) => *own = condition,
+        None => conditions.push(condition),
+    }
+    Value::Array(conditions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_alphabetical_complete_and_documented() {
+        assert!(CONTROLLERS.windows(2).all(|pair| pair[0].name < pair[1].name), "names are unique and in order");
+        for row in CONTROLLERS {
+            assert!(row.about.ends_with('.') && row.concurrency > 0, "{row:?}");
+            assert!(!row.watches.is_empty() || row.watches_everything, "{row:?} is never triggered");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What the bootstrap roles of the controllers allow (Kubernetes' `controller_policy.go`), so that a controller that does more
+//! fails in the tests and not in a cluster.
+
+use k8s_client::Request;
+use k8s_object::UserInfo;
+
+/// Service account, verbs, resources with subresources.
+const RULES: &[(&str, &str, &str)] = &[
+    ("clusterrole-aggregation-controller", "escalate get list watch update patch", "clusterroles"),
+    ("deployment-controller", "get list watch update", "deployments pods"),
+    ("deployment-controller", "update", "deployments/status deployments/finalizers"),
+    ("deployment-controller", "get list watch create update patch delete", "replicasets"),
+    ("deployment-controller", "create update patch", "events"),
+    ("endpointslice-controller", "get list watch", "services pods nodes"),
+    ("endpointslice-controller", "update", "services/finalizers"),
+    ("endpointslice-controller", "get list watch create update delete", "endpointslices"),
+    ("endpointslice-controller", "create update patch", "events"),
+    ("generic-garbage-collector", "get list watch patch update delete", "*"),
+    ("namespace-controller", "get list watch delete deletecollection", "*"),
+    ("namespace-controller", "update", "namespaces/finalize namespaces/status"),
+    ("node-controller", "get list watch update delete patch", "nodes"),
+    ("node-controller", "patch update", "nodes/status pods/status"),
+    ("node-controller", "list watch get delete", "pods"),
+    ("node-controller", "create update patch", "events"),
+    ("pod-garbage-collector", "list watch delete", "pods"),
+    ("pod-garbage-collector", "get list watch", "nodes"),
+    ("pod-garbage-collector", "patch", "pods/status"),
+    ("replicaset-controller", "get list watch update", "replicasets"),
+    ("replicaset-controller", "update", "replicasets/status replicasets/finalizers"),
+    ("replicaset-controller", "list watch patch create delete", "pods"),
+    ("replicaset-controller", "create update patch", "events"),
+    ("root-ca-cert-publisher", "create update", "configmaps"),
+    ("root-ca-cert-publisher", "create update patch", "events"),
+    ("service-account-controller", "create", "serviceaccounts"),
+    ("service-account-controller", "create update patch", "events"),
+];
+
+pub(super) fn allows(user: &UserInfo, request: &Request) -> bool {
+    let verb = request.verb.as_str();
+    if user.in_group("system:masters") {
+        return true;
+    }
+    if user.username == "system:kube-controller-manager" {
+        return matches!(verb, "list" | "watch");
+    }
+    let Some(account) = user.username.strip_prefix("system:serviceaccount:kube-system:") else { return false };
+    let target = match request.subresource.as_str() {
+        "" => request.resource.resource.to_string(),
+        subresource => format!("{}/{subresource}", request.resource.resource),
+    };
+    RULES.iter().any(|(own, verbs, resources)| {
+        *own == account
+            && verbs.split(' ').any(|own| own == verb)
+            && resources.split(' ').any(|own| own == target || (own == "*" && request.subresource.is_empty()))
+    })
+}
