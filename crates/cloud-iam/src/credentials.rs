@@ -82,8 +82,10 @@ impl Index {
                     Err(store::WatchError::Closed) => break,
                     Err(store::WatchError::Compacted { .. }) => {
                         let Ok(revision) = following.load(&space, &account).await else { break };
-                        let request =
-                            WatchRequest { from: Some(revision + 1), ..WatchRequest::new(KeyRange::prefix("credential/")) };
+                        let request = WatchRequest {
+                            from: Some(revision + 1),
+                            ..WatchRequest::new(KeyRange::prefix("credential/"))
+                        };
                         let Ok(next) = space.watch(request) else { break };
                         watcher = next;
                     }

@@ -155,10 +155,8 @@ impl Tx {
         }
         let result = self.read(RangeRequest::new(KeyRange::key(key.clone()))).await?;
         let found = result.into_iter().next();
-        let read = Read {
-            revision: found.as_ref().map_or(0, |kv| kv.mod_revision),
-            value: found.map(|kv| kv.value.to_vec()),
-        };
+        let read =
+            Read { revision: found.as_ref().map_or(0, |kv| kv.mod_revision), value: found.map(|kv| kv.value.to_vec()) };
         let decoded = read.value.as_ref().map(|bytes| decode(&key, bytes)).transpose();
         self.state().reads.insert(key, read);
         decoded
@@ -172,7 +170,8 @@ impl Tx {
         for kv in self.read(RangeRequest::new(KeyRange::prefix(start.clone()))).await? {
             found.insert(String::from_utf8_lossy(&kv.key).into_owned(), kv.value.to_vec());
         }
-        for (key, written) in self.state().writes.range(start.clone()..).take_while(|(key, _)| key.starts_with(&start)) {
+        for (key, written) in self.state().writes.range(start.clone()..).take_while(|(key, _)| key.starts_with(&start))
+        {
             match written {
                 Some((bytes, _)) => found.insert(key.clone(), bytes.clone()),
                 None => found.remove(key),

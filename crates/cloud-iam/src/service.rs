@@ -11,7 +11,8 @@ pub use world::BoxFuture;
 /// # Errors
 /// `ValidationError`.
 pub fn decode_input<T: DeserializeOwned>(input: &Value) -> Result<T, AwsError> {
-    T::deserialize(input).map_err(|error| AwsError::new("ValidationError", 400, format!("The input is not valid: {error}")))
+    T::deserialize(input)
+        .map_err(|error| AwsError::new("ValidationError", 400, format!("The input is not valid: {error}")))
 }
 
 /// Encodes everything but unreserved characters, as IAM returns policy documents.

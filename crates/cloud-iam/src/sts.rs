@@ -86,7 +86,9 @@ fn invalid(message: impl Into<String>) -> AwsError {
 
 fn check_name(member: &str, name: &str) -> Result<(), AwsError> {
     let fail = |constraint: &str| {
-        invalid(format!("1 validation error detected: Value '{name}' at '{member}' failed to satisfy constraint: {constraint}"))
+        invalid(format!(
+            "1 validation error detected: Value '{name}' at '{member}' failed to satisfy constraint: {constraint}"
+        ))
     };
     if name.len() < 2 {
         return Err(fail("Member must have length greater than or equal to 2"));
@@ -207,7 +209,8 @@ impl Sts {
             actions.push("sts:SetSourceIdentity");
         }
         let refused = |action: &str| {
-            let message = format!("User: {} is not authorized to perform: {action} on resource: {}", caller.arn, input.role_arn);
+            let message =
+                format!("User: {} is not authorized to perform: {action} on resource: {}", caller.arn, input.role_arn);
             AwsError::new("AccessDenied", 403, message)
         };
         let role = self.iam.role_by_arn(&input.role_arn).await?.ok_or_else(|| refused("sts:AssumeRole"))?;

@@ -1,5 +1,15 @@
-//! Certificates, ServiceAccount tokens, RBAC and its bootstrap policy. Pure: no io, no ambient time.
+//! Who is asking, and what may they do: certificates, ServiceAccount tokens, RBAC with its bootstrap policy, and the rules
+//! for nodes. Pure: no io, no ambient time, no knowledge of HTTP.
 
-// `pki` and `tokens` are complete. `rbac`, `bootstrap` and `node` belong beside them.
+pub mod attributes;
+pub mod bootstrap;
+pub mod node;
 pub mod pki;
+pub mod rbac;
 pub mod tokens;
+
+pub use attributes::{Attributes, Decision};
+pub use node::{Related, authorize_node};
+pub use pki::{PkiError, PrivateKey, user_of_certificate};
+pub use rbac::{EscalationError, RbacIndex};
+pub use tokens::{Bound, Claims, IssuedToken, Issuer, ObjectRef, Signer, TokenError, TokenRequest};

@@ -41,6 +41,8 @@ pub enum PkiError {
     NotValid { from: Timestamp, to: Timestamp, now: Timestamp },
     #[error("the certificate names nobody: its subject has no common name")]
     NoName,
+    #[error("the certificate of {0:?} is not for authenticating clients")]
+    NotForClients(String),
 }
 
 /// A P-256 private key. Cheap to clone.
@@ -161,7 +163,8 @@ impl Authority {
     /// An authority from what [`Authority::key_pem`] and [`Authority::certificate_pem`] gave.
     pub fn from_pem(name: &str, key: &str, certificate: &str) -> Result<Authority, PkiError> {
         let key = PrivateKey::from_pem(key)?;
-        let (_, parsed) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).map_err(|error| PkiError::Read(error.to_string()))?;
+        let (_, parsed) = x509_parser::pem::parse_x509_pem(certificate.as_bytes())
+            .map_err(|error| PkiError::Read(error.to_string()))?;
         Ok(Authority { identity: Identity { key, certificate: parsed.contents.into() }, name: name.to_owned() })
     }
 
@@ -248,7 +251,12 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
 
 /// The user whom a client certificate names, if it is valid now. That it was signed by the cluster's authority, TLS has checked.
 pub fn user_of(certificate: &CertificateDer<'_>, now: Timestamp) -> Result<UserInfo, PkiError> {
-    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|error| PkiError::Read(error.to_string()))?;
+    user_of_certificate(certificate, now)
+}
+
+/// As [`user_of`], from DER.
+pub fn user_of_certificate(der: &[u8], now: Timestamp) -> Result<UserInfo, PkiError> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| PkiError::Read(error.to_string()))?;
     let validity = certificate.validity();
     let from = Timestamp::from_seconds(validity.not_before.timestamp());
     let to = Timestamp::from_seconds(validity.not_after.timestamp());
@@ -256,9 +264,17 @@ pub fn user_of(certificate: &CertificateDer<'_>, now: Timestamp) -> Result<UserI
         return Err(PkiError::NotValid { from, to, now });
     }
     let subject = certificate.subject();
+    let usage = certificate.extended_key_usage().map_err(|error| PkiError::Read(error.to_string()))?;
+    if !usage.is_some_and(|usage| usage.value.client_auth || usage.value.any) {
+        return Err(PkiError::NotForClients(subject.to_string()));
+    }
     let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok()).filter(|name| !name.is_empty());
     let groups: Vec<&str> = subject.iter_organization().filter_map(|group| group.as_str().ok()).collect();
-    Ok(UserInfo::new(name.ok_or(PkiError::NoName)?, &groups))
+    let mut user = UserInfo::new(name.ok_or(PkiError::NoName)?, &groups);
+    let fingerprint: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
+    let credential = vec![format!("X509SHA256={fingerprint}")];
+    user.extra.insert("authentication.kubernetes.io/credential-id".to_owned(), credential);
+    Ok(user)
 }
 
 #[cfg(test)]
@@ -310,6 +326,15 @@ mod tests {
         let again = Authority::from_pem("kubernetes", &authority.key_pem(), &authority.certificate_pem()).unwrap();
         assert_eq!(again.certificate(), authority.certificate());
         assert_eq!(parsed.issuer().to_string(), "CN=kubernetes");
+    }
+
+    #[test]
+    fn a_server_is_no_client() {
+        let (world, _simulation) = World::simulated(1);
+        let authority = Authority::generate(&world, "kubernetes").unwrap();
+        let purpose = Purpose::Server { names: vec!["localhost".into()], addresses: Vec::new() };
+        let server = authority.issue(&world, &purpose).unwrap();
+        assert!(matches!(user_of(&server.certificate, world.now()), Err(PkiError::NotForClients(_))));
     }
 
     #[test]

@@ -1,25 +1,27 @@
-//! ServiceAccount tokens: signed JWTs bound to their ServiceAccount and, if asked for, to a pod, node or secret.
-//!
-//! Signatures are ES256 over the world's keys, deterministic as everything here. Whether what a token is bound to still
-//! exists, the caller checks: [`Verified::bound`] says what to look at. Never io, never ambient time.
+//! ServiceAccount tokens: signed JWTs (RFC 7519) bound to their ServiceAccount and, if asked for, to a pod, node or secret.
+//! Signatures are ES256 (RFC 7518) over keys of the world, deterministic as everything here. Whether what a token is bound
+//! to still exists, the caller checks: [`Claims::check_bound`]. Never io, never ambient time.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use p256::ecdsa::signature::{Signer, Verifier};
-use p256::ecdsa::{Signature, VerifyingKey};
+use k8s_object::UserInfo;
+use p256::ecdsa::Signature;
+use p256::ecdsa::signature::{Signer as _, Verifier as _};
+use p256::pkcs8::EncodePublicKey;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use world::Timestamp;
+use sha2::{Digest, Sha256};
+use world::{Timestamp, World};
 
 use crate::pki::PrivateKey;
 
 /// Longest token that is looked at, in bytes: the largest that we issue has a tenth of it.
 pub const MAX_TOKEN_BYTES: usize = 16 << 10;
-/// The only algorithm that is signed with and accepted, whatever a token's header says.
-const ALGORITHM: &str = "ES256";
+
+/// How far past its end, or before its beginning, a token is still taken, in seconds: one clock issues and verifies.
+const LEEWAY_SECONDS: i64 = 0;
 
 /// Why a token is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +32,7 @@ pub enum TokenError {
     #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
     #[error("the token is malformed: {0}")]
-    Malformed(String),
+    Malformed(&'static str),
     #[error("the token's signature does not verify")]
     Signature,
     #[error("the token expired at {0}")]
@@ -39,94 +41,240 @@ pub enum TokenError {
     NotYetValid(Timestamp),
     #[error("token audiences {has:?} is invalid for the target audiences {wants:?}")]
     Audience { has: Vec<String>, wants: Vec<String> },
+    #[error("the token's {0} is gone")]
+    Unbound(&'static str),
+}
+
+/// What signs tokens.
+#[derive(Debug, Clone)]
+pub enum Signer {
+    /// ECDSA on P-256 with SHA-256.
+    Es256(PrivateKey),
+}
+
+impl Signer {
+    /// The name of the algorithm in headers.
+    pub fn algorithm(&self) -> &'static str {
+        match self {
+            Signer::Es256(_) => "ES256",
+        }
+    }
+
+    /// Tells this key from others: a digest of its public half, as upstream computes it.
+    fn key_id(&self) -> String {
+        let public = match self {
+            Signer::Es256(key) => key.signing_key().verifying_key().to_public_key_der(),
+        };
+        let public = public.expect("a P-256 public key can be encoded");
+        URL_SAFE_NO_PAD.encode(Sha256::digest(public.as_bytes()))
+    }
+
+    fn sign(&self, message: &[u8]) -> Vec<u8> {
+        match self {
+            Signer::Es256(key) => {
+                let signature: Signature = key.signing_key().sign(message);
+                signature.to_bytes().to_vec()
+            }
+        }
+    }
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Signer::Es256(key) => Signature::from_slice(signature)
+                .is_ok_and(|signature| key.signing_key().verifying_key().verify(message, &signature).is_ok()),
+        }
+    }
+
+    /// The public half as a JSON Web Key (RFC 7517).
+    fn jwk(&self, key_id: &str) -> Value {
+        match self {
+            Signer::Es256(key) => {
+                let point = key.signing_key().verifying_key().to_encoded_point(false);
+                let coordinate =
+                    |bytes: Option<&_>| bytes.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).unwrap_or_default();
+                json!({
+                    "use": "sig", "kty": "EC", "kid": key_id, "crv": "P-256", "alg": self.algorithm(),
+                    "x": coordinate(point.x()), "y": coordinate(point.y()),
+                })
+            }
+        }
+    }
 }
 
 /// An object that a token dies with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reference {
+#[serde(default)]
+pub struct ObjectRef {
     pub name: String,
     pub uid: String,
 }
 
-/// What stands under `kubernetes.io`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bound {
-    pub namespace: String,
-    pub serviceaccount: Reference,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod: Option<Reference>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<Reference>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Reference>,
-    /// Seconds since the epoch from which on the token's use is to be warned about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warnafter: Option<i64>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    aud: Vec<String>,
-    exp: i64,
-    iat: i64,
-    iss: String,
-    jti: String,
-    #[serde(rename = "kubernetes.io")]
-    kubernetes: Bound,
-    nbf: i64,
-    sub: String,
+/// What a token lives and dies with beside its ServiceAccount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// A pod, and the node it runs on, if it has one.
+    Pod {
+        pod: ObjectRef,
+        node: Option<ObjectRef>,
+    },
+    Node(ObjectRef),
+    Secret(ObjectRef),
 }
 
 /// What a token is to say.
 #[derive(Debug, Clone)]
 pub struct TokenRequest {
-    pub bound: Bound,
-    /// The server's own audiences where empty.
+    pub namespace: String,
+    pub service_account: ObjectRef,
+    /// Whom it is for; the server's own audiences where empty.
     pub audiences: Vec<String>,
-    pub valid: Duration,
-    /// Unique: a UUID of the world.
-    pub id: String,
+    /// How long it lives.
+    pub seconds: i64,
+    pub bound: Option<Bound>,
+    /// After this many seconds its use is worth a warning, though it still lives: for clients that never read it again.
+    pub warn_after_seconds: Option<i64>,
 }
 
-/// A verified token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
-    pub bound: Bound,
-    pub audiences: Vec<String>,
-    pub id: String,
-    pub expires: Timestamp,
+/// `kubernetes.io` of the claims.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KubernetesClaims {
+    pub namespace: String,
+    /// The pod's node, or the node that the token is bound to if there is no pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<ObjectRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<ObjectRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<ObjectRef>,
+    pub serviceaccount: ObjectRef,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warnafter: Option<i64>,
 }
 
-impl Verified {
-    /// `extra` of the user: what audit and `SelfSubjectReview` show of the token (upstream `serviceaccount.UserInfo`).
-    pub fn extra(&self) -> BTreeMap<String, Vec<String>> {
-        let mut extra = BTreeMap::new();
-        let mut put = |key: &str, value: &str| extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
-        put("credential-id", &format!("JTI={}", self.id));
-        for (kind, reference) in [("pod", &self.bound.pod), ("node", &self.bound.node)] {
-            if let Some(reference) = reference {
-                put(&format!("{kind}-name"), &reference.name);
-                put(&format!("{kind}-uid"), &reference.uid);
+/// What a token says. Times are in seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    #[serde(deserialize_with = "one_or_many")]
+    pub aud: Vec<String>,
+    pub exp: i64,
+    #[serde(default)]
+    pub iat: i64,
+    pub iss: String,
+    #[serde(default)]
+    pub jti: String,
+    #[serde(rename = "kubernetes.io")]
+    pub kubernetes: KubernetesClaims,
+    #[serde(default)]
+    pub nbf: i64,
+    pub sub: String,
+}
+
+/// RFC 7519 lets a single audience stand without brackets.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Audience {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Audience::deserialize(deserializer)? {
+        Audience::One(one) => vec![one],
+        Audience::Many(many) => many,
+    })
+}
+
+impl Claims {
+    /// Fails if an object that the token is bound to is gone. `uid_of` looks an object up: kind (`ServiceAccount`, `Pod`,
+    /// `Node`, `Secret`), namespace and name, to its uid, or nothing if it is gone or going.
+    pub fn check_bound(&self, uid_of: impl Fn(&str, &str, &str) -> Option<String>) -> Result<(), TokenError> {
+        let claims = &self.kubernetes;
+        let namespace = claims.namespace.as_str();
+        let objects = [
+            ("ServiceAccount", namespace, Some(&claims.serviceaccount)),
+            ("Pod", namespace, claims.pod.as_ref()),
+            ("Secret", namespace, claims.secret.as_ref()),
+            // The node of a pod's token only says where the pod runs, and may go first.
+            ("Node", "", claims.node.as_ref().filter(|_| claims.pod.is_none())),
+        ];
+        for (kind, namespace, object) in objects {
+            if object.is_some_and(|object| uid_of(kind, namespace, &object.name).as_ref() != Some(&object.uid)) {
+                return Err(TokenError::Unbound(kind));
             }
         }
-        extra
+        Ok(())
+    }
+
+    /// The user that the token stands for, with what audit and `SelfSubjectReview` show of the token.
+    pub fn user(&self) -> UserInfo {
+        let claims = &self.kubernetes;
+        let mut user = UserInfo::service_account(&claims.namespace, &claims.serviceaccount.name);
+        user.uid.clone_from(&claims.serviceaccount.uid);
+        let mut extra = BTreeMap::new();
+        let mut add = |key: &str, value: String| {
+            extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
+        };
+        if !self.jti.is_empty() {
+            add("credential-id", format!("JTI={}", self.jti));
+        }
+        for (kind, object) in [("pod", &claims.pod), ("node", &claims.node)] {
+            if let Some(object) = object {
+                add(&format!("{kind}-name"), object.name.clone());
+                add(&format!("{kind}-uid"), object.uid.clone());
+            }
+        }
+        user.extra = extra;
+        user
+    }
+
+    /// Whether its use is to be warned about.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.kubernetes.warnafter.is_some_and(|after| now.seconds() > after)
     }
 }
 
+/// A new token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedToken {
+    pub token: String,
+    pub expires: Timestamp,
+    /// Its `jti`, for the audit log.
+    pub id: String,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default)]
+    kid: String,
+    crit: Option<Value>,
+}
+
+/// Only what tells whose token it is.
+#[derive(Deserialize)]
+struct Origin {
+    iss: String,
+}
+
 /// Issues and verifies the tokens of one cluster.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Issuer {
-    key: PrivateKey,
-    key_id: String,
     url: String,
     audiences: Vec<String>,
+    signer: Signer,
+    key_id: String,
 }
 
 impl Issuer {
     /// An issuer whose `iss` is `url` and who accepts tokens for `audiences`.
     pub fn new(key: PrivateKey, url: &str, audiences: &[&str]) -> Issuer {
-        let key_id = URL_SAFE_NO_PAD.encode(key.fingerprint());
-        Issuer { key, key_id, url: url.to_owned(), audiences: audiences.iter().map(|own| (*own).to_owned()).collect() }
+        Issuer::with_signer(Signer::Es256(key), url, audiences)
+    }
+
+    /// As [`Issuer::new`], with any signer.
+    pub fn with_signer(signer: Signer, url: &str, audiences: &[&str]) -> Issuer {
+        let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+        Issuer { url: url.to_owned(), audiences, key_id: signer.key_id(), signer }
     }
 
     /// The `iss` claim.
@@ -139,84 +287,110 @@ impl Issuer {
         &self.audiences
     }
 
-    /// A signed token and when it expires.
-    pub fn issue(&self, request: TokenRequest, now: Timestamp) -> (String, Timestamp) {
-        let expires = Timestamp::from_seconds((now + request.valid).seconds());
-        let TokenRequest { bound, audiences, id, .. } = request;
+    /// Signs a new token.
+    pub fn issue(&self, world: &World, request: &TokenRequest) -> IssuedToken {
+        let now = world.now().seconds();
+        let mut kubernetes = KubernetesClaims {
+            namespace: request.namespace.clone(),
+            serviceaccount: request.service_account.clone(),
+            warnafter: request.warn_after_seconds.map(|seconds| now.saturating_add(seconds)),
+            ..KubernetesClaims::default()
+        };
+        match request.bound.clone() {
+            Some(Bound::Pod { pod, node }) => (kubernetes.pod, kubernetes.node) = (Some(pod), node),
+            Some(Bound::Node(node)) => kubernetes.node = Some(node),
+            Some(Bound::Secret(secret)) => kubernetes.secret = Some(secret),
+            None => {}
+        }
+        let audiences = if request.audiences.is_empty() { &self.audiences } else { &request.audiences };
         let claims = Claims {
-            aud: if audiences.is_empty() { self.audiences.clone() } else { audiences },
-            exp: expires.seconds(),
-            iat: now.seconds(),
+            sub: subject(&kubernetes),
+            aud: audiences.clone(),
+            exp: now.saturating_add(request.seconds),
+            iat: now,
+            nbf: now,
             iss: self.url.clone(),
-            jti: id,
-            sub: format!("system:serviceaccount:{}:{}", bound.namespace, bound.serviceaccount.name),
-            kubernetes: bound,
-            nbf: now.seconds(),
+            jti: world.uuid(),
+            kubernetes,
         };
-        let header = json!({"alg": ALGORITHM, "kid": self.key_id}).to_string();
-        let claims = serde_json::to_vec(&claims).expect("claims are plain JSON");
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let signature: Signature = self.key.signing_key().sign(signed.as_bytes());
-        (format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes())), expires)
+        let header = json!({"alg": self.signer.algorithm(), "kid": self.key_id}).to_string();
+        let payload = serde_json::to_vec(&claims).expect("claims can be written as JSON");
+        let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = self.signer.sign(token.as_bytes());
+        token.push('.');
+        token.push_str(&URL_SAFE_NO_PAD.encode(signature));
+        IssuedToken { token, expires: Timestamp::from_seconds(claims.exp), id: claims.jti }
     }
 
-    /// Verifies a token for the server's own audiences.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Verified, TokenError> {
-        self.verify_for(token, &self.audiences, now)
-    }
-
-    /// Verifies a token for one of `audiences`.
-    pub fn verify_for(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Verified, TokenError> {
-        let mut parts = token.split('.');
-        let (Some(header), Some(claims), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(TokenError::Foreign);
-        };
+    /// What a token says, if it is ours, of now, and for one of these audiences (the server's own if there are none).
+    pub fn verify(&self, token: &str, audiences: &[&str], now: Timestamp) -> Result<Claims, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
-        let unsigned: Value = decode(claims).map_err(|_| TokenError::Foreign)?;
-        if unsigned["iss"] != self.url.as_str() {
+        let mut parts = token.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(TokenError::Foreign);
+        };
+        let origin: Origin = decode(payload).ok_or(TokenError::Foreign)?;
+        if origin.iss != self.url {
             return Err(TokenError::Foreign);
         }
-        let header: Value = decode(header)?;
-        // The header chooses neither algorithm nor key: it must name the only ones there are.
-        if header["alg"] != ALGORITHM || header["kid"] != self.key_id.as_str() {
+        let parsed: Header = decode(header).ok_or(TokenError::Malformed("its header is no JSON in base64url"))?;
+        // The key decides the algorithm, never the token: `none` and HMAC over the public key end here.
+        if parsed.alg != self.signer.algorithm() {
+            return Err(TokenError::Malformed("its algorithm is not this issuer's"));
+        }
+        if parsed.crit.is_some() {
+            return Err(TokenError::Malformed("its header demands extensions"));
+        }
+        let signature =
+            URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed("its signature is no base64url"))?;
+        let signed = &token.as_bytes()[..header.len() + 1 + payload.len()];
+        if (!parsed.kid.is_empty() && parsed.kid != self.key_id) || !self.signer.verifies(signed, &signature) {
             return Err(TokenError::Signature);
         }
-        let signed = token.rsplit_once('.').map_or("", |(signed, _)| signed);
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Signature)?;
-        let signature = Signature::from_slice(&signature).map_err(|_| TokenError::Signature)?;
-        let key: &VerifyingKey = self.key.signing_key().verifying_key();
-        key.verify(signed.as_bytes(), &signature).map_err(|_| TokenError::Signature)?;
-        let claims: Claims = decode(claims)?;
-        let expires = Timestamp::from_seconds(claims.exp);
-        if now >= expires {
-            return Err(TokenError::Expired(expires));
+        let claims: Claims = decode(payload).ok_or(TokenError::Malformed("its payload lacks claims"))?;
+        if claims.sub != subject(&claims.kubernetes) {
+            return Err(TokenError::Malformed("its subject is not its ServiceAccount"));
         }
-        let from = Timestamp::from_seconds(claims.nbf);
-        if now < from {
-            return Err(TokenError::NotYetValid(from));
+        let begins = claims.nbf.max(claims.iat);
+        if now.seconds().saturating_sub(LEEWAY_SECONDS) > claims.exp {
+            return Err(TokenError::Expired(Timestamp::from_seconds(claims.exp)));
         }
-        if !claims.aud.iter().any(|audience| audiences.contains(audience)) {
-            return Err(TokenError::Audience { has: claims.aud, wants: audiences.to_vec() });
+        if now.seconds().saturating_add(LEEWAY_SECONDS) < begins {
+            return Err(TokenError::NotYetValid(Timestamp::from_seconds(begins)));
         }
-        Ok(Verified { bound: claims.kubernetes, audiences: claims.aud, id: claims.jti, expires })
+        let own = || self.audiences.iter().map(String::as_str).collect();
+        let wants: Vec<&str> = if audiences.is_empty() { own() } else { audiences.to_vec() };
+        if !claims.aud.iter().any(|audience| wants.contains(&audience.as_str())) {
+            let wants = wants.into_iter().map(str::to_owned).collect();
+            return Err(TokenError::Audience { has: claims.aud, wants });
+        }
+        Ok(claims)
     }
 
     /// The public keys as a JSON Web Key Set.
     pub fn jwks(&self) -> Value {
-        let point = self.key.signing_key().verifying_key().to_encoded_point(false);
-        let coordinate = |bytes: Option<&p256::FieldBytes>| bytes.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).unwrap_or_default();
-        json!({"keys": [{
-            "use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": ALGORITHM,
-            "x": coordinate(point.x()), "y": coordinate(point.y()),
-        }]})
+        json!({"keys": [self.signer.jwk(&self.key_id)]})
+    }
+
+    /// The document at `/.well-known/openid-configuration`.
+    pub fn openid_configuration(&self, jwks_uri: &str) -> Value {
+        json!({
+            "issuer": self.url, "jwks_uri": jwks_uri, "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": [self.signer.algorithm()],
+        })
     }
 }
 
-fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, TokenError> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|error| TokenError::Malformed(error.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|error| TokenError::Malformed(error.to_string()))
+fn subject(claims: &KubernetesClaims) -> String {
+    format!("system:serviceaccount:{}:{}", claims.namespace, claims.serviceaccount.name)
+}
+
+fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -224,73 +398,170 @@ mod tests {
     use super::*;
     use world::World;
 
-    const URL: &str = "https://oidc.example.com/id/1";
+    const URL: &str = "https://kubernetes.default.svc";
 
-    fn issuer(seed: u64) -> (Issuer, Timestamp) {
-        let (world, _simulation) = World::simulated(seed);
-        (Issuer::new(PrivateKey::generate(&world), URL, &["https://kubernetes.default.svc"]), world.now())
+    fn reference(name: &str) -> ObjectRef {
+        ObjectRef { name: name.into(), uid: format!("uid-of-{name}") }
     }
 
     fn request() -> TokenRequest {
-        let reference = |name: &str| Reference { name: name.into(), uid: format!("{name}-uid") };
-        let bound = Bound {
-            namespace: "default".into(),
-            serviceaccount: reference("builder"),
-            pod: Some(reference("pod")),
-            ..Bound::default()
+        TokenRequest {
+            namespace: "ns".into(),
+            service_account: reference("sa"),
+            audiences: Vec::new(),
+            seconds: 600,
+            bound: Some(Bound::Pod { pod: reference("p"), node: Some(reference("n")) }),
+            warn_after_seconds: None,
+        }
+    }
+
+    fn issuer(seed: u64) -> (Issuer, World) {
+        let (world, _simulation) = World::simulated(seed);
+        (Issuer::new(PrivateKey::generate(&world), URL, &[URL]), world)
+    }
+
+    fn after(now: Timestamp, seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(now.seconds() + seconds)
+    }
+
+    #[test]
+    fn a_token_says_whose_it_is() {
+        let (issuer, world) = issuer(1);
+        let now = world.now();
+        let issued = issuer.issue(&world, &request());
+        assert_eq!(issued.expires, after(now, 600));
+        let claims = issuer.verify(&issued.token, &[], now).unwrap();
+        assert_eq!((claims.jti.as_str(), claims.exp), (issued.id.as_str(), issued.expires.seconds()));
+        let user = claims.user();
+        assert_eq!((user.username.as_str(), user.uid.as_str()), ("system:serviceaccount:ns:sa", "uid-of-sa"));
+        assert!(user.in_group("system:serviceaccounts:ns") && user.in_group("system:authenticated"));
+        let extra = |key: &str| user.extra[&format!("authentication.kubernetes.io/{key}")][0].clone();
+        assert_eq!(extra("credential-id"), format!("JTI={}", issued.id));
+        assert_eq!((extra("pod-name").as_str(), extra("node-uid").as_str()), ("p", "uid-of-n"));
+    }
+
+    #[test]
+    fn a_token_lives_its_time_and_no_longer() {
+        let (issuer, world) = issuer(1);
+        let now = world.now();
+        let issued = issuer.issue(&world, &request());
+        let verify = |at| issuer.verify(&issued.token, &[], at);
+        assert!(verify(after(now, 600)).is_ok());
+        assert_eq!(verify(after(now, 601)), Err(TokenError::Expired(issued.expires)));
+        assert_eq!(verify(after(now, -1)), Err(TokenError::NotYetValid(after(now, 0))));
+    }
+
+    #[test]
+    fn a_token_is_for_its_audience() {
+        let (issuer, world) = issuer(1);
+        let request = TokenRequest { audiences: vec!["sts".into(), "vault".into()], ..request() };
+        let token = issuer.issue(&world, &request).token;
+        assert!(matches!(issuer.verify(&token, &[], world.now()), Err(TokenError::Audience { .. })));
+        assert!(issuer.verify(&token, &["vault"], world.now()).is_ok());
+    }
+
+    /// A token of this issuer with another header or payload under a good signature, or another signature.
+    fn forged(issuer: &Issuer, header: Value, payload: Value, signature: Option<&[u8]>) -> String {
+        let signed =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(payload.to_string()));
+        let own = issuer.signer.sign(signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.unwrap_or(&own)))
+    }
+
+    #[test]
+    fn forged_tokens_are_refused() {
+        let (issuer, world) = issuer(1);
+        let now = world.now();
+        let (other, _) = self::issuer(2);
+        let header = json!({"alg": "ES256", "kid": issuer.key_id});
+        let payload = json!({
+            "iss": URL, "aud": URL, "exp": now.seconds() + 60, "sub": "system:serviceaccount:ns:sa",
+            "kubernetes.io": {"namespace": "ns", "serviceaccount": {"name": "sa", "uid": "u"}},
+        });
+        let with = |key: &str, value: Value| {
+            let mut changed = payload.clone();
+            changed[key] = value;
+            changed
         };
-        TokenRequest { bound, audiences: Vec::new(), valid: Duration::from_secs(3600), id: "id-1".into() }
-    }
-
-    #[test]
-    fn an_issued_token_verifies_until_it_expires() {
-        let (issuer, now) = issuer(1);
-        let (token, expires) = issuer.issue(request(), now);
-        let verified = issuer.verify(&token, now).unwrap();
-        assert_eq!((verified.bound.clone(), verified.expires), (request().bound, expires));
-        assert_eq!(verified.extra()["authentication.kubernetes.io/pod-name"], ["pod"]);
-        assert_eq!(issuer.verify(&token, expires), Err(TokenError::Expired(expires)));
-        assert!(matches!(issuer.verify(&token, now - Duration::from_secs(1)), Err(TokenError::NotYetValid(_))));
-    }
-
-    #[test]
-    fn a_token_for_others_is_not_for_the_server() {
-        let (issuer, now) = issuer(1);
-        let (token, _) = issuer.issue(TokenRequest { audiences: vec!["vault".into()], ..request() }, now);
-        assert!(matches!(issuer.verify(&token, now), Err(TokenError::Audience { .. })));
-        assert!(issuer.verify_for(&token, &["vault".into()], now).is_ok());
-    }
-
-    #[test]
-    fn tampered_forged_and_foreign_tokens_are_refused() {
-        let (issuer, now) = issuer(1);
-        let (token, _) = issuer.issue(request(), now);
-        let parts: Vec<&str> = token.split('.').collect();
-        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let mut claims: Value = decode(parts[1]).unwrap();
-        claims["sub"] = json!("system:serviceaccount:kube-system:admin");
-        let forged_claims = format!("{}.{}.{}", parts[0], part(claims), parts[2]);
-        let none = format!("{}.{}.", part(json!({"alg": "none"})), parts[1]);
-        let hmac = format!("{}.{}.{}", part(json!({"alg": "HS256", "kid": issuer.key_id})), parts[1], parts[2]);
-        for forged in [&forged_claims, &none, &hmac] {
-            assert_eq!(issuer.verify(forged, now), Err(TokenError::Signature), "{forged}");
+        assert!(issuer.verify(&forged(&issuer, header.clone(), payload.clone(), None), &[], now).is_ok());
+        let malformed = |error: &TokenError| matches!(error, TokenError::Malformed(_));
+        type Expected<'a> = &'a dyn Fn(&TokenError) -> bool;
+        let cases: Vec<(String, Expected<'_>)> = vec![
+            (forged(&issuer, json!({"alg": "none"}), payload.clone(), Some(b"")), &malformed),
+            (forged(&issuer, json!({"alg": "HS256"}), payload.clone(), None), &malformed),
+            (forged(&issuer, json!({"alg": "ES256", "crit": ["x"]}), payload.clone(), None), &malformed),
+            (forged(&issuer, json!({"alg": "ES256", "kid": "x"}), payload.clone(), None), &|e| {
+                *e == TokenError::Signature
+            }),
+            (forged(&issuer, header.clone(), payload.clone(), Some(&[0; 64])), &|e| *e == TokenError::Signature),
+            (forged(&issuer, header.clone(), payload.clone(), Some(&[1; 63])), &|e| *e == TokenError::Signature),
+            (forged(&other, header.clone(), payload.clone(), None), &|e| *e == TokenError::Signature),
+            (forged(&issuer, header.clone(), with("iss", json!("https://x")), None), &|e| *e == TokenError::Foreign),
+            (forged(&issuer, header.clone(), with("sub", json!("system:admin")), None), &malformed),
+            (forged(&issuer, header.clone(), with("exp", json!("soon")), None), &malformed),
+            ("nonsense".to_owned(), &|e| *e == TokenError::Foreign),
+            ("a.b.c".to_owned(), &|e| *e == TokenError::Foreign),
+            ("x".repeat(MAX_TOKEN_BYTES + 1), &|e| *e == TokenError::TooLong),
+        ];
+        for (token, expected) in cases {
+            let error = issuer.verify(&token, &[], now).unwrap_err();
+            assert!(expected(&error), "{token}: {error:?}");
         }
-        let (other, _) = (Issuer::new(PrivateKey::generate(&World::simulated(2).0), URL, &["a"]), ());
-        assert_eq!(issuer.verify(&other.issue(request(), now).0, now), Err(TokenError::Signature));
-        for foreign in ["", "a.b.c", "k8s-aws-v1.abc", "a.b"] {
-            assert_eq!(issuer.verify(foreign, now), Err(TokenError::Foreign), "{foreign}");
+        // Every part of a good token matters.
+        let token = issuer.issue(&world, &request()).token;
+        for at in [5, token.len() / 2, token.len() - 5] {
+            let mut bytes = token.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            assert!(issuer.verify(&String::from_utf8(bytes).unwrap(), &[], now).is_err(), "{at}");
         }
-        let long = format!("{}.{}.{}", parts[0], parts[1], "A".repeat(MAX_TOKEN_BYTES));
-        assert_eq!(issuer.verify(&long, now), Err(TokenError::TooLong));
     }
 
     #[test]
-    fn the_key_set_holds_the_public_key_only() {
-        let (issuer, _) = issuer(1);
-        let jwks = issuer.jwks();
-        let key = jwks["keys"][0].as_object().unwrap();
-        assert_eq!(key["kid"], issuer.key_id.as_str());
-        assert!(!key.contains_key("d"));
-        assert_eq!(URL_SAFE_NO_PAD.decode(key["x"].as_str().unwrap()).unwrap().len(), 32);
+    fn tokens_die_with_what_they_are_bound_to() {
+        let (issuer, world) = issuer(1);
+        let now = world.now();
+        let token = issuer.issue(&world, &request()).token;
+        let verified = issuer.verify(&token, &[], now).unwrap();
+        let known = |missing: &'static str| {
+            move |_: &str, _: &str, name: &str| (name != missing).then(|| format!("uid-of-{name}"))
+        };
+        assert_eq!(verified.check_bound(known("")), Ok(()));
+        assert_eq!(verified.check_bound(known("sa")), Err(TokenError::Unbound("ServiceAccount")));
+        assert_eq!(verified.check_bound(known("p")), Err(TokenError::Unbound("Pod")));
+        assert_eq!(verified.check_bound(known("n")), Ok(()));
+        assert!(verified.check_bound(|_, _, _| Some("another".into())).is_err());
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_token_and_another_another() {
+        let token = |seed| {
+            let (issuer, world) = issuer(seed);
+            (issuer.issue(&world, &request()), issuer.jwks())
+        };
+        assert_eq!(token(1), token(1));
+        assert_ne!(token(1), token(2));
+    }
+
+    #[test]
+    fn the_key_set_holds_the_key_of_the_header() {
+        let (issuer, world) = issuer(1);
+
+        let token = issuer.issue(&world, &request()).token;
+        let header: Value = decode(token.split('.').next().unwrap()).unwrap();
+        let key = &issuer.jwks()["keys"][0];
+        assert_eq!(key["kid"], header["kid"]);
+        let point: Vec<u8> =
+            ["x", "y"].iter().flat_map(|c| URL_SAFE_NO_PAD.decode(key[*c].as_str().unwrap()).unwrap()).collect();
+        assert_eq!(point.len(), 64);
+        assert_eq!(issuer.openid_configuration("u")["id_token_signing_alg_values_supported"], json!(["ES256"]));
+    }
+
+    #[test]
+    fn old_tokens_of_careless_clients_are_told_apart() {
+        let (issuer, world) = issuer(1);
+        let now = world.now();
+        let token = issuer.issue(&world, &TokenRequest { warn_after_seconds: Some(10), ..request() }).token;
+        let verified = issuer.verify(&token, &[], now).unwrap();
+        assert!(!verified.is_stale(after(now, 10)) && verified.is_stale(after(now, 11)));
     }
 }

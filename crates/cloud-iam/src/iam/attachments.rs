@@ -90,9 +90,12 @@ pub(super) async fn detach_user_policy(mut call: Call<'_>) -> Result<Value, AwsE
 fn list(holder: &mut impl Holder, paging: &Paging) -> Result<Value, AwsError> {
     let attached = std::mem::take(&mut holder.grants().attached);
     let items = attached.into_iter().map(|arn| (arn.clone(), arn)).collect();
-    listing(items, paging, "AttachedPolicies", |arn: String| {
-        json!({"PolicyName": arn.rsplit('/').next().unwrap_or_default(), "PolicyArn": arn})
-    })
+    listing(
+        items,
+        paging,
+        "AttachedPolicies",
+        |arn: String| json!({"PolicyName": arn.rsplit('/').next().unwrap_or_default(), "PolicyArn": arn}),
+    )
 }
 
 pub(super) async fn list_role_policies(mut call: Call<'_>) -> Result<Value, AwsError> {

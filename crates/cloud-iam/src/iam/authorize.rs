@@ -27,12 +27,13 @@ pub fn denied(caller: &Caller, action: &str, resource: &str, decision: Decision)
         Decision::ExplicitDeny(source) => format!(" with an explicit deny in {} {}", article(source), source.phrase()),
         Decision::ImplicitDeny(source) => format!(" because no {} allows the {action} action", source.phrase()),
     };
-    let message =
-        format!("User: {} is not authorized to perform: {action} on resource: {resource}{why}", caller.arn);
+    let message = format!("User: {} is not authorized to perform: {action} on resource: {resource}{why}", caller.arn);
     match action.split(':').next() {
-        Some("ec2") => {
-            AwsError::new("UnauthorizedOperation", 403, format!("You are not authorized to perform this operation. {message}"))
-        }
+        Some("ec2") => AwsError::new(
+            "UnauthorizedOperation",
+            403,
+            format!("You are not authorized to perform this operation. {message}"),
+        ),
         Some("iam" | "sts") => AwsError::new("AccessDenied", 403, message),
         _ => AwsError::new("AccessDeniedException", 403, message),
     }
@@ -122,13 +123,16 @@ impl Iam {
         let Some((grants, mut tags)) = found else { return Ok(Decision::ImplicitDeny(DenySource::Identity)) };
         let identity = self.documents(&mut tx, &grants).await?;
         let boundary = match &grants.boundary {
-            Some(arn) => self.documents(&mut tx, &Grants { attached: [arn.clone()].into(), ..Grants::default() }).await?.pop(),
+            Some(arn) => {
+                self.documents(&mut tx, &Grants { attached: [arn.clone()].into(), ..Grants::default() }).await?.pop()
+            }
             None => None,
         };
         let session = self.session(&mut tx, &caller.access_key_id).await?;
         let limits = match &session {
             Some(session) if !session.policies.is_empty() || !session.policy_arns.is_empty() => {
-                let inline = session.policies.iter().enumerate().map(|(n, text)| (n.to_string(), text.clone())).collect();
+                let inline =
+                    session.policies.iter().enumerate().map(|(n, text)| (n.to_string(), text.clone())).collect();
                 let attached = session.policy_arns.iter().cloned().collect();
                 Some(self.documents(&mut tx, &Grants { attached, inline, boundary: None }).await?)
             }

@@ -101,7 +101,9 @@ pub(crate) fn add_tags(tags: &mut Tags, new: &[Tag]) -> Result<(), AwsError> {
     let mut seen = std::collections::BTreeSet::new();
     for tag in new {
         if tag.key.is_empty() || tag.key.chars().count() > 128 || tag.value.chars().count() > 256 {
-            return Err(invalid("1 validation error detected: a tag key has 1 to 128 characters and a value up to 256"));
+            return Err(invalid(
+                "1 validation error detected: a tag key has 1 to 128 characters and a value up to 256",
+            ));
         }
         if tag.key.to_ascii_lowercase().starts_with("aws:") {
             return Err(AwsError::new("InvalidInput", 400, "Tag keys beginning with aws: are reserved for system use"));

@@ -58,7 +58,10 @@ pub(super) async fn administrator(iam: &Iam, tx: &mut Tx, name: &str) -> Result<
         id: iam.new_id("AIDA"),
         created: now,
         tags: Default::default(),
-        grants: Grants { attached: ["arn:aws:iam::aws:policy/AdministratorAccess".to_owned()].into(), ..Grants::default() },
+        grants: Grants {
+            attached: ["arn:aws:iam::aws:policy/AdministratorAccess".to_owned()].into(),
+            ..Grants::default()
+        },
         keys: Default::default(),
     });
     for id in &user.keys {
@@ -95,9 +98,12 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Value, AwsError> {
     for id in &user.keys {
         keys.extend(call.tx.get::<AccessKey>(id).await?.map(|key| (id.clone(), key)));
     }
-    listing(keys, &input.paging, "AccessKeyMetadata", |key| {
-        json!({"UserName": key.user, "AccessKeyId": key.id, "Status": key.status(), "CreateDate": key.created})
-    })
+    listing(
+        keys,
+        &input.paging,
+        "AccessKeyMetadata",
+        |key| json!({"UserName": key.user, "AccessKeyId": key.id, "Status": key.status(), "CreateDate": key.created}),
+    )
 }
 
 async fn of_user(call: &mut Call<'_>, input: &Input) -> Result<(User, AccessKey), AwsError> {
@@ -115,7 +121,10 @@ pub(super) async fn update(mut call: Call<'_>) -> Result<Value, AwsError> {
         Some("Active") => true,
         Some("Inactive") => false,
         other => {
-            return Err(invalid(format!("The status {:?} is not supported: use Active or Inactive", other.unwrap_or(""))));
+            return Err(invalid(format!(
+                "The status {:?} is not supported: use Active or Inactive",
+                other.unwrap_or("")
+            )));
         }
     };
     call.tx.put(&key.id, &key);

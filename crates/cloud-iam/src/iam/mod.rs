@@ -1,7 +1,7 @@
 //! The IAM service: its table of operations and the loop that runs one as a transaction.
 
-pub(crate) mod authorize;
 mod attachments;
+pub(crate) mod authorize;
 mod checks;
 mod inline_policies;
 mod instance_profiles;

@@ -52,7 +52,11 @@ impl Call<'_> {
 
     async fn own_policy(&mut self, arn: &str) -> Result<(String, Policy), AwsError> {
         if managed::find(arn).is_some() {
-            return Err(AwsError::new("AccessDenied", 403, format!("The policy {arn} is owned by AWS and cannot be changed.")));
+            return Err(AwsError::new(
+                "AccessDenied",
+                403,
+                format!("The policy {arn} is owned by AWS and cannot be changed."),
+            ));
         }
         self.customer_policy(arn).await?.ok_or_else(|| no_such_entity(format!("Policy {arn} was not found.")))
     }

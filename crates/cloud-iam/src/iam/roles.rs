@@ -100,8 +100,9 @@ async fn trust(call: &mut Call<'_>, text: &str) -> Result<PolicyDocument, AwsErr
         }
         for name in &principals.federated {
             let provider = name.contains(":oidc-provider/") || name.contains(":saml-provider/");
-            let public = ["accounts.google.com", "cognito-identity.amazonaws.com", "graph.facebook.com", "www.amazon.com"];
-            if !(provider && name.starts_with("arn:")) && !public.contains(&name.as_str()) {
+            let public =
+                ["accounts.google.com", "cognito-identity.amazonaws.com", "graph.facebook.com", "www.amazon.com"];
+            if !(public.contains(&name.as_str()) || provider && name.starts_with("arn:")) {
                 return Err(malformed("FEDERATED", name));
             }
         }
@@ -166,14 +167,14 @@ static SERVICE_LINKED: &[(&str, &str)] = &[
 pub(super) async fn create_service_linked(mut call: Call<'_>) -> Result<Value, AwsError> {
     let input: ServiceLinked = decode_input(call.input)?;
     let Ok(row) = SERVICE_LINKED.binary_search_by(|(service, _)| (*service).cmp(&input.service)) else {
-        return Err(AwsError::new("InvalidInput", 400, format!("{} is not a service that Minato has roles for.", input.service)));
-    };
-    if input.custom_suffix.is_some() && input.service != "autoscaling.amazonaws.com" {
         return Err(AwsError::new(
             "InvalidInput",
             400,
-            format!("Custom suffix is not allowed for {}", input.service),
+            format!("{} is not a service that Minato has roles for.", input.service),
         ));
+    };
+    if input.custom_suffix.is_some() && input.service != "autoscaling.amazonaws.com" {
+        return Err(AwsError::new("InvalidInput", 400, format!("Custom suffix is not allowed for {}", input.service)));
     }
     let suffix = input.custom_suffix.map(|suffix| format!("_{suffix}")).unwrap_or_default();
     let role = Role {
@@ -224,7 +225,9 @@ async fn changeable(call: &mut Call<'_>, name: &str) -> Result<Role, AwsError> {
     let role = call.role(name).await?;
     if role.is_service_linked() {
         let service = role.path.trim_start_matches("/aws-service-role/").trim_end_matches('/');
-        let message = format!("Cannot perform the operation on the protected role '{name}' - this role is only modifiable by AWS");
+        let message = format!(
+            "Cannot perform the operation on the protected role '{name}' - this role is only modifiable by AWS"
+        );
         return Err(AwsError::new("UnmodifiableEntity", 400, format!("{message} ({service})")));
     }
     Ok(role)

@@ -65,7 +65,9 @@ pub(super) async fn get(mut call: Call<'_>) -> Result<Value, AwsError> {
         (None, CallerKind::Root) => {
             let account = call.iam.account();
             let arn = &call.ctx.caller.arn;
-            return Ok(json!({"User": {"Path": "/", "UserName": "root", "UserId": account, "Arn": arn, "CreateDate": 0}}));
+            return Ok(
+                json!({"User": {"Path": "/", "UserName": "root", "UserId": account, "Arn": arn, "CreateDate": 0}}),
+            );
         }
         (None, CallerKind::AssumedRole { .. } | CallerKind::Service { .. }) => {
             return Err(checks::invalid("Must specify userName when calling with non-User credentials"));

@@ -133,7 +133,8 @@ impl Condition {
         }
         let Some(given) = given else {
             // An absent key fails what is asserted and passes what is excluded; `ForAllValues` passes on nothing.
-            return self.if_exists || self.negated && self.quantifier != Quantifier::ForAnyValue
+            return self.if_exists
+                || self.negated && self.quantifier != Quantifier::ForAnyValue
                 || self.quantifier == Quantifier::ForAllValues;
         };
         let wanted: Vec<String> = self.values.iter().filter_map(|value| expand(value)).collect();

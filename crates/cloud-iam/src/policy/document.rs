@@ -96,7 +96,9 @@ pub fn parse(text: &str, usage: Usage) -> Result<PolicyDocument, Malformed> {
         match (name.as_str(), value) {
             ("Version", Value::String(version)) if version == "2012-10-17" => variables = true,
             ("Version", Value::String(version)) if version == "2008-10-17" => {}
-            ("Version", _) => return Err(malformed("The policy document must have a version of 2012-10-17 or 2008-10-17.")),
+            ("Version", _) => {
+                return Err(malformed("The policy document must have a version of 2012-10-17 or 2008-10-17."));
+            }
             ("Id", Value::String(_)) => {}
             ("Statement", Value::Object(fields)) => statements.push(statement(fields, usage)?),
             ("Statement", Value::Array(list)) => {
@@ -127,9 +129,8 @@ fn malformed(text: impl Into<String>) -> Malformed {
 }
 
 fn statement(fields: &Map<String, Value>, usage: Usage) -> Result<Statement, Malformed> {
-    let known = [
-        "Action", "Condition", "Effect", "NotAction", "NotPrincipal", "NotResource", "Principal", "Resource", "Sid",
-    ];
+    let known =
+        ["Action", "Condition", "Effect", "NotAction", "NotPrincipal", "NotResource", "Principal", "Resource", "Sid"];
     if fields.keys().any(|name| !known.contains(&name.as_str())) {
         return Err(malformed("Syntax errors in policy."));
     }
@@ -201,7 +202,7 @@ fn check_resources(resource: Option<&Selection>) -> Result<(), Malformed> {
     for name in names(resource) {
         let is_arn = name.starts_with("arn:") && name.split(':').count() >= 6;
         // A star may stand for any number of parts.
-        if !is_arn && !name.starts_with('*') && !(name.starts_with("arn:") && name.ends_with('*')) {
+        if !(is_arn || name.starts_with('*') || name.starts_with("arn:") && name.ends_with('*')) {
             return Err(malformed(format!("Resource {name} must be in ARN format or \"*\".")));
         }
     }
@@ -277,10 +278,15 @@ mod tests {
             (&identity(r#"{"Action":"*","Resource":"*"}"#), "Missing required field Effect"),
             (&identity(r#"{"Effect":"Allow","Action":"nope","Resource":"*"}"#), "prefaced by a vendor"),
             (&identity(r#"{"Effect":"Allow","Action":"*","Resource":"thing"}"#), "ARN format"),
-            (&identity(r#"{"Effect":"Allow","Action":"*","Resource":"*","Principal":"*"}"#), "should not specify a principal"),
+            (
+                &identity(r#"{"Effect":"Allow","Action":"*","Resource":"*","Principal":"*"}"#),
+                "should not specify a principal",
+            ),
             (&identity(r#"{"Effect":"Allow","Action":"*","Resource":"*","Extra":1}"#), "Syntax errors"),
             (
-                &identity(r#"[{"Sid":"a","Effect":"Allow","Action":"*","Resource":"*"},{"Sid":"a","Effect":"Deny","Action":"*","Resource":"*"}]"#),
+                &identity(
+                    r#"[{"Sid":"a","Effect":"Allow","Action":"*","Resource":"*"},{"Sid":"a","Effect":"Deny","Action":"*","Resource":"*"}]"#,
+                ),
                 "must be unique",
             ),
             (
@@ -295,7 +301,10 @@ mod tests {
         let trust = [
             (r#"{"Effect":"Allow","Action":"sts:AssumeRole"}"#, "Missing required field Principal"),
             (r#"{"Effect":"Allow","Action":"s3:Get*","Principal":"*"}"#, "may only specify STS AssumeRole actions"),
-            (r#"{"Effect":"Allow","Action":"sts:AssumeRole","Principal":"*","Resource":"*"}"#, "prohibited field Resource"),
+            (
+                r#"{"Effect":"Allow","Action":"sts:AssumeRole","Principal":"*","Resource":"*"}"#,
+                "prohibited field Resource",
+            ),
             (r#"{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Robot":"x"}}"#, "Invalid principal"),
         ];
         for (statement, expected) in trust {

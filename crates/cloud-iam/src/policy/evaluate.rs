@@ -214,12 +214,22 @@ mod tests {
         let not_iam = document(r#"{"Effect":"Allow","NotAction":"iam:*","Resource":"*"}"#);
         let others = document(r#"{"Effect":"Allow","Action":"*","NotResource":"arn:aws:eks:*:*:cluster/prod"}"#);
         let own = document(r#"{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::1:user/${aws:username}"}"#);
-        let ip = document(r#"{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}"#);
+        let ip = document(
+            r#"{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}"#,
+        );
         let dev = "arn:aws:eks:us-east-1:1:cluster/dev-1";
         let prod = "arn:aws:eks:us-east-1:1:cluster/prod";
         use Decision::{Allowed, ExplicitDeny, ImplicitDeny};
         use DenySource::{Boundary, Identity, Session};
-        type Case<'a> = (&'a str, Vec<&'a PolicyDocument>, Option<&'a PolicyDocument>, Option<&'a PolicyDocument>, &'a str, &'a str, Decision);
+        type Case<'a> = (
+            &'a str,
+            Vec<&'a PolicyDocument>,
+            Option<&'a PolicyDocument>,
+            Option<&'a PolicyDocument>,
+            &'a str,
+            &'a str,
+            Decision,
+        );
         let cases: Vec<Case<'_>> = vec![
             ("nothing grants", vec![], None, None, "eks:ListClusters", "*", ImplicitDeny(Identity)),
             ("everything is granted", vec![&all], None, None, "eks:ListClusters", "*", Allowed),
@@ -232,12 +242,28 @@ mod tests {
             ("NotResource leaves out", vec![&others], None, None, "eks:DeleteCluster", prod, ImplicitDeny(Identity)),
             ("NotResource grants the rest", vec![&others], None, None, "eks:DeleteCluster", dev, Allowed),
             ("a variable names the caller", vec![&own], None, None, "iam:GetUser", "arn:aws:iam::1:user/bob", Allowed),
-            ("a variable excludes others", vec![&own], None, None, "iam:GetUser", "arn:aws:iam::1:user/al", ImplicitDeny(Identity)),
+            (
+                "a variable excludes others",
+                vec![&own],
+                None,
+                None,
+                "iam:GetUser",
+                "arn:aws:iam::1:user/al",
+                ImplicitDeny(Identity),
+            ),
             ("a condition that fails", vec![&ip], None, None, "iam:GetUser", "*", ImplicitDeny(Identity)),
             ("a boundary limits", vec![&all], Some(&eks), None, "iam:GetUser", "*", ImplicitDeny(Boundary)),
             ("a boundary does not grant", vec![], Some(&all), None, "iam:GetUser", "*", ImplicitDeny(Identity)),
             ("a session policy limits", vec![&all], None, Some(&eks), "eks:DeleteCluster", prod, ImplicitDeny(Session)),
-            ("a session policy denies", vec![&all], None, Some(&no_delete), "eks:DeleteCluster", dev, ExplicitDeny(Session)),
+            (
+                "a session policy denies",
+                vec![&all],
+                None,
+                Some(&no_delete),
+                "eks:DeleteCluster",
+                dev,
+                ExplicitDeny(Session),
+            ),
         ];
         let context = [("aws:username", "bob"), ("aws:sourceip", "192.0.2.1")]
             .into_iter()
@@ -270,8 +296,18 @@ mod tests {
             ("user through account", trust(r#"{"AWS":"arn:aws:iam::1:root"}"#, ""), user, Some(Trust::ThroughAccount)),
             ("user through number", trust(r#"{"AWS":"1"}"#, ""), user, Some(Trust::ThroughAccount)),
             ("another user", trust(r#"{"AWS":"arn:aws:iam::1:user/al"}"#, ""), user, None),
-            ("session through its role", trust(r#"{"AWS":"arn:aws:iam::1:role/dev"}"#, ""), session, Some(Trust::Directly)),
-            ("session by itself", trust(r#"{"AWS":"arn:aws:sts::1:assumed-role/dev/x"}"#, ""), session, Some(Trust::Directly)),
+            (
+                "session through its role",
+                trust(r#"{"AWS":"arn:aws:iam::1:role/dev"}"#, ""),
+                session,
+                Some(Trust::Directly),
+            ),
+            (
+                "session by itself",
+                trust(r#"{"AWS":"arn:aws:sts::1:assumed-role/dev/x"}"#, ""),
+                session,
+                Some(Trust::Directly),
+            ),
             ("service", trust(r#"{"Service":"eks.amazonaws.com"}"#, ""), eks, Some(Trust::Directly)),
             ("another service", trust(r#"{"Service":["ec2.amazonaws.com"]}"#, ""), eks, None),
             ("missing external id", trust(r#"{"AWS":"1"}"#, id), user, None),

@@ -1,0 +1,58 @@
+//! Nobody grants what they do not have (upstream `registry/rbac/*/policybased`).
+
+use k8s_auth::rbac::{GROUP, check_binding, check_role};
+use k8s_object::ApiError;
+use k8s_object::views::{PolicyRule, RoleRef};
+use serde_json::Value;
+
+use super::Review;
+use crate::metadata;
+use crate::ports::Decision;
+
+pub(super) fn judge(review: &Review<'_, '_>, object: &Value) -> Result<(), ApiError> {
+    let call = review.call;
+    if call.resource.group != GROUP {
+        return Ok(());
+    }
+    // What does not touch the rules or the role grants nothing.
+    let grants = |object: &Value| {
+        (
+            object["rules"].clone(),
+            object["aggregationRule"].clone(),
+            object["subjects"].clone(),
+            object["roleRef"].clone(),
+        )
+    };
+    if review.old.is_some_and(|old| grants(old) == grants(object)) {
+        return Ok(());
+    }
+    let (namespace, name) = (metadata::text(object, "namespace"), metadata::text(object, "name"));
+    let rbac = call.core.auth.rbac();
+    let ask = |attributes: &k8s_auth::Attributes<'_>| {
+        matches!(call.core.auth.decide_with(call.core, &rbac, attributes), Decision::Allow(_))
+    };
+    let checked = match call.resource.plural.as_str() {
+        "clusterroles" | "roles" => {
+            // The schema has let the rules through, so they can be read; were they not, nothing would be granted.
+            let mut rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].clone()).unwrap_or_default();
+            if object["aggregationRule"].is_object() {
+                // It gathers rules that are not known yet.
+                let texts = |text: &str| vec![text.to_owned()];
+                rules.push(PolicyRule {
+                    verbs: texts("*"),
+                    api_groups: texts("*"),
+                    resources: texts("*"),
+                    ..PolicyRule::default()
+                });
+                rules.push(PolicyRule { verbs: texts("*"), non_resource_urls: texts("*"), ..PolicyRule::default() });
+            }
+            check_role(&rbac, call.user, namespace, name, &rules, ask)
+        }
+        "clusterrolebindings" | "rolebindings" => {
+            let role: RoleRef = serde_json::from_value(object["roleRef"].clone()).unwrap_or_default();
+            check_binding(&rbac, call.user, namespace, &role, ask)
+        }
+        _ => Ok(()),
+    };
+    checked.map_err(|error| call.resource.forbidden(name, &error.message))
+}

@@ -1,0 +1,288 @@
+//! The watch cache of one resource: every object once, and the recent changes for those who watch.
+//!
+//! There are no queues per watcher. A watcher is a position in the ring of changes and reads from there; one that falls out of
+//! the ring is told so and lists again. Only the [feed](crate::feed) writes here, in the order of commits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use k8s_object::{NamespacedName, Object};
+use store::Revision;
+use world::watch;
+
+use crate::fields::Extractor;
+
+/// Changes kept per resource: half a second at 30,000 changes a second, which is what a watcher may lag behind.
+const MAX_EVENTS: usize = 16_384;
+/// Bytes of superseded objects that the ring may keep alive per resource.
+const MAX_EVENT_BYTES: usize = 32 << 20;
+/// Beyond this many, changes that are older than [`MAX_AGE`] go, so that an idle cluster does not keep its history for ever.
+const KEEP_EVENTS: usize = 128;
+/// As long as a client may take between a list and the watch that follows (upstream: 75 s).
+const MAX_AGE: Duration = Duration::from_secs(75);
+
+/// An object with the fields that selectors may ask for.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub object: Arc<Object>,
+    /// In the order of the cache's `selectable`.
+    pub fields: Arc<[Box<str>]>,
+}
+
+/// One change. `gone` is the last state with the revision of the deletion.
+#[derive(Clone)]
+pub(crate) struct Event {
+    pub revision: Revision,
+    pub old: Option<Held>,
+    pub new: Option<Held>,
+    pub gone: Option<Arc<Object>>,
+    at: Duration,
+    bytes: usize,
+}
+
+pub(crate) struct State {
+    objects: BTreeMap<NamespacedName, Held>,
+    events: VecDeque<Event>,
+    /// Sequence number of the first event in the ring.
+    first: u64,
+    /// All changes after this revision are in the ring.
+    since: Revision,
+    /// Revision of the last change.
+    last: Revision,
+    bytes: usize,
+}
+
+pub(crate) struct Cache {
+    /// Extracts the fields that field selectors may name.
+    extractor: RwLock<Arc<Extractor>>,
+    state: RwLock<State>,
+    /// Counts changes; watchers wait on it.
+    changed: watch::Sender<u64>,
+}
+
+impl Cache {
+    pub(crate) fn new(extractor: Extractor, revision: Revision) -> Cache {
+        let state = State {
+            objects: BTreeMap::new(),
+            events: VecDeque::new(),
+            first: 0,
+            since: revision,
+            last: revision,
+            bytes: 0,
+        };
+        Cache { extractor: RwLock::new(Arc::new(extractor)), state: RwLock::new(state), changed: watch::channel(0).0 }
+    }
+
+    pub(crate) fn extractor(&self) -> Arc<Extractor> {
+        self.extractor.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes which fields are extracted, and extracts them anew.
+    pub(crate) fn set_extractor(&self, extractor: Extractor) {
+        if self.extractor().paths == extractor.paths {
+            return;
+        }
+        *self.extractor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(extractor);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let held: Vec<(NamespacedName, Held)> =
+            state.objects.iter().map(|(key, held)| (key.clone(), self.hold(held.object.clone()))).collect();
+        state.objects = held.into_iter().collect();
+    }
+
+    fn hold(&self, object: Arc<Object>) -> Held {
+        let fields = self.extractor().extract(&object);
+        Held { object, fields }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One object.
+    pub(crate) fn get(&self, key: &NamespacedName) -> Option<Arc<Object>> {
+        self.read().objects.get(key).map(|held| held.object.clone())
+    }
+
+    /// How many objects there are.
+    pub(crate) fn len(&self) -> usize {
+        self.read().objects.len()
+    }
+
+    /// All objects, in order of their keys.
+    pub(crate) fn all(&self) -> Vec<Arc<Object>> {
+        self.read().objects.values().map(|held| held.object.clone()).collect()
+    }
+
+    /// All objects of one namespace, in order of their names.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<Arc<Object>> {
+        let state = self.read();
+        state.range(namespace, None).map(|(_, held)| held.object.clone()).collect()
+    }
+
+    /// A receiver that sees every change from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Makes the cache hold exactly `objects`; whoever watches must list again.
+    pub(crate) fn replace(&self, objects: Vec<Arc<Object>>, revision: Revision) {
+        let held: BTreeMap<_, _> = objects.into_iter().map(|object| (object.key(), self.hold(object))).collect();
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // A gap in the numbers puts all positions out of the ring.
+        state.first += state.events.len() as u64 + 1;
+        state.events.clear();
+        (state.objects, state.since, state.last, state.bytes) = (held, revision, revision, 0);
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Applies changes of one revision in order. `None` is a deletion.
+    pub(crate) fn apply(&self, changes: Vec<(NamespacedName, Option<Arc<Object>>)>, revision: Revision, now: Duration) {
+        let changes: Vec<_> =
+            changes.into_iter().map(|(key, object)| (key, object.map(|object| self.hold(object)))).collect();
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, new) in changes {
+            let old = match &new {
+                Some(held) => state.objects.insert(key, held.clone()),
+                None => state.objects.remove(&key),
+            };
+            if old.is_none() && new.is_none() {
+                continue;
+            }
+            let gone = match (&old, &new) {
+                (Some(old), None) => with_revision(&old.object, revision),
+                _ => None,
+            };
+            // What the ring alone keeps alive: the old state, and the state of the deletion.
+            let bytes = old.as_ref().map_or(0, |held| held.object.json().len() * (1 + usize::from(gone.is_some())));
+            state.bytes += bytes;
+            state.events.push_back(Event { revision, old, new, gone, at: now, bytes });
+        }
+        state.last = revision;
+        while state.events.len() > MAX_EVENTS
+            || state.bytes > MAX_EVENT_BYTES
+            || (state.events.len() > KEEP_EVENTS
+                && state.events.front().is_some_and(|event| now.saturating_sub(event.at) > MAX_AGE))
+        {
+            let Some(dropped) = state.events.pop_front() else { break };
+            state.bytes -= dropped.bytes;
+            state.since = dropped.revision;
+            state.first += 1;
+        }
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+impl State {
+    /// Objects of a namespace (of all when empty) in order of their keys, after `after`.
+    pub(crate) fn range<'a>(
+        &'a self,
+        namespace: &'a str,
+        after: Option<&NamespacedName>,
+    ) -> impl Iterator<Item = (&'a NamespacedName, &'a Held)> {
+        let start = match after {
+            Some(after) => Bound::Excluded(after.clone()),
+            None => Bound::Included(NamespacedName::new(namespace, "")),
+        };
+        let range = self.objects.range((start, Bound::Unbounded));
+        range.take_while(move |(key, _)| namespace.is_empty() || key.namespace == namespace)
+    }
+
+    pub(crate) fn get(&self, key: &NamespacedName) -> Option<&Held> {
+        self.objects.get(key)
+    }
+
+    /// Revision of the last change.
+    pub(crate) fn last(&self) -> Revision {
+        self.last
+    }
+
+    /// The position after the last event.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    /// The position of the first event after `revision`; `None` when such events may be gone.
+    pub(crate) fn position_after(&self, revision: Revision) -> Option<u64> {
+        let offset = self.events.partition_point(|event| event.revision <= revision);
+        (revision >= self.since).then_some(self.first + offset as u64)
+    }
+
+    /// The events from a position on; `None` when it has fallen out of the ring.
+    pub(crate) fn from(&self, position: u64) -> Option<impl Iterator<Item = &Event>> {
+        let offset = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        (offset <= self.events.len()).then(|| self.events.range(offset..))
+    }
+
+    /// What the objects that changed after `revision` were then: `None` for those that did not exist. `None` as a whole when
+    /// history does not reach back so far.
+    pub(crate) fn before(&self, revision: Revision) -> Option<BTreeMap<NamespacedName, Option<Held>>> {
+        let mut then = BTreeMap::new();
+        for event in self.from(self.position_after(revision)?)? {
+            let Some(any) = event.old.as_ref().or(event.new.as_ref()) else { continue };
+            then.entry(any.object.key()).or_insert_with(|| event.old.clone());
+        }
+        Some(then)
+    }
+}
+
+/// The same object with another resourceVersion; `None` only for an object without one, which is never cached.
+pub(crate) fn with_revision(object: &Object, revision: Revision) -> Option<Arc<Object>> {
+    let json = object.json();
+    let old = format!(r#""metadata":{{"resourceVersion":"{}""#, object.meta().resource_version);
+    let at = json.windows(old.len()).position(|window| window == old.as_bytes())?;
+    let mut changed = Vec::with_capacity(json.len() + 4);
+    changed.extend_from_slice(&json[..at]);
+    changed.extend_from_slice(format!(r#""metadata":{{"resourceVersion":"{revision}""#).as_bytes());
+    changed.extend_from_slice(&json[at + old.len()..]);
+    Object::from_json(changed).ok().map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, revision: Revision, phase: &str) -> Arc<Object> {
+        let stored = format!(
+            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"a"}},"status":{{"phase":"{phase}"}}}}"#
+        );
+        Arc::new(Object::from_stored(stored.as_bytes(), revision).unwrap())
+    }
+
+    fn key(name: &str) -> NamespacedName {
+        NamespacedName::new("a", name)
+    }
+
+    #[test]
+    fn the_past_is_reconstructed_from_the_ring() {
+        let cache = Cache::new(Extractor::paths(vec!["status.phase".into()]), 1);
+        cache.apply(vec![(key("x"), Some(object("x", 2, "Pending")))], 2, Duration::ZERO);
+        cache.apply(vec![(key("y"), Some(object("y", 3, "Pending")))], 3, Duration::ZERO);
+        cache.apply(vec![(key("x"), Some(object("x", 4, "Running")))], 4, Duration::ZERO);
+        cache.apply(vec![(key("y"), None)], 5, Duration::ZERO);
+        let state = cache.read();
+        let then = state.before(3).unwrap();
+        assert_eq!(then[&key("x")].as_ref().unwrap().fields[0].as_ref(), "Pending");
+        assert_eq!(then[&key("y")].as_ref().unwrap().object.meta().resource_version, "3");
+        assert!(state.before(1).unwrap().values().all(Option::is_none));
+        assert!(state.before(0).is_none());
+        let gone = state.from(state.position_after(4).unwrap()).unwrap().next().unwrap().gone.clone().unwrap();
+        assert_eq!(gone.meta().resource_version, "5");
+    }
+
+    #[test]
+    fn the_ring_is_bounded_by_count_and_age() {
+        let cache = Cache::new(Extractor::default(), 1);
+        for revision in 2..(MAX_EVENTS as i64 + 12) {
+            cache.apply(vec![(key("x"), Some(object("x", revision, "")))], revision, Duration::ZERO);
+        }
+        assert_eq!(cache.read().events.len(), MAX_EVENTS);
+        assert!(cache.read().position_after(5).is_none());
+        assert!(cache.read().from(3).is_none());
+        cache.apply(vec![(key("x"), None)], 99_999, MAX_AGE * 2);
+        assert_eq!(cache.read().events.len(), KEEP_EVENTS);
+    }
+}

@@ -1,0 +1,325 @@
+//! One cluster's API server without its sockets: the state, and the one path that every request takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use k8s_auth::Attributes;
+use k8s_client::{Api, Body, Reply, Request, Verb, Watch};
+use k8s_object::{ApiError, FieldSelector, NamespacedName, Object, Reason, UserInfo};
+use serde_json::Value;
+use store::{Keyspace, Revision};
+use world::{BoxFuture, Timestamp, World};
+
+use crate::audit;
+use crate::auth::Auth;
+use crate::crd;
+use crate::feed::{Feed, Target};
+use crate::leases::EventLeases;
+use crate::network::ServiceNetwork;
+use crate::ports::AuditSink;
+use crate::registry::{Entry, Registry, Resource, Strategy};
+use crate::schema::FieldValidation;
+use crate::{create, delete, http, read, subresources, update, virtuals, watch};
+
+/// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
+pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 20;
+/// Bytes of a stored object (etcd's request limit, less the room for its key).
+pub(crate) const MAX_OBJECT_BYTES: usize = (1 << 20) + (512 << 10) - 1024;
+/// How long a list waits for a revision that is still to come (apiserver `blockTimeout`).
+const FUTURE_REVISION_WAIT: Duration = Duration::from_secs(3);
+
+pub(crate) struct Core {
+    pub world: World,
+    pub keyspace: Keyspace,
+    pub minor: u8,
+    pub registry: Registry,
+    pub feed: Feed,
+    pub auth: Auth,
+    pub audit: Option<Arc<dyn AuditSink>>,
+    pub network: ServiceNetwork,
+    pub event_leases: EventLeases,
+    pub documents: http::Documents,
+    pub stop: world::Stop,
+}
+
+/// What one request is about while it is carried out.
+pub(crate) struct Call<'a> {
+    pub core: &'a Core,
+    pub user: &'a Arc<UserInfo>,
+    pub entry: Entry,
+    pub resource: Arc<Resource>,
+    /// The request without its body.
+    pub request: Request,
+    pub now: Timestamp,
+    /// For the client, in `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// How a request ended well.
+pub(crate) struct Outcome {
+    pub reply: Reply,
+    pub warnings: Vec<String>,
+    /// Whether the answer is 201.
+    pub created: bool,
+}
+
+impl Core {
+    /// Refuses what the user may not do.
+    pub(crate) fn authorize(&self, user: &UserInfo, request: &Request) -> Result<(), ApiError> {
+        // A namespace is in itself, so that roles in it can grant reading it (apiserver `RequestInfo`).
+        let itself = request.resource.group.is_empty() && request.resource.resource == "namespaces";
+        let namespace = if itself { &request.name } else { &request.namespace };
+        let selector = request.options.field_selector.as_deref().filter(|text| !text.is_empty());
+        // A selector that cannot be read narrows nothing; it is refused once the request is allowed.
+        let selector = selector.and_then(|text| FieldSelector::parse(text).ok());
+        let attributes = Attributes {
+            user,
+            verb: request.verb.as_str(),
+            group: &request.resource.group,
+            version: &request.resource.version,
+            resource: &request.resource.resource,
+            subresource: &request.subresource,
+            namespace,
+            name: &request.name,
+            path: "",
+            field_selector: selector.as_ref(),
+        };
+        self.auth.authorize(self, &attributes)
+    }
+
+    fn begin<'a>(&'a self, user: &'a Arc<UserInfo>, request: Request) -> Result<Call<'a>, ApiError> {
+        self.authorize(user, &request)?;
+        let (entry, resource) = self.registry.find(&request.resource)?;
+        let verb = request.verb.as_str();
+        if request.subresource.is_empty() {
+            if !resource.verbs.contains(&verb) {
+                return Err(ApiError::method_not_allowed());
+            }
+        } else {
+            let subresource = resource
+                .subresource(&request.subresource)
+                .ok_or_else(|| subresources::missing(&resource, &request.subresource))?;
+            if !subresource.verbs.contains(&verb) {
+                return Err(ApiError::method_not_allowed());
+            }
+        }
+        if !resource.namespaced && !request.namespace.is_empty() {
+            return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
+        }
+        let now = self.world.now();
+        Ok(Call { core: self, user, entry, resource, request, now, warnings: Vec::new() })
+    }
+
+    /// Carries out a request after authentication: authorization, admission, storage, audit.
+    pub(crate) async fn execute(
+        &self,
+        user: &Arc<UserInfo>,
+        agent: &str,
+        source: Option<std::net::IpAddr>,
+        mut request: Request,
+    ) -> Result<Outcome, ApiError> {
+        let audit = audit::begin(self, user, agent, source, &request);
+        let body = std::mem::take(&mut request.body);
+        let result = match self.begin(user, request) {
+            Ok(mut call) => dispatch(&mut call, body).await.map(|reply| Outcome {
+                created: call.request.verb == Verb::Create && call.request.subresource != "eviction",
+                reply,
+                warnings: call.warnings,
+            }),
+            Err(error) => Err(error),
+        };
+        audit::end(
+            self,
+            audit,
+            result.as_ref().map_or_else(ApiError::code, |outcome| if outcome.created { 201 } else { 200 }),
+        );
+        result
+    }
+
+    /// Starts a watch after authentication.
+    pub(crate) fn start_watch(
+        &self,
+        user: &Arc<UserInfo>,
+        agent: &str,
+        source: Option<std::net::IpAddr>,
+        request: Request,
+    ) -> Result<watch::Cursor, ApiError> {
+        let audit = audit::begin(self, user, agent, source, &request);
+        let result = self.begin(user, request).and_then(|call| watch::start(&call));
+        audit::end(self, audit, result.as_ref().map_or_else(ApiError::code, |_| 200));
+        result
+    }
+
+    /// The newest revision that caches have.
+    pub(crate) fn revision(&self) -> Revision {
+        self.feed.revision()
+    }
+
+    /// Waits until caches have `revision`.
+    pub(crate) async fn reach(&self, revision: Revision) {
+        self.feed.reach(self, revision).await;
+    }
+
+    /// Waits a little for a revision that a client names.
+    pub(crate) async fn reach_soon(&self, revision: Revision) -> Result<(), ApiError> {
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        if self.world.timeout(FUTURE_REVISION_WAIT, self.reach(revision)).await.is_ok() {
+            return Ok(());
+        }
+        let message = format!("Too large resource version: {revision}, current: {}", self.revision());
+        let mut error = ApiError::new(Reason::Timeout, message);
+        error.retry_after_seconds = Some(1);
+        error.causes.push(k8s_object::Cause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            field: String::new(),
+        });
+        Err(error)
+    }
+
+    /// An object of a built-in resource, as the caches have it.
+    pub(crate) fn lookup(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.registry.cache(group, plural)?.get(&NamespacedName::new(namespace, name))
+    }
+
+    /// All objects of a built-in resource; of one namespace unless it is empty.
+    pub(crate) fn lookup_all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
+        let Some(cache) = self.registry.cache(group, plural) else { return Vec::new() };
+        if namespace.is_empty() { cache.all() } else { cache.in_namespace(namespace) }
+    }
+}
+
+impl Target for Core {
+    fn apply(
+        &self,
+        group: &str,
+        plural: &str,
+        changes: Vec<(NamespacedName, Option<Arc<Object>>)>,
+        revision: Revision,
+    ) {
+        let definitions = crd::is_definition(group, plural).then(|| changes.clone());
+        if let Some(entry) = self.registry.served().entry(group, plural) {
+            self.auth.changed(group, &entry.stored().kind, &changes);
+            entry.cache.apply(changes, revision, self.world.elapsed());
+        }
+        for (name, definition) in definitions.into_iter().flatten() {
+            crd::changed(&self.registry, &name.name, definition.as_deref(), revision);
+        }
+    }
+
+    fn replace(&self, objects: Vec<(String, String, Arc<Object>)>, revision: Revision) {
+        // Definitions first: they say where the objects of custom resources go.
+        for (_, _, definition) in objects.iter().filter(|(group, plural, _)| crd::is_definition(group, plural)) {
+            crd::changed(&self.registry, &definition.meta().name, Some(definition), revision);
+        }
+        self.auth.replace(objects.iter().map(|(_, _, object)| object));
+        let mut by_resource = std::collections::BTreeMap::<(String, String), Vec<Arc<Object>>>::new();
+        for (group, plural, object) in objects {
+            by_resource.entry((group, plural)).or_default().push(object);
+        }
+        for entry in self.registry.served().entries() {
+            let resource = entry.stored();
+            let key = (resource.group.clone(), resource.plural.clone());
+            entry.cache.replace(by_resource.remove(&key).unwrap_or_default(), revision);
+        }
+    }
+}
+
+async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    if call.resource.is_virtual() {
+        return virtuals::answer(call, body).await;
+    }
+    if !call.request.subresource.is_empty() {
+        return subresources::dispatch(call, body).await;
+    }
+    match call.request.verb {
+        Verb::Get => read::get(call).await.map(Reply::Object),
+        Verb::List => read::list(call).await,
+        Verb::Watch => Err(ApiError::bad_request("a watch is started through Api::watch")),
+        Verb::Create => create::create(call, body).await.map(Reply::Object),
+        Verb::Update => update::update(call, body).await.map(Reply::Object),
+        Verb::Patch => update::patch(call, body).await.map(Reply::Object),
+        Verb::Delete => delete::delete(call, body).await,
+        Verb::DeleteCollection => delete::delete_collection(call, body).await,
+    }
+}
+
+impl Call<'_> {
+    /// Namespace and name of the object.
+    pub(crate) fn key(&self) -> NamespacedName {
+        NamespacedName::new(self.request.namespace.clone(), self.request.name.clone())
+    }
+
+    /// The object as it is, in the version of the request.
+    pub(crate) fn current(&self) -> Result<Arc<Object>, ApiError> {
+        let found = self.entry.cache.get(&self.key());
+        found.map(|object| self.versioned(object)).ok_or_else(|| self.resource.not_found(&self.request.name))
+    }
+
+    /// A stored object in the version of the request.
+    pub(crate) fn versioned(&self, object: Arc<Object>) -> Arc<Object> {
+        in_version(&self.resource, object)
+    }
+
+    pub(crate) fn kind_context<'b>(&'b self, old: Option<&'b Value>) -> k8s_kinds::Context<'b> {
+        k8s_kinds::Context { minor: self.core.minor, now: self.now, old, subresource: &self.request.subresource }
+    }
+
+    /// The strategy of a built-in kind.
+    pub(crate) fn builtin(&self) -> Option<&'static k8s_kinds::Kind> {
+        match &self.resource.strategy {
+            Strategy::Builtin(kind) => Some(kind),
+            Strategy::Custom(_) => None,
+        }
+    }
+
+    pub(crate) fn field_validation(&self) -> Result<FieldValidation, ApiError> {
+        FieldValidation::parse(self.request.options.field_validation.as_deref())
+    }
+}
+
+/// A stored object in the version of `resource`: versions of one kind differ in nothing but `apiVersion` (conversion `None`).
+pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object> {
+    if object.kind().version == resource.version {
+        return object;
+    }
+    // `encode` writes apiVersion first.
+    let old = format!(r#"{{"apiVersion":"{}""#, object.kind().api_version());
+    let new = format!(r#"{{"apiVersion":"{}""#, resource.api_version());
+    match object.json().strip_prefix(old.as_bytes()) {
+        Some(rest) => {
+            let json: Bytes = [new.as_bytes(), rest].concat().into();
+            Object::from_json(json).map_or(object, Arc::new)
+        }
+        None => object,
+    }
+}
+
+/// The port for components in the same process.
+pub(crate) struct InProcess(pub Arc<Core>);
+
+impl Api for InProcess {
+    fn call<'a>(
+        &'a self,
+        user: &'a Arc<UserInfo>,
+        agent: &'a str,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Reply, ApiError>> {
+        Box::pin(async move { Ok(self.0.execute(user, agent, None, request).await?.reply) })
+    }
+
+    fn watch<'a>(
+        &'a self,
+        user: &'a Arc<UserInfo>,
+        agent: &'a str,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Watch, ApiError>> {
+        Box::pin(async move {
+            let cursor = self.0.start_watch(user, agent, None, request)?;
+            Ok(Watch(Box::new(watch::InProcessWatch { core: self.0.clone(), cursor })))
+        })
+    }
+}

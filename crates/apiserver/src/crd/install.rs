@@ -1,0 +1,128 @@
+//! A definition becomes rows of the registry, or ceases to be.
+
+use std::sync::Arc;
+
+use k8s_object::{GroupVersionKind, Object};
+use k8s_schema::Schema;
+use serde_json::Value;
+
+use super::{Custom, CustomColumn, Scale, is_established};
+use crate::fields::Extractor;
+use crate::jsonpath::JsonPath;
+use crate::registry::{Registry, Resource, Strategy, Subresource, compare_versions};
+use crate::schema::TypeSchema;
+
+const READ_WRITE: &[&str] = &["get", "patch", "update"];
+
+/// Serves what a definition says from now on; `None` when it is gone.
+pub(crate) fn changed(registry: &Registry, name: &str, definition: Option<&Object>, revision: i64) {
+    match definition {
+        Some(definition) if is_established(definition) => install(registry, &definition.value(), revision),
+        _ => {
+            if let Some((plural, group)) = name.split_once('.') {
+                registry.uninstall(group, plural, revision);
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("").to_owned()
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().map(text).collect()
+}
+
+fn install(registry: &Registry, definition: &Value, revision: i64) {
+    let versions = definition["spec"]["versions"].as_array().cloned().unwrap_or_default();
+    let mut selectable: Vec<String> = versions
+        .iter()
+        .flat_map(|version| version["selectableFields"].as_array().cloned().unwrap_or_default())
+        .map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned())
+        .collect();
+    selectable.sort();
+    selectable.dedup();
+    let mut resources: Vec<(bool, Arc<Resource>)> =
+        versions.iter().map(|version| (version["storage"] == true, Arc::new(resource(definition, version)))).collect();
+    resources.sort_by(|(_, a), (_, b)| compare_versions(&b.version, &a.version));
+    // Validation requires exactly one.
+    let storage = resources.iter().position(|(storage, _)| *storage).unwrap_or(0);
+    let resources = resources.into_iter().map(|(_, resource)| resource).collect();
+    registry.install(resources, storage, Extractor::paths(selectable), revision);
+}
+
+fn resource(definition: &Value, version: &Value) -> Resource {
+    let spec = &definition["spec"];
+    let names = &definition["status"]["acceptedNames"];
+    let subresources = &version["subresources"];
+    let has_status = subresources["status"].is_object();
+    let scale = subresources["scale"].as_object().map(|scale| {
+        let path = |key: &str| scale.get(key).and_then(Value::as_str).map(field_names);
+        Scale {
+            spec: path("specReplicasPath").unwrap_or_default(),
+            status: path("statusReplicasPath").unwrap_or_default(),
+            selector: path("labelSelectorPath"),
+        }
+    });
+    let mut below = Vec::new();
+    if scale.is_some() {
+        let kind = Some(GroupVersionKind::of("autoscaling", "v1", "Scale"));
+        below.push(Subresource { name: "scale".into(), kind, verbs: READ_WRITE });
+    }
+    if has_status {
+        below.push(Subresource { name: "status".into(), kind: None, verbs: READ_WRITE });
+    }
+    let terminating = definition["metadata"]["deletionTimestamp"].is_string();
+    let custom = Custom { columns: columns(version), has_status, scale, terminating };
+    Resource {
+        group: text(&spec["group"]),
+        version: text(&version["name"]),
+        plural: text(&spec["names"]["plural"]),
+        singular: text(&names["singular"]),
+        kind: text(&names["kind"]),
+        list_kind: text(&names["listKind"]),
+        short_names: texts(&names["shortNames"]),
+        categories: texts(&names["categories"]),
+        namespaced: spec["scope"] == "Namespaced",
+        verbs: k8s_kinds::ALL_VERBS,
+        served: version["served"] == true,
+        subresources: below,
+        strategy: Strategy::Custom(custom),
+        // Validation has read it once already; a definition from older storage that cannot be read takes any fields.
+        schema: TypeSchema(Schema::from_crd(&version["schema"]["openAPIV3Schema"]).ok()),
+    }
+}
+
+fn field_names(path: &str) -> Vec<String> {
+    path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn columns(version: &Value) -> Vec<CustomColumn> {
+    let declared = version["additionalPrinterColumns"].as_array().into_iter().flatten();
+    let columns = declared.filter_map(|column| {
+        Some(CustomColumn {
+            name: text(&column["name"]),
+            kind: text(&column["type"]),
+            format: text(&column["format"]),
+            description: text(&column["description"]),
+            priority: column["priority"].as_i64().unwrap_or(0),
+            path: JsonPath::parse(column["jsonPath"].as_str()?).ok()?,
+        })
+    });
+    let columns: Vec<CustomColumn> = columns.collect();
+    if !columns.is_empty() || version["additionalPrinterColumns"].is_array() {
+        return columns;
+    }
+    // What upstream shows when nothing is declared.
+    let path = JsonPath::parse(".metadata.creationTimestamp").expect("a valid path");
+    let description = "CreationTimestamp is a timestamp representing the server time when this object was created.";
+    vec![CustomColumn {
+        name: "Age".into(),
+        kind: "date".into(),
+        format: String::new(),
+        description: description.into(),
+        priority: 0,
+        path,
+    }]
+}

@@ -1,0 +1,232 @@
+//! CustomResourceDefinitions: what they must look like, what becomes served because of them, and how their objects are written.
+//!
+//! A definition is installed when the feed brings it, in the order of commits, so every reader of the caches agrees on what is
+//! served at a revision.
+
+mod cleanup;
+mod install;
+mod rules;
+
+use k8s_object::Object;
+use serde_json::{Value, json};
+use world::Timestamp;
+
+use crate::core::{Call, Core};
+use crate::jsonpath::JsonPath;
+use crate::metadata;
+use crate::registry::{Resource, Strategy};
+
+pub(crate) use cleanup::run as cleanup;
+pub(crate) use install::changed;
+pub(crate) use rules::validate;
+
+pub(crate) const GROUP: &str = "apiextensions.k8s.io";
+pub(crate) const PLURAL: &str = "customresourcedefinitions";
+/// Keeps a definition until its objects are gone.
+pub(crate) const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// What is particular about one version of a custom resource.
+pub(crate) struct Custom {
+    pub columns: Vec<CustomColumn>,
+    pub has_status: bool,
+    pub scale: Option<Scale>,
+    /// The definition is being deleted: nothing new may be created.
+    pub terminating: bool,
+}
+
+/// A printer column.
+pub(crate) struct CustomColumn {
+    pub name: String,
+    pub kind: String,
+    pub format: String,
+    pub description: String,
+    pub priority: i64,
+    pub path: JsonPath,
+}
+
+/// Where the scale subresource finds its fields, as lists of names.
+pub(crate) struct Scale {
+    pub spec: Vec<String>,
+    pub status: Vec<String>,
+    pub selector: Option<Vec<String>>,
+}
+
+/// Whether the resource is that of definitions.
+pub(crate) fn is_definition(group: &str, plural: &str) -> bool {
+    group == GROUP && plural == PLURAL
+}
+
+fn custom(resource: &Resource) -> Option<&Custom> {
+    match &resource.strategy {
+        Strategy::Custom(custom) => Some(custom),
+        Strategy::Builtin(_) => None,
+    }
+}
+
+/// Before create: with a status subresource, status is not the client's.
+pub(crate) fn prepare_create(resource: &Resource, object: &mut Value) {
+    if custom(resource).is_some_and(|custom| custom.has_status)
+        && let Some(map) = object.as_object_mut()
+    {
+        map.remove("status");
+    }
+}
+
+/// Before update: with a status subresource, status and the rest are written apart.
+pub(crate) fn prepare_update(resource: &Resource, subresource: &str, new: &mut Value, before: &Value) {
+    if !custom(resource).is_some_and(|custom| custom.has_status) {
+        return;
+    }
+    let (base, status) = match subresource {
+        "status" => {
+            let mut base = before.clone();
+            base["apiVersion"] = new["apiVersion"].clone();
+            (base, new.get("status").cloned())
+        }
+        _ => (new.take(), before.get("status").cloned()),
+    };
+    *new = base;
+    if let Some(map) = new.as_object_mut() {
+        match status {
+            Some(status) => map.insert("status".into(), status),
+            None => map.remove("status"),
+        };
+    }
+}
+
+/// Whether an update counts up `generation`: anything but metadata and status.
+pub(crate) fn counts_as_change(before: &Value, new: &Value) -> bool {
+    let spec = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(map) = object.as_object_mut() {
+            for key in ["apiVersion", "metadata", "status"] {
+                map.remove(key);
+            }
+        }
+        object
+    };
+    spec(before) != spec(new)
+}
+
+/// Whether something other than finalizers in `metadata` keeps the object: a namespace's own.
+pub(crate) fn is_waiting(call: &Call<'_>, object: &Value) -> bool {
+    call.resource.is("", "namespaces") && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
+}
+
+/// Sets a condition; its transition time moves only with its status.
+fn set_condition(definition: &mut Value, kind: &str, status: &str, reason: &str, message: &str, now: Timestamp) {
+    let conditions = &mut definition["status"]["conditions"];
+    if !conditions.is_array() {
+        *conditions = json!([]);
+    }
+    let Some(list) = conditions.as_array_mut() else { return };
+    let mut condition = json!({
+        "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now.to_string(),
+    });
+    match list.iter_mut().find(|own| own["type"] == kind) {
+        Some(own) => {
+            if own["status"] == status {
+                condition["lastTransitionTime"] = own["lastTransitionTime"].clone();
+            }
+            *own = condition;
+        }
+        None => list.push(condition),
+    }
+}
+
+/// Says in its status that a definition is being deleted.
+pub(crate) fn set_terminating(definition: &mut Value, now: Timestamp) {
+    let message = "CustomResource deletion is in progress";
+    set_condition(definition, "Terminating", "True", "InstanceDeletionInProgress", message, now);
+}
+
+/// Names that no other definition of the group may have taken, by where they stand in `names`.
+const NAMES: [(&str, &str); 4] = [
+    ("plural", "PluralConflict"),
+    ("singular", "SingularConflict"),
+    ("kind", "KindConflict"),
+    ("listKind", "ListKindConflict"),
+];
+
+/// Decides which names a definition gets and whether it is served, and writes that into its status. Done while it is
+/// written, so that a client can use what it defined at once.
+pub(crate) fn establish(core: &Core, definition: &mut Value, now: Timestamp) {
+    let names = &mut definition["spec"]["names"];
+    let kind = names["kind"].as_str().unwrap_or("").to_owned();
+    if names["singular"].as_str().unwrap_or("").is_empty() {
+        names["singular"] = json!(kind.to_lowercase());
+    }
+    if names["listKind"].as_str().unwrap_or("").is_empty() {
+        names["listKind"] = json!(format!("{kind}List"));
+    }
+    let conflict = conflict(core, definition);
+    match &conflict {
+        None => {
+            definition["status"]["acceptedNames"] = definition["spec"]["names"].clone();
+            set_condition(definition, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
+            set_condition(
+                definition,
+                "Established",
+                "True",
+                "InitialNamesAccepted",
+                "the initial names have been accepted",
+                now,
+            );
+        }
+        Some((reason, message)) => {
+            if !definition["status"]["acceptedNames"].is_object() {
+                definition["status"]["acceptedNames"] = json!({"plural": "", "kind": ""});
+            }
+            set_condition(definition, "NamesAccepted", "False", reason, message, now);
+            let established = definition["status"]["conditions"].as_array().into_iter().flatten();
+            let established =
+                established.into_iter().any(|own| own["type"] == "Established" && own["status"] == "True");
+            if !established {
+                set_condition(definition, "Established", "False", "NotAccepted", "not all names are accepted", now);
+            }
+        }
+    }
+    let versions = definition["spec"]["versions"].as_array().cloned().unwrap_or_default();
+    let storage = versions.iter().find(|version| version["storage"] == true).map(|version| version["name"].clone());
+    let stored = &mut definition["status"]["storedVersions"];
+    if !stored.is_array() {
+        *stored = json!([]);
+    }
+    if let (Some(storage), Some(stored)) = (storage, stored.as_array_mut())
+        && !stored.contains(&storage)
+    {
+        stored.push(storage);
+    }
+}
+
+fn conflict(core: &Core, definition: &Value) -> Option<(&'static str, String)> {
+    let own = metadata::text(definition, "name");
+    let names = &definition["spec"]["names"];
+    for other in core.lookup_all(GROUP, PLURAL, "") {
+        let value = other.value();
+        if other.meta().name == own || value["spec"]["group"] != definition["spec"]["group"] {
+            continue;
+        }
+        let accepted = &value["status"]["acceptedNames"];
+        for (field, reason) in NAMES {
+            let name = names[field].as_str().unwrap_or("");
+            if !name.is_empty() && accepted[field] == name {
+                return Some((reason, format!("{name:?} is already in use")));
+            }
+        }
+        let taken = accepted["shortNames"].as_array().into_iter().flatten();
+        for short in taken {
+            if names["shortNames"].as_array().is_some_and(|list| list.contains(short)) {
+                return Some(("ShortNamesConflict", format!("{short} is already in use")));
+            }
+        }
+    }
+    None
+}
+
+/// Whether a stored definition is served.
+fn is_established(definition: &Object) -> bool {
+    let value = definition.value();
+    let conditions = value["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+}

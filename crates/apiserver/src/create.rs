@@ -1,0 +1,105 @@
+//! create: a new object under a name that nobody has.
+
+use std::sync::Arc;
+
+use k8s_client::Body;
+use k8s_object::{ApiError, NamespacedName, Object, Reason};
+use serde_json::{Value, json};
+
+use crate::core::Call;
+use crate::registry::Strategy;
+use crate::write::{self, Stored};
+use crate::{admission, crd, metadata, network};
+
+/// How often a name is generated anew when it is taken (apiserver `maxNameGenerationCreateAttempts`).
+const NAME_ATTEMPTS: usize = 8;
+
+/// Creates the object in the body.
+pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
+    if matches!(&call.resource.strategy, Strategy::Custom(custom) if custom.terminating) {
+        let message = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError::new(Reason::MethodNotAllowed, message));
+    }
+    let (mut object, duplicates) = write::parse(body)?;
+    write::conform(call, &mut object, duplicates)?;
+    place(call, &mut object)?;
+    write::default(call, &mut object, None);
+    admission::wait(call, &object).await;
+    admission::admit(call, &mut object, None)?;
+    let generated = metadata::text(&object, "name").is_empty();
+    let attempts = if generated { NAME_ATTEMPTS } else { 1 };
+    for attempt in 1..=attempts {
+        let last = attempt == attempts;
+        // Kept only where there may be another attempt.
+        let mut attempted = if last { object.take() } else { object.clone() };
+        match finish(call, &mut attempted).await? {
+            Stored::Done(created) => return Ok(created),
+            Stored::Conflict if last => {
+                let name = metadata::text(&attempted, "name");
+                return Err(ApiError::already_exists(&call.resource.group, &call.resource.plural, name));
+            }
+            Stored::Conflict => {}
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Puts the object where the path says.
+fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
+    let namespaced = call.resource.namespaced;
+    let path = call.request.namespace.clone();
+    let name = call.request.name.clone();
+    let map = metadata::of(object)?;
+    let own = map.get("namespace").and_then(Value::as_str).unwrap_or("").to_owned();
+    if namespaced && path.is_empty() {
+        return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
+    }
+    if namespaced && !own.is_empty() && own != path {
+        return Err(ApiError::bad_request(format!(
+            "the namespace of the provided object does not match the namespace sent on the request: {own} != {path}"
+        )));
+    }
+    if namespaced {
+        map.insert("namespace".into(), json!(path));
+    }
+    if !name.is_empty() {
+        map.insert("name".into(), json!(name));
+    }
+    if map.contains_key("resourceVersion") {
+        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    Ok(())
+}
+
+async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiError> {
+    let world = &call.core.world;
+    let has_generation = call.builtin().is_none_or(|kind| kind.has_generation);
+    let map = metadata::of(object)?;
+    let prefix = map.get("generateName").and_then(Value::as_str).unwrap_or("").to_owned();
+    if !map.contains_key("name") && !prefix.is_empty() {
+        map.insert("name".into(), json!(metadata::generate_name(world, &prefix)));
+    }
+    metadata::fill_new(map, world, has_generation);
+    match call.builtin() {
+        Some(kind) => (kind.prepare_create)(object, &call.kind_context(None)),
+        None => crd::prepare_create(&call.resource, object),
+    }
+    if crd::is_definition(&call.resource.group, &call.resource.plural) {
+        crd::establish(call.core, object, call.now);
+    }
+    let reserved = network::reserve(call, object, None)?;
+    call.resource.schema.canonicalise(object);
+    write::validate(call, object, None)?;
+    admission::judge(call, object, None)?;
+    let key = NamespacedName::new(metadata::text(object, "namespace"), metadata::text(object, "name"));
+    let bytes = write::encode(call, object)?;
+    if call.request.options.dry_run {
+        if call.entry.cache.get(&key).is_some() {
+            return Ok(Stored::Conflict);
+        }
+        return write::unstored(object.clone(), "").map(Stored::Done);
+    }
+    let stored = write::store(call, &key, bytes, 0).await;
+    drop(reserved);
+    stored
+}

@@ -1,0 +1,226 @@
+//! delete and deletecollection: at once, after a time of grace, or when the last finalizer has gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_client::{Body, Options, Preconditions, Propagation, Reply};
+use k8s_object::{ApiError, Object};
+use serde_json::{Value, json};
+
+use crate::core::Call;
+use crate::metadata::{self, FOREGROUND, ORPHAN};
+use crate::select::Selection;
+use crate::write::{self, Stored};
+use crate::{admission, crd, schema};
+
+/// How often a deletion is tried again when the object changes under it.
+const ATTEMPTS: usize = 10;
+
+/// Takes the options out of a `DeleteOptions` body, which win over the query's.
+fn merge_body(options: &mut Options, body: Body) -> Result<(), ApiError> {
+    let value = match body {
+        Body::None => return Ok(()),
+        Body::Bytes(bytes) if bytes.is_empty() => return Ok(()),
+        Body::Bytes(bytes) => schema::decode_json(&bytes)?.0,
+        Body::Json(value) => value,
+    };
+    if let Some(kind) = value["kind"].as_str().filter(|kind| !["", "DeleteOptions"].contains(kind)) {
+        return Err(ApiError::bad_request(format!("{kind} cannot be handled as a DeleteOptions")));
+    }
+    if let Some(seconds) = value["gracePeriodSeconds"].as_i64() {
+        options.grace_period_seconds = Some(seconds);
+    }
+    match value["propagationPolicy"].as_str() {
+        Some(policy) => options.propagation = Some(parse_propagation(policy)?),
+        None => match value["orphanDependents"].as_bool() {
+            Some(true) => options.propagation = Some(Propagation::Orphan),
+            Some(false) => options.propagation = Some(Propagation::Background),
+            None => {}
+        },
+    }
+    let text = |field: &str| value["preconditions"][field].as_str().map(str::to_owned);
+    options.preconditions.uid = text("uid").or_else(|| options.preconditions.uid.take());
+    options.preconditions.resource_version =
+        text("resourceVersion").or_else(|| options.preconditions.resource_version.take());
+    options.dry_run |= value["dryRun"].as_array().is_some_and(|list| list.iter().any(|text| text == "All"));
+    Ok(())
+}
+
+/// `Background`, `Foreground` or `Orphan`.
+pub(crate) fn parse_propagation(text: &str) -> Result<Propagation, ApiError> {
+    match text {
+        "Background" => Ok(Propagation::Background),
+        "Foreground" => Ok(Propagation::Foreground),
+        "Orphan" => Ok(Propagation::Orphan),
+        other => {
+            let cause =
+                k8s_kinds::causes::not_supported("propagationPolicy", other, &["Background", "Foreground", "Orphan"]);
+            Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]))
+        }
+    }
+}
+
+/// Deletes the object that the request names.
+pub(crate) async fn delete(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    merge_body(&mut call.request.options, body)?;
+    let options = call.request.options.clone();
+    let name = call.request.name.clone();
+    delete_named(call, &name, &options).await
+}
+
+/// Deletes every object that the request selects; answers with what they were.
+pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    merge_body(&mut call.request.options, body)?;
+    let options = Options { preconditions: Preconditions::default(), ..call.request.options.clone() };
+    let selected: Vec<Arc<Object>> = {
+        let selection = Selection::of(call)?;
+        let state = call.entry.cache.read();
+        let held = state.range(selection.namespace(), None).filter(|(_, held)| selection.selects(held));
+        held.map(|(_, held)| call.versioned(held.object.clone())).collect()
+    };
+    for object in &selected {
+        call.request.namespace = object.meta().namespace.clone();
+        call.request.name = object.meta().name.clone();
+        let name = object.meta().name.clone();
+        match delete_named(call, &name, &options).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let resource_version = call.core.revision().to_string();
+    Ok(Reply::List { items: selected, resource_version, continue_token: String::new(), remaining: None })
+}
+
+async fn delete_named(call: &mut Call<'_>, name: &str, options: &Options) -> Result<Reply, ApiError> {
+    call.request.name = name.to_owned();
+    for _ in 0..ATTEMPTS {
+        let old = call.current()?;
+        check_preconditions(call, &old, &options.preconditions)?;
+        admission::judge_delete(call, &old)?;
+        if let Some(reply) = attempt(call, &old, options).await? {
+            return Ok(reply);
+        }
+    }
+    Err(call.resource.conflict(name, "the object keeps changing while it is to be deleted; please try again"))
+}
+
+fn check_preconditions(call: &Call<'_>, old: &Object, preconditions: &Preconditions) -> Result<(), ApiError> {
+    let checks = [
+        ("UID", &preconditions.uid, &old.meta().uid),
+        ("ResourceVersion", &preconditions.resource_version, &old.meta().resource_version),
+    ];
+    for (what, wanted, own) in checks {
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != own) {
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {own}");
+            return Err(call.resource.conflict(&old.meta().name, &why));
+        }
+    }
+    Ok(())
+}
+
+/// One try; `None` when the object changed under it.
+async fn attempt(call: &mut Call<'_>, old: &Arc<Object>, options: &Options) -> Result<Option<Reply>, ApiError> {
+    let before = old.value();
+    let mut new = before.clone();
+    let asked = options.grace_period_seconds.map(|seconds| seconds.max(0));
+    let grace = call.builtin().map_or(0, |kind| (kind.grace_period)(&before, old.meta(), asked)).max(0);
+    set_finalizers(call, &mut new, options.propagation)?;
+    let waits = !metadata::texts(&new, "finalizers").is_empty() || crd::is_waiting(call, &before);
+    let terminating = old.meta().is_terminating();
+    let pending_grace = old.meta().deletion_grace_period_seconds.unwrap_or(0);
+    if !waits && (grace == 0 || (terminating && pending_grace == 0)) {
+        return remove(call, old).await;
+    }
+    mark(call, &mut new, terminating, pending_grace, grace)?;
+    if new == before {
+        return Ok(Some(Reply::Object(old.clone())));
+    }
+    if options.dry_run {
+        return Ok(Some(Reply::Object(write::unstored(new, &old.meta().resource_version)?)));
+    }
+    let (key, expected) = (call.key(), write::revision(old)?);
+    let bytes = write::encode(call, &mut new)?;
+    Ok(match write::store(call, &key, bytes, expected).await? {
+        Stored::Done(object) => Some(Reply::Object(object)),
+        Stored::Conflict => None,
+    })
+}
+
+/// Adds and takes the garbage collector's finalizers as the policy says (apiserver `deletionFinalizersForGarbageCollection`).
+fn set_finalizers(call: &Call<'_>, object: &mut Value, propagation: Option<Propagation>) -> Result<(), ApiError> {
+    let mut finalizers = metadata::texts(object, "finalizers");
+    let before = finalizers.clone();
+    if let Some(policy) = propagation {
+        finalizers.retain(|name| name != FOREGROUND && name != ORPHAN);
+        match policy {
+            Propagation::Background => {}
+            Propagation::Foreground => finalizers.push(FOREGROUND.to_owned()),
+            Propagation::Orphan => finalizers.push(ORPHAN.to_owned()),
+        }
+    }
+    if crd::is_definition(&call.resource.group, &call.resource.plural)
+        && !metadata::is_terminating(object)
+        && !finalizers.iter().any(|name| name == crd::FINALIZER)
+    {
+        finalizers.push(crd::FINALIZER.to_owned());
+    }
+    if finalizers != before {
+        let map = metadata::of(object)?;
+        match finalizers.is_empty() {
+            true => map.remove("finalizers"),
+            false => map.insert("finalizers".into(), json!(finalizers)),
+        };
+    }
+    Ok(())
+}
+
+/// Writes that deletion was asked for. A shorter grace wins over a longer one asked for before.
+fn mark(
+    call: &Call<'_>,
+    object: &mut Value,
+    terminating: bool,
+    pending_grace: i64,
+    grace: i64,
+) -> Result<(), ApiError> {
+    if terminating && grace >= pending_grace {
+        return Ok(());
+    }
+    let seconds = u64::try_from(grace).unwrap_or(0);
+    let counted = call.builtin().is_none_or(|kind| kind.has_generation);
+    let generation = object["metadata"]["generation"].as_i64();
+    let moment = match object["metadata"]["deletionTimestamp"].as_str() {
+        // The moment of the first request plus the new grace.
+        Some(first) => {
+            let first = world::Timestamp::parse(first).unwrap_or(call.now);
+            first - Duration::from_secs(u64::try_from(pending_grace).unwrap_or(0)) + Duration::from_secs(seconds)
+        }
+        None => call.now + Duration::from_secs(seconds),
+    };
+    let map = metadata::of(object)?;
+    map.insert("deletionTimestamp".into(), json!(moment.to_string()));
+    map.insert("deletionGracePeriodSeconds".into(), json!(grace));
+    if let (true, false, Some(generation)) = (counted, terminating, generation) {
+        map.insert("generation".into(), json!(generation + 1));
+    }
+    if call.resource.is("", "namespaces") {
+        object["status"]["phase"] = json!("Terminating");
+    }
+    if crd::is_definition(&call.resource.group, &call.resource.plural) {
+        crd::set_terminating(object, call.now);
+    }
+    Ok(())
+}
+
+async fn remove(call: &Call<'_>, old: &Arc<Object>) -> Result<Option<Reply>, ApiError> {
+    if !call.request.options.dry_run && write::remove(call, &call.key(), write::revision(old)?).await?.is_none() {
+        return Ok(None);
+    }
+    let mut details = json!({"name": old.meta().name, "kind": call.resource.plural, "uid": old.meta().uid});
+    if !call.resource.group.is_empty() {
+        details["group"] = json!(call.resource.group);
+    }
+    Ok(Some(Reply::Value(json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+    }))))
+}

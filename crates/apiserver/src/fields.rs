@@ -1,0 +1,159 @@
+//! Single fields out of encoded objects, without building the rest of the object.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_kinds::Kind;
+use k8s_object::Object;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+/// Looks up the fields that selectors of one resource may name.
+#[derive(Default)]
+pub(crate) struct Extractor {
+    pub paths: Vec<String>,
+    /// How a kind looks up a path, where that is not just what stands there.
+    lookup: Option<Lookup>,
+}
+
+type Lookup = for<'a> fn(&'a Value, &str) -> Cow<'a, str>;
+
+impl Extractor {
+    /// Fields that just stand there.
+    pub(crate) fn paths(paths: Vec<String>) -> Extractor {
+        Extractor { paths, lookup: None }
+    }
+
+    /// The selectable fields of a built-in kind.
+    pub(crate) fn of(kind: &Kind) -> Extractor {
+        let usual = std::ptr::fn_addr_eq(kind.field, Kind::BASE.field);
+        let paths = kind.selectable.iter().map(|path| (*path).to_owned()).collect();
+        Extractor { paths, lookup: (!usual).then_some(kind.field) }
+    }
+
+    /// The values, in the order of the paths.
+    pub(crate) fn extract(&self, object: &Object) -> Arc<[Box<str>]> {
+        if self.paths.is_empty() {
+            return Arc::default();
+        }
+        match self.lookup {
+            None => pick(object.json(), &self.paths).into(),
+            Some(lookup) => {
+                let value = object.value();
+                self.paths.iter().map(|path| lookup(&value, path).into()).collect()
+            }
+        }
+    }
+}
+
+/// The scalar at each of `paths` (dotted names, no indices) as text, empty where there is none.
+pub(crate) fn pick(json: &[u8], paths: &[String]) -> Vec<Box<str>> {
+    let mut found = vec![Box::<str>::default(); paths.len()];
+    if !paths.is_empty() {
+        let wanted: Vec<(usize, &str)> = paths.iter().map(String::as_str).enumerate().collect();
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        // Stored objects are valid JSON; what was found before an error still counts.
+        let _ = Picker { wanted: &wanted, found: &mut found }.deserialize(&mut deserializer);
+    }
+    found
+}
+
+struct Picker<'a, 'b> {
+    /// Indices of results and the rest of their paths; an empty rest is a scalar to be taken here.
+    wanted: &'a [(usize, &'a str)],
+    found: &'b mut Vec<Box<str>>,
+}
+
+impl Picker<'_, '_> {
+    fn scalar(self, text: &str) {
+        for (index, rest) in self.wanted {
+            if rest.is_empty() {
+                self.found[*index] = text.into();
+            }
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Picker<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Picker<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.scalar(if value { "true" } else { "false" });
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.scalar(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.scalar(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.scalar(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        self.scalar(value);
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            let below: Vec<(usize, &str)> = self
+                .wanted
+                .iter()
+                .filter_map(|(index, path)| {
+                    let (head, rest) = path.split_once('.').unwrap_or((path, ""));
+                    (head == key && !path.is_empty()).then_some((*index, rest))
+                })
+                .collect();
+            if below.is_empty() {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                map.next_value_seed(Picker { wanted: &below, found: self.found })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_are_found_by_path() {
+        let json = br#"{"spec":{"nodeName":"n1","list":[{"nodeName":"x"}],"deep":{"n":3}},"status":{"phase":"Running","ok":true}}"#;
+        let paths = ["spec.nodeName", "status.phase", "spec.deep.n", "status.ok", "spec.gone", "spec.deep"];
+        let paths: Vec<String> = paths.map(str::to_owned).to_vec();
+        let found: Vec<String> = pick(json, &paths).into_iter().map(String::from).collect();
+        assert_eq!(found, ["n1", "Running", "3", "true", "", ""]);
+    }
+}

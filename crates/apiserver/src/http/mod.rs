@@ -1,0 +1,325 @@
+//! Kubernetes' API over HTTP: who asks, for what, in which form. The request itself is carried out by the one path in
+//! [`crate::core`]; nothing here decides about objects.
+
+mod discovery;
+mod health;
+mod issuer;
+mod negotiate;
+mod openapi;
+mod path;
+mod respond;
+mod table;
+mod watch;
+
+use std::sync::Arc;
+
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
+use k8s_auth::Attributes;
+use k8s_client::{Body as RequestBody, Reply, Verb};
+use k8s_object::{ApiError, Object, UserInfo};
+use serde_json::{Value, json};
+use serve::{Body, Handler, Peer, ReadError};
+use world::BoxFuture;
+
+use crate::core::{Core, MAX_REQUEST_BYTES, Outcome};
+use crate::registry::Resource;
+use crate::{protobuf, schema};
+use negotiate::{Accepted, Content, Format, View};
+use path::{Query, Route};
+use table::Include;
+
+pub(crate) use health::is_ready;
+pub(crate) use openapi::Documents;
+
+/// Paths that everybody may read without saying who they are. Everything else is 401 for strangers, as on EKS.
+const ANONYMOUS: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
+/// Values of one impersonation header.
+const MAX_IMPERSONATED: usize = 256;
+
+/// Answers the requests of one cluster's clients.
+pub(crate) struct ApiHandler(pub Arc<Core>);
+
+impl Handler for ApiHandler {
+    fn handle(&self, peer: &Arc<Peer>, request: HttpRequest<Body>) -> BoxFuture<'static, Response<Body>> {
+        let (core, peer) = (self.0.clone(), peer.clone());
+        Box::pin(async move {
+            let mut response = match answer(core, &peer, request).await {
+                Ok(response) => response,
+                Err(error) => respond::failure(&error),
+            };
+            if peer.tls {
+                let value = http::HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
+                response.headers_mut().insert(http::header::STRICT_TRANSPORT_SECURITY, value);
+            }
+            response
+        })
+    }
+}
+
+fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+}
+
+async fn answer(core: Arc<Core>, peer: &Peer, request: HttpRequest<Body>) -> Result<Response<Body>, ApiError> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let user = authenticate(&core, peer, &parts.headers, path).await?;
+    let user = impersonate(&core, user, &parts.headers)?;
+    let gzip = header(&parts.headers, ACCEPT_ENCODING).contains("gzip");
+    let content_type = header(&parts.headers, CONTENT_TYPE).to_owned();
+    let accept = joined(&parts.headers, ACCEPT);
+    match path::parse(&parts.method, path, parts.uri.query().unwrap_or(""), &content_type)? {
+        Route::Other(path) => {
+            let verb = parts.method.as_str().to_lowercase();
+            core.auth.authorize(&core, &Attributes::path(&user, &verb, &path))?;
+            other(&core, &parts, &path, &accept, gzip)
+        }
+        Route::Resource(route) => {
+            let accepted = negotiate::accepted(&accept)?;
+            let agent = header(&parts.headers, USER_AGENT).to_owned();
+            let mut request = route.request;
+            let client = Client { accepted, gzip, head: parts.method == Method::HEAD, agent };
+            if !core.registry.served().serves_version(&request.resource.group, &request.resource.version) {
+                core.authorize(&user, &request)?;
+                return Ok(respond::page_not_found());
+            }
+            if request.verb == Verb::Watch {
+                return start_watch(core, peer, &user, request, &route.query, &client);
+            }
+            request.body = read_body(body, &content_type, request.verb).await?;
+            let resource = core.registry.find(&request.resource).map(|(_, resource)| resource);
+            let outcome = core.execute(&user, &client.agent, Some(peer.address.ip()), request).await?;
+            let resource = resource?;
+            render(&core, &resource, outcome, &route.query, &client)
+        }
+    }
+}
+
+/// How the client wants to be answered, and who it says it is.
+struct Client {
+    accepted: Accepted,
+    gzip: bool,
+    head: bool,
+    agent: String,
+}
+
+/// All values of a header that may stand there several times.
+fn joined(headers: &HeaderMap, name: http::HeaderName) -> String {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(",")
+}
+
+async fn read_body(body: Body, content_type: &str, verb: Verb) -> Result<RequestBody, ApiError> {
+    if matches!(verb, Verb::Get | Verb::List) {
+        return Ok(RequestBody::None);
+    }
+    let bytes = serve::read_limited(body, MAX_REQUEST_BYTES).await.map_err(|error| match error {
+        ReadError::TooLarge { limit } => ApiError::too_large(limit),
+        ReadError::Broken(error) => ApiError::bad_request(format!("the body cannot be read: {error}")),
+    })?;
+    if bytes.is_empty() {
+        return Ok(RequestBody::None);
+    }
+    Ok(match negotiate::content(content_type)? {
+        Content::Json => RequestBody::Bytes(bytes),
+        Content::Protobuf => RequestBody::Json(protobuf::decode(&bytes)?),
+        Content::Yaml => RequestBody::Json(schema::decode_yaml(&bytes)?),
+    })
+}
+
+async fn authenticate(core: &Core, peer: &Peer, headers: &HeaderMap, path: &str) -> Result<Arc<UserInfo>, ApiError> {
+    let authorization = header(headers, AUTHORIZATION);
+    let token = authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    if let Some(user) = core.auth.by_certificate(core, &peer.certificates)? {
+        return Ok(Arc::new(user));
+    }
+    match token {
+        Some((_, token)) => core.auth.by_token(core, token.trim()).await.map(Arc::new),
+        None if ANONYMOUS.contains(&path) || path.starts_with("/livez/") || path.starts_with("/readyz/") => {
+            Ok(Arc::new(UserInfo::anonymous()))
+        }
+        None => Err(ApiError::unauthorized()),
+    }
+}
+
+/// The user whom the client wants to act as, if it may (`Impersonate-*` headers).
+fn impersonate(core: &Core, user: Arc<UserInfo>, headers: &HeaderMap) -> Result<Arc<UserInfo>, ApiError> {
+    let wanted = headers.get("impersonate-user").and_then(|value| value.to_str().ok());
+    let all = |name: &str| -> Vec<String> {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.take(MAX_IMPERSONATED).map(str::to_owned).collect()
+    };
+    let groups = all("impersonate-group");
+    let extras: Vec<String> = headers
+        .keys()
+        .map(|name| name.as_str().to_owned())
+        .filter(|name| name.starts_with("impersonate-extra-"))
+        .collect();
+    let Some(name) = wanted else {
+        if groups.is_empty() && extras.is_empty() && !headers.contains_key("impersonate-uid") {
+            return Ok(user);
+        }
+        return Err(ApiError::bad_request("requested impersonation without impersonating a user"));
+    };
+    let may = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
+        let attributes = Attributes::resource(&user, "impersonate", group, resource);
+        core.auth.authorize(core, &Attributes { version: "v1", subresource, namespace, name, ..attributes })
+    };
+    let mut other = match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+        Some((namespace, account)) => {
+            may("", "serviceaccounts", "", namespace, account)?;
+            let mut other = UserInfo::service_account(namespace, account);
+            if !groups.is_empty() {
+                other.groups.clear();
+            }
+            other
+        }
+        None => {
+            may("", "users", "", "", name)?;
+            UserInfo { username: name.to_owned(), ..UserInfo::default() }
+        }
+    };
+    for group in groups {
+        may("", "groups", "", "", &group)?;
+        other.groups.push(group);
+    }
+    for key in extras {
+        let values = all(&key);
+        let key = key.trim_start_matches("impersonate-extra-");
+        for value in &values {
+            may("authentication.k8s.io", "userextras", key, "", value)?;
+        }
+        other.extra.insert(key.to_owned(), values);
+    }
+    if let Some(uid) = headers.get("impersonate-uid").and_then(|value| value.to_str().ok()) {
+        may("authentication.k8s.io", "uids", "", "", uid)?;
+        other.uid = uid.to_owned();
+    }
+    let special = [UserInfo::AUTHENTICATED, UserInfo::UNAUTHENTICATED];
+    if !other.groups.iter().any(|group| special.contains(&group.as_str())) {
+        let group = if name == "system:anonymous" { UserInfo::UNAUTHENTICATED } else { UserInfo::AUTHENTICATED };
+        other.groups.push(group.to_owned());
+    }
+    Ok(Arc::new(other))
+}
+
+fn other(
+    core: &Arc<Core>,
+    parts: &http::request::Parts,
+    path: &str,
+    accept: &str,
+    gzip: bool,
+) -> Result<Response<Body>, ApiError> {
+    if ![Method::GET, Method::HEAD].contains(&parts.method) {
+        return Err(ApiError::method_not_allowed());
+    }
+    let trimmed = path.trim_end_matches('/');
+    let query = parts.uri.query().unwrap_or("");
+    if let Some(response) = health::answer(core, trimmed, query) {
+        return Ok(response);
+    }
+    if let Some(response) = issuer::answer(core, trimmed) {
+        return Ok(response);
+    }
+    if let Some(response) = openapi::answer(core, trimmed, &parts.headers, gzip) {
+        return Ok(response);
+    }
+    if let Some(response) = discovery::answer(core, trimmed, accept, gzip)? {
+        return Ok(response);
+    }
+    Ok(respond::page_not_found())
+}
+
+fn start_watch(
+    core: Arc<Core>,
+    peer: &Peer,
+    user: &Arc<UserInfo>,
+    mut request: k8s_client::Request,
+    query: &Query,
+    client: &Client,
+) -> Result<Response<Body>, ApiError> {
+    let include = Include::parse(query.include_object.as_deref()).ok_or_else(unknown_include)?;
+    watch::streaming(&core, &mut request.options, query.send_initial_events, query.allow_bookmarks)?;
+    let mut cursor = core.start_watch(user, &client.agent, Some(peer.address.ip()), request)?;
+    cursor.bookmarks = query.allow_bookmarks;
+    Ok(watch::respond(core, cursor, client.accepted.view, include, query.timeout_seconds))
+}
+
+fn unknown_include() -> ApiError {
+    ApiError::bad_request("includeObject must be None, Metadata or Object")
+}
+
+fn render(
+    core: &Core,
+    resource: &Resource,
+    outcome: Outcome,
+    query: &Query,
+    client: &Client,
+) -> Result<Response<Body>, ApiError> {
+    let status = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
+    let include = Include::parse(query.include_object.as_deref()).ok_or_else(unknown_include)?;
+    let mut response = match outcome.reply {
+        Reply::Object(object) => object_response(core, resource, &object, status, include, client),
+        Reply::List { items, resource_version, continue_token, remaining } => {
+            let metadata = respond::list_metadata(&resource_version, &continue_token, remaining);
+            list_response(core, resource, items, metadata, include, client)
+        }
+        Reply::Value(value) => respond::value(status, &value, client.accepted.format, client.gzip),
+    };
+    respond::warn(&mut response, &outcome.warnings);
+    if client.head {
+        *response.body_mut() = serve::empty();
+    }
+    Ok(response)
+}
+
+fn object_response(
+    core: &Core,
+    resource: &Resource,
+    object: &Arc<Object>,
+    status: StatusCode,
+    include: Include,
+    client: &Client,
+) -> Response<Body> {
+    let value = match (client.accepted.view, client.accepted.format) {
+        (View::Object, Format::Json) => return respond::json_bytes(status, object.json().clone(), client.gzip),
+        (View::Object, Format::Yaml) => object.value(),
+        (View::PartialObjectMetadata | View::PartialObjectMetadataList, _) => table::partial(&object.value()),
+        (View::Table, _) => {
+            let metadata = json!({"resourceVersion": object.meta().resource_version});
+            let row = table::row(resource, object, include, core.world.now());
+            table::table(resource, metadata, vec![row], true)
+        }
+    };
+    respond::value(status, &value, client.accepted.format, client.gzip)
+}
+
+fn list_response(
+    core: &Core,
+    resource: &Resource,
+    items: Vec<Arc<Object>>,
+    metadata: Value,
+    include: Include,
+    client: &Client,
+) -> Response<Body> {
+    let value = match (client.accepted.view, client.accepted.format) {
+        (View::Object, Format::Json) => {
+            return respond::list(&resource.api_version(), &resource.list_kind, &metadata, items, client.gzip);
+        }
+        (View::Object, Format::Yaml) => json!({
+            "kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata,
+            "items": items.iter().map(|item| item.value()).collect::<Vec<Value>>(),
+        }),
+        (View::PartialObjectMetadata | View::PartialObjectMetadataList, _) => json!({
+            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+            "items": items.iter().map(|item| table::partial(&item.value())).collect::<Vec<Value>>(),
+        }),
+        (View::Table, _) => {
+            let now = core.world.now();
+            let rows = items.iter().map(|item| table::row(resource, item, include, now)).collect();
+            table::table(resource, metadata, rows, true)
+        }
+    };
+    respond::value(StatusCode::OK, &value, client.accepted.format, client.gzip)
+}

@@ -1,0 +1,233 @@
+//! What a method, a path and a query ask for.
+
+use k8s_client::{Body, Options, PatchType, Preconditions, Request, Verb};
+use k8s_object::{ApiError, GroupVersionResource, Reason};
+
+use crate::delete::parse_propagation;
+
+/// A path's meaning.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// A resource or an object.
+    Resource(Box<ResourceRoute>),
+    /// Everything else: health, version, discovery, OpenAPI.
+    Other(String),
+}
+
+#[derive(Debug)]
+pub(crate) struct ResourceRoute {
+    pub request: Request,
+    pub query: Query,
+}
+
+/// Query parameters that are no options of the request itself.
+#[derive(Debug, Default)]
+pub(crate) struct Query {
+    pub watch: bool,
+    pub allow_bookmarks: bool,
+    pub send_initial_events: Option<bool>,
+    pub timeout_seconds: Option<u64>,
+    /// `None`, `Metadata` or `Object`.
+    pub include_object: Option<String>,
+}
+
+/// Decodes percent signs and, in queries, plus signs. Bytes that are no UTF-8 are replaced.
+fn decode(text: &str, plus: bool) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = |at: usize| bytes.get(at).and_then(|byte| (*byte as char).to_digit(16));
+        match (bytes[at], hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 2;
+            }
+            (b'+', _, _) if plus => decoded.push(b' '),
+            (byte, _, _) => decoded.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// Names and values of a query.
+pub(crate) fn query_pairs(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(k, v)| (decode(k, true), decode(v, true)))
+        .collect()
+}
+
+/// Reads a request's line.
+///
+/// # Errors
+/// 400 for queries that cannot be read, 405 for methods that mean nothing.
+pub(crate) fn parse(method: &http::Method, path: &str, query: &str, content_type: &str) -> Result<Route, ApiError> {
+    let segments: Vec<String> =
+        path.split('/').filter(|segment| !segment.is_empty()).map(|segment| decode(segment, false)).collect();
+    let texts: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (group, version, rest) = match &texts[..] {
+        ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
+        ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+        _ => return Ok(Route::Other(path.to_owned())),
+    };
+    // `/api/v1/watch/…` is how watches were asked for once.
+    let (legacy_watch, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
+    let (namespace, resource, name, below) = match rest {
+        // A namespace itself, and what is below it as a resource of its own.
+        ["namespaces"] => ("", "namespaces", "", &[][..]),
+        ["namespaces", name] => ("", "namespaces", *name, &[][..]),
+        ["namespaces", name, "finalize"] => ("", "namespaces", *name, &["finalize"][..]),
+        ["namespaces", name, "status"] => ("", "namespaces", *name, &["status"][..]),
+        ["namespaces", namespace, resource] => (*namespace, *resource, "", &[][..]),
+        ["namespaces", namespace, resource, name, below @ ..] => (*namespace, *resource, *name, below),
+        [resource] => ("", *resource, "", &[][..]),
+        [resource, name, below @ ..] => ("", *resource, *name, below),
+        [] => return Ok(Route::Other(path.to_owned())),
+    };
+    let mut own = Query { watch: legacy_watch, ..Query::default() };
+    let options = options(query, &mut own)?;
+    let verb = match (method.as_str(), name.is_empty()) {
+        ("GET" | "HEAD", _) if own.watch => Verb::Watch,
+        ("GET" | "HEAD", true) => Verb::List,
+        ("GET" | "HEAD", false) => Verb::Get,
+        ("POST", _) => Verb::Create,
+        ("PUT", false) => Verb::Update,
+        ("PATCH", false) => Verb::Patch,
+        ("DELETE", true) => Verb::DeleteCollection,
+        ("DELETE", false) => Verb::Delete,
+        _ => return Err(ApiError::method_not_allowed()),
+    };
+    let patch = if verb == Verb::Patch { Some(patch_type(content_type)?) } else { None };
+    let request = Request {
+        verb,
+        resource: GroupVersionResource::new(group, version, resource),
+        subresource: below.first().copied().unwrap_or("").to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        body: Body::None,
+        patch,
+        options,
+    };
+    Ok(Route::Resource(Box::new(ResourceRoute { request, query: own })))
+}
+
+fn patch_type(content_type: &str) -> Result<PatchType, ApiError> {
+    match content_type.split(';').next().unwrap_or("").trim() {
+        "application/json-patch+json" => Ok(PatchType::Json),
+        "application/merge-patch+json" => Ok(PatchType::Merge),
+        "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
+        "application/apply-patch+yaml" | "application/apply-patch+cbor" => Ok(PatchType::Apply),
+        _ => {
+            let message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+            Err(ApiError::new(Reason::UnsupportedMediaType, message))
+        }
+    }
+}
+
+fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
+    let mut options = Options::default();
+    let mut orphan = None;
+    for (name, value) in query_pairs(query) {
+        let number = || {
+            value
+                .parse::<i64>()
+                .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")))
+        };
+        let some = || (!value.is_empty()).then(|| value.clone());
+        // A parameter without a value is true, as in upstream's conversion.
+        let flag = || !matches!(value.to_lowercase().as_str(), "false" | "0");
+        match name.as_str() {
+            "allowWatchBookmarks" => own.allow_bookmarks = flag(),
+            "continue" => options.continue_token = some(),
+            "dryRun" => match value.as_str() {
+                "All" => options.dry_run = true,
+                _ => {
+                    let cause = k8s_kinds::causes::not_supported("dryRun", value.as_str(), &["All"]);
+                    return Err(ApiError::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
+                }
+            },
+            "fieldManager" => options.field_manager = some(),
+            "fieldSelector" => options.field_selector = some(),
+            "fieldValidation" => options.field_validation = some(),
+            "force" => options.force = flag(),
+            "gracePeriodSeconds" => options.grace_period_seconds = Some(number()?),
+            "includeObject" => own.include_object = some(),
+            "labelSelector" => options.label_selector = some(),
+            // A negative limit is none (apiserver `storage.ListOptions`).
+            "limit" => options.limit = usize::try_from(number()?).unwrap_or(0),
+            "orphanDependents" => orphan = Some(flag()),
+            "propagationPolicy" => options.propagation = Some(parse_propagation(&value)?),
+            "resourceVersion" => options.resource_version = some(),
+            "resourceVersionMatch" => options.resource_version_match = some(),
+            "sendInitialEvents" => own.send_initial_events = Some(flag()),
+            "timeoutSeconds" => own.timeout_seconds = u64::try_from(number()?).ok().filter(|seconds| *seconds > 0),
+            "watch" => own.watch = flag(),
+            _ => {}
+        }
+    }
+    if let (Some(orphan), None) = (orphan, options.propagation) {
+        options.propagation =
+            Some(if orphan { k8s_client::Propagation::Orphan } else { k8s_client::Propagation::Background });
+    }
+    options.preconditions = Preconditions::default();
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn describe(method: &str, line: &str) -> String {
+        let (path, query) = line.split_once('?').unwrap_or((line, ""));
+        let method = http::Method::from_bytes(method.as_bytes()).unwrap();
+        match parse(&method, path, query, "application/merge-patch+json") {
+            Err(error) => format!("{}", error.code()),
+            Ok(Route::Other(path)) => format!("other {path}"),
+            Ok(Route::Resource(route)) => {
+                let r = &route.request;
+                format!(
+                    "{} {} {}|{}|{}",
+                    r.verb.as_str(),
+                    r.resource.group_resource(),
+                    r.namespace,
+                    r.name,
+                    r.subresource
+                )
+            }
+        }
+    }
+
+    #[test]
+    fn paths_mean_what_upstream_reads_in_them() {
+        let cases = [
+            ("GET", "/api/v1/namespaces", "list namespaces ||"),
+            ("GET", "/api/v1/namespaces/a", "get namespaces |a|"),
+            ("PUT", "/api/v1/namespaces/a/finalize", "update namespaces |a|finalize"),
+            ("GET", "/api/v1/namespaces/a/pods", "list pods a||"),
+            ("GET", "/api/v1/pods?watch=true", "watch pods ||"),
+            ("GET", "/api/v1/watch/pods", "watch pods ||"),
+            ("POST", "/api/v1/namespaces/a/pods/b/binding", "create pods a|b|binding"),
+            ("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection deployments.apps a||"),
+            ("PATCH", "/apis/apps/v1/namespaces/a/deployments/b", "patch deployments.apps a|b|"),
+            (
+                "GET",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+                "get clusterroles.rbac.authorization.k8s.io |system:node|",
+            ),
+            ("GET", "/apis/apps/v1", "other /apis/apps/v1"),
+            ("GET", "/healthz", "other /healthz"),
+            ("PUT", "/api/v1/pods", "405"),
+            ("GET", "/api/v1/pods?limit=x", "400"),
+            ("POST", "/api/v1/namespaces/a/pods?dryRun=Some", "422"),
+        ];
+        for (method, line, expected) in cases {
+            assert_eq!(describe(method, line), expected, "{method} {line}");
+        }
+    }
+}

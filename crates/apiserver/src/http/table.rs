@@ -1,0 +1,105 @@
+//! Views of objects: `meta.k8s.io/v1` Table and PartialObjectMetadata.
+
+use k8s_object::Object;
+use serde_json::{Value, json};
+use world::Timestamp;
+
+use crate::registry::{Resource, Strategy};
+
+/// What a row carries beside its cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Include {
+    Metadata,
+    Nothing,
+    Object,
+}
+
+impl Include {
+    pub(crate) fn parse(text: Option<&str>) -> Option<Include> {
+        match text.unwrap_or("Metadata") {
+            "Metadata" => Some(Include::Metadata),
+            "None" => Some(Include::Nothing),
+            "Object" => Some(Include::Object),
+            _ => None,
+        }
+    }
+}
+
+/// A PartialObjectMetadata of an object.
+pub(crate) fn partial(value: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]})
+}
+
+/// The definitions of the columns.
+fn columns(resource: &Resource) -> Value {
+    match &resource.strategy {
+        Strategy::Builtin(kind) => {
+            let columns = kind.columns.iter().map(|column| {
+                json!({
+                    "name": column.name, "type": column.kind, "format": column.format,
+                    "description": column.description, "priority": column.priority,
+                })
+            });
+            columns.collect()
+        }
+        Strategy::Custom(custom) => {
+            let description = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically.";
+            let name =
+                json!({"name": "Name", "type": "string", "format": "name", "description": description, "priority": 0});
+            let columns = custom.columns.iter().map(|column| {
+                json!({
+                    "name": column.name, "type": column.kind, "format": column.format,
+                    "description": column.description, "priority": column.priority,
+                })
+            });
+            std::iter::once(name).chain(columns).collect()
+        }
+    }
+}
+
+fn cells(resource: &Resource, value: &Value, now: Timestamp) -> Vec<Value> {
+    match &resource.strategy {
+        Strategy::Builtin(kind) => kind.columns.iter().map(|column| (column.cell)(value, now)).collect(),
+        Strategy::Custom(custom) => {
+            let name = value["metadata"]["name"].clone();
+            let cells = custom.columns.iter().map(|column| custom_cell(&column.kind, column.path.first(value), now));
+            std::iter::once(name).chain(cells).collect()
+        }
+    }
+}
+
+fn custom_cell(kind: &str, found: Option<&Value>, now: Timestamp) -> Value {
+    let Some(found) = found else { return Value::Null };
+    match (kind, found) {
+        ("integer", Value::Number(number)) => number.as_i64().map_or(Value::Null, Value::from),
+        ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => found.clone(),
+        ("date", Value::String(text)) => match Timestamp::parse(text) {
+            Ok(moment) => Value::from(k8s_kinds::human_duration(now.since(moment))),
+            Err(_) => Value::from("<invalid>"),
+        },
+        ("string", Value::String(_)) => found.clone(),
+        ("string", other) => Value::from(other.to_string()),
+        _ => Value::Null,
+    }
+}
+
+/// A row for an object.
+pub(crate) fn row(resource: &Resource, object: &Object, include: Include, now: Timestamp) -> Value {
+    let value = object.value();
+    let mut row = json!({"cells": cells(resource, &value, now)});
+    match include {
+        Include::Metadata => row["object"] = partial(&value),
+        Include::Nothing => row["object"] = Value::Null,
+        Include::Object => row["object"] = value,
+    }
+    row
+}
+
+/// A Table of rows.
+pub(crate) fn table(resource: &Resource, metadata: Value, rows: Vec<Value>, with_columns: bool) -> Value {
+    let columns = if with_columns { columns(resource) } else { Value::Null };
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+        "columnDefinitions": columns, "rows": rows,
+    })
+}

@@ -1,0 +1,39 @@
+//! The Kubernetes API server: one request pipeline for every kind and every client.
+//!
+//! A request, from a socket ([`ApiServer::handler`]) or from a component in the same process ([`ApiServer::api`]), takes one path:
+//! authorization, decoding, defaulting, admission, the kind's strategy, validation, the store; reads come out of the watch cache,
+//! whose objects are held once, as bytes. Nothing here knows AWS, opens sockets, or asks a clock that was not passed.
+
+mod admission;
+mod audit;
+mod auth;
+mod bootstrap;
+mod cache;
+mod core;
+mod crd;
+mod create;
+mod delete;
+mod feed;
+mod fields;
+mod http;
+mod jsonpath;
+mod leases;
+mod metadata;
+mod network;
+mod ports;
+mod protobuf;
+mod read;
+mod registry;
+mod schema;
+mod select;
+mod server;
+mod storage;
+mod subresources;
+mod update;
+mod virtuals;
+mod watch;
+mod write;
+
+pub use network::ServiceCidr;
+pub use ports::{AuditEvent, AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};
+pub use server::{ApiServer, Options, StartError};

@@ -1,0 +1,320 @@
+//! What a cluster serves: built-in kinds, whose descriptions all clusters share, and custom ones; and the watch cache of each.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use k8s_kinds::{Kind, Scope};
+use k8s_object::{ApiError, GroupVersionKind, GroupVersionResource, Reason};
+
+use crate::cache::Cache;
+use crate::crd::Custom;
+use crate::fields::Extractor;
+use crate::schema::TypeSchema;
+
+/// A resource below an object.
+#[derive(Debug, Clone)]
+pub(crate) struct Subresource {
+    pub name: String,
+    /// What is read and written there; the object's own kind when absent.
+    pub kind: Option<GroupVersionKind>,
+    pub verbs: &'static [&'static str],
+}
+
+/// What is particular about a kind.
+pub(crate) enum Strategy {
+    Builtin(&'static Kind),
+    Custom(Custom),
+}
+
+/// One version of one resource.
+pub(crate) struct Resource {
+    pub group: String,
+    pub version: String,
+    pub plural: String,
+    pub singular: String,
+    pub kind: String,
+    pub list_kind: String,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
+    pub namespaced: bool,
+    pub verbs: &'static [&'static str],
+    /// A version of a custom resource may be stored and not served.
+    pub served: bool,
+    pub subresources: Vec<Subresource>,
+    pub strategy: Strategy,
+    pub schema: TypeSchema,
+}
+
+impl Resource {
+    fn builtin(kind: &'static Kind, minor: u8) -> Resource {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let subresources = kind.subresources.iter().map(|subresource| Subresource {
+            name: subresource.name.to_owned(),
+            kind: (!subresource.kind.is_empty())
+                .then(|| GroupVersionKind::of(subresource.group, subresource.version, subresource.kind)),
+            verbs: subresource.verbs,
+        });
+        Resource {
+            group: kind.group.to_owned(),
+            version: kind.version.to_owned(),
+            plural: kind.plural.to_owned(),
+            singular: kind.singular.to_owned(),
+            kind: kind.kind.to_owned(),
+            list_kind: format!("{}List", kind.kind),
+            short_names: texts(kind.short_names),
+            categories: texts(kind.categories),
+            namespaced: kind.scope == Scope::Namespaced,
+            verbs: kind.verbs,
+            served: true,
+            subresources: subresources.collect(),
+            strategy: Strategy::Builtin(kind),
+            schema: TypeSchema::builtin(kind.group, kind.version, kind.kind, minor),
+        }
+    }
+
+    pub(crate) fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|subresource| subresource.name == name)
+    }
+
+    pub(crate) fn is(&self, group: &str, plural: &str) -> bool {
+        self.group == group && self.plural == plural
+    }
+
+    pub(crate) fn not_found(&self, name: &str) -> ApiError {
+        ApiError::not_found(&self.group, &self.plural, name)
+    }
+
+    pub(crate) fn conflict(&self, name: &str, why: &str) -> ApiError {
+        ApiError::conflict(&self.group, &self.plural, name, why)
+    }
+
+    pub(crate) fn forbidden(&self, name: &str, why: &str) -> ApiError {
+        ApiError::forbidden(&self.group, &self.plural, name, why)
+    }
+
+    /// Only asked, never stored.
+    pub(crate) fn is_virtual(&self) -> bool {
+        matches!(&self.strategy, Strategy::Builtin(kind) if kind.is_virtual())
+    }
+}
+
+/// All versions of one resource, and its objects.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub cache: Arc<Cache>,
+    /// The most preferred first.
+    pub versions: Vec<Arc<Resource>>,
+    /// Index of the version in which objects are stored.
+    pub storage: usize,
+}
+
+impl Entry {
+    pub(crate) fn version(&self, version: &str) -> Option<&Arc<Resource>> {
+        self.versions.iter().find(|resource| resource.served && resource.version == version)
+    }
+
+    /// Built-in resources cannot be defined anew.
+    fn is_builtin(&self) -> bool {
+        self.versions.iter().any(|resource| matches!(resource.strategy, Strategy::Builtin(_)))
+    }
+
+    pub(crate) fn stored(&self) -> &Arc<Resource> {
+        &self.versions[self.storage]
+    }
+}
+
+/// Entries by group and plural.
+pub(crate) type Groups = BTreeMap<String, BTreeMap<String, Entry>>;
+
+/// What is served at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct Served {
+    pub groups: Groups,
+    /// Counts changes of the set; caches of discovery and OpenAPI hang on it.
+    pub generation: u64,
+}
+
+impl Served {
+    pub(crate) fn entry(&self, group: &str, plural: &str) -> Option<&Entry> {
+        self.groups.get(group)?.get(plural)
+    }
+
+    pub(crate) fn find(&self, gvr: &GroupVersionResource) -> Option<(&Entry, &Arc<Resource>)> {
+        let entry = self.entry(&gvr.group, &gvr.resource)?;
+        Some((entry, entry.version(&gvr.version)?))
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.groups.values().flat_map(BTreeMap::values)
+    }
+
+    /// Every served version of every resource.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.entries().flat_map(|entry| &entry.versions).filter(|resource| resource.served)
+    }
+
+    /// Whether anything is served under a group and version.
+    pub(crate) fn serves_version(&self, group: &str, version: &str) -> bool {
+        let entries = self.groups.get(group).into_iter().flat_map(BTreeMap::values);
+        entries.into_iter().any(|entry| entry.version(version).is_some())
+    }
+
+    /// Versions of a group, the most preferred first.
+    pub(crate) fn versions(&self, group: &str) -> Vec<String> {
+        let entries = self.groups.get(group).into_iter().flat_map(BTreeMap::values);
+        let mut versions: Vec<String> = entries
+            .flat_map(|entry| &entry.versions)
+            .filter(|resource| resource.served)
+            .map(|resource| resource.version.clone())
+            .collect();
+        versions.sort_by(|a, b| compare_versions(b, a));
+        versions.dedup();
+        versions
+    }
+}
+
+/// Orders versions by stability, then by number: v2 > v1 > v1beta2 > v1beta1 > v1alpha1 > others.
+pub(crate) fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
+    fn rank(version: &str) -> Option<(u8, u64, u64)> {
+        let rest = version.strip_prefix('v')?;
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major = rest[..end].parse().ok()?;
+        let (level, minor) = match &rest[end..] {
+            "" => return Some((2, major, 0)),
+            tail => match (tail.strip_prefix("beta"), tail.strip_prefix("alpha")) {
+                (Some(minor), _) => (1, minor),
+                (_, Some(minor)) => (0, minor),
+                _ => return None,
+            },
+        };
+        Some((level, major, minor.parse().ok()?))
+    }
+    // Versions of no known form come last, in alphabetical order, which is the reverse of a comparison.
+    rank(a).cmp(&rank(b)).then_with(|| if rank(a).is_none() { b.cmp(a) } else { std::cmp::Ordering::Equal })
+}
+
+type Builtins = Arc<Vec<Arc<Resource>>>;
+
+/// The built-in kinds of a minor, described once for all clusters.
+fn builtins(minor: u8) -> Builtins {
+    static KNOWN: OnceLock<Mutex<BTreeMap<u8, Builtins>>> = OnceLock::new();
+    let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = known.entry(minor).or_insert_with(|| {
+        let served = k8s_kinds::KINDS.iter().filter(|kind| kind.is_served(minor));
+        Arc::new(served.map(|kind| Arc::new(Resource::builtin(kind, minor))).collect())
+    });
+    entry.clone()
+}
+
+/// What one cluster serves.
+pub(crate) struct Registry(RwLock<Arc<Served>>);
+
+impl Registry {
+    /// The built-in kinds of a minor.
+    pub(crate) fn new(minor: u8) -> Registry {
+        let mut groups = Groups::new();
+        for resource in builtins(minor).iter() {
+            let by_plural = groups.entry(resource.group.clone()).or_default();
+            let entry = by_plural.entry(resource.plural.clone()).or_insert_with(|| {
+                let extractor = match &resource.strategy {
+                    Strategy::Builtin(kind) => Extractor::of(kind),
+                    Strategy::Custom(_) => Extractor::default(),
+                };
+                Entry { cache: Arc::new(Cache::new(extractor, 0)), versions: Vec::new(), storage: 0 }
+            });
+            entry.versions.push(resource.clone());
+            entry.versions.sort_by(|a, b| compare_versions(&b.version, &a.version));
+        }
+        Registry(RwLock::new(Arc::new(Served { groups, generation: 0 })))
+    }
+
+    /// What is served now.
+    pub(crate) fn served(&self) -> Arc<Served> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The objects of a built-in resource.
+    pub(crate) fn cache(&self, group: &str, plural: &str) -> Option<Arc<Cache>> {
+        let served = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        served.entry(group, plural).map(|entry| entry.cache.clone())
+    }
+
+    /// An entry and the version of it that a path names.
+    ///
+    /// # Errors
+    /// Upstream's 404 for what is not served.
+    pub(crate) fn find(&self, gvr: &GroupVersionResource) -> Result<(Entry, Arc<Resource>), ApiError> {
+        let served = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = served.find(gvr).map(|(entry, resource)| (entry.clone(), resource.clone()));
+        found.ok_or_else(|| ApiError::new(Reason::NotFound, "the server could not find the requested resource"))
+    }
+
+    /// Serves a custom resource from now on, or changes what is served of it; its objects stay.
+    pub(crate) fn install(&self, versions: Vec<Arc<Resource>>, storage: usize, extractor: Extractor, revision: i64) {
+        let Some(first) = versions.first() else { return };
+        let (group, plural) = (first.group.clone(), first.plural.clone());
+        let mut slot = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut served = Served::clone(&slot);
+        let by_plural = served.groups.entry(group).or_default();
+        if by_plural.get(&plural).is_some_and(Entry::is_builtin) {
+            return;
+        }
+        let cache = match by_plural.get(&plural) {
+            Some(entry) => {
+                entry.cache.set_extractor(extractor);
+                entry.cache.clone()
+            }
+            None => Arc::new(Cache::new(extractor, revision)),
+        };
+        by_plural.insert(plural, Entry { cache, versions, storage });
+        served.generation += 1;
+        *slot = Arc::new(served);
+    }
+
+    /// No longer serves a custom resource.
+    pub(crate) fn uninstall(&self, group: &str, plural: &str, revision: i64) {
+        let mut slot = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut served = Served::clone(&slot);
+        if let Some(by_plural) = served.groups.get_mut(group) {
+            if by_plural.get(plural).is_none_or(Entry::is_builtin) {
+                return;
+            }
+            if let Some(entry) = by_plural.remove(plural) {
+                // Whoever watches is told to list again, and then that there is nothing to list.
+                entry.cache.replace(Vec::new(), revision);
+            }
+            if by_plural.is_empty() {
+                served.groups.remove(group);
+            }
+        }
+        served.generation += 1;
+        *slot = Arc::new(served);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_by_stability() {
+        let mut versions = ["foo", "v1alpha1", "v1", "v1beta1", "v2", "bar", "v1beta2", "v10"];
+        versions.sort_by(|a, b| compare_versions(b, a));
+        assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "bar", "foo"]);
+    }
+
+    #[test]
+    fn no_resource_stands_in_the_table_twice() {
+        let registry = Registry::new(35);
+        for entry in registry.served().entries() {
+            let mut versions: Vec<&str> = entry.versions.iter().map(|resource| resource.version.as_str()).collect();
+            let count = versions.len();
+            versions.dedup();
+            assert_eq!(versions.len(), count, "{}", entry.stored().plural);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The schema engine as the request path uses it: one place where its words become `Status` errors.
+
+use k8s_object::{ApiError, Cause, Reason};
+use k8s_schema::{FieldError, PatchError, Schema};
+use serde_json::Value;
+
+/// Field validation, as clients ask for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+impl FieldValidation {
+    /// Absent is `Warn`.
+    pub(crate) fn parse(text: Option<&str>) -> Result<FieldValidation, ApiError> {
+        match text.unwrap_or("") {
+            "Ignore" => Ok(FieldValidation::Ignore),
+            "" | "Warn" => Ok(FieldValidation::Warn),
+            "Strict" => Ok(FieldValidation::Strict),
+            other => Err(ApiError::new(
+                Reason::Invalid,
+                format!(
+                    "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
+                ),
+            )),
+        }
+    }
+}
+
+/// The schema of one version of a resource.
+pub(crate) struct TypeSchema(pub Option<Schema>);
+
+impl TypeSchema {
+    /// Of a built-in kind. A kind that the model does not know takes any fields.
+    pub(crate) fn builtin(group: &str, version: &str, kind: &str, minor: u8) -> TypeSchema {
+        let minor = minor.clamp(k8s_schema::OLDEST_MINOR, k8s_schema::NEWEST_MINOR);
+        TypeSchema(Schema::builtin_kind(group, version, kind, minor))
+    }
+
+    /// Takes away what the schema does not have; returns it as `unknown field "…"`.
+    pub(crate) fn prune(&self, value: &mut Value) -> Vec<String> {
+        let unknown = self.0.as_ref().map(|schema| schema.prune(value)).unwrap_or_default();
+        unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect()
+    }
+
+    /// Whether every value is of its field's type; `kind` is for the message.
+    pub(crate) fn check_types(&self, value: &Value, kind: &str, version: &str) -> Result<(), ApiError> {
+        let Some(schema) = &self.0 else { return Ok(()) };
+        schema.check_types(value).map_err(|error| {
+            ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
+        })
+    }
+
+    pub(crate) fn drop_nulls(&self, value: &mut Value) {
+        if let Some(schema) = &self.0 {
+            schema.drop_nulls(value);
+        }
+    }
+
+    pub(crate) fn default(&self, value: &mut Value) {
+        if let Some(schema) = &self.0 {
+            schema.default(value);
+        }
+    }
+
+    pub(crate) fn canonicalise(&self, value: &mut Value) {
+        if let Some(schema) = &self.0 {
+            schema.canonicalise(value);
+        }
+    }
+
+    pub(crate) fn validate(&self, value: &Value) -> Vec<Cause> {
+        self.0.as_ref().map(|schema| causes(schema.validate(value))).unwrap_or_default()
+    }
+
+    /// Applies a strategic merge patch.
+    pub(crate) fn strategic_merge(&self, original: &Value, patch: &Value) -> Result<Value, ApiError> {
+        match &self.0 {
+            Some(schema) => schema.strategic_merge_patch(original, patch).map_err(patch_error),
+            None => Err(patch_error(PatchError::StrategicUnsupported)),
+        }
+    }
+}
+
+/// The schema engine's errors as causes of a `Status`.
+pub(crate) fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
+    let errors = errors.into_iter();
+    errors
+        .map(|error| Cause { reason: error.kind.reason().to_owned(), message: error.body(), field: error.path })
+        .collect()
+}
+
+/// What a client is told about its patch.
+pub(crate) fn patch_error(error: PatchError) -> ApiError {
+    let reason = match &error {
+        PatchError::Malformed(_) => Reason::BadRequest,
+        PatchError::TooManyOperations { .. } => Reason::RequestEntityTooLarge,
+        PatchError::NotApplicable(_) => Reason::Invalid,
+        PatchError::StrategicUnsupported => Reason::UnsupportedMediaType,
+    };
+    ApiError::new(reason, error.to_string())
+}
+
+/// Reads JSON strictly: the value, and `duplicate field "…"` for each field that stood there twice.
+pub(crate) fn decode_json(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+    match k8s_schema::decode(bytes) {
+        Ok(decoded) => Ok((decoded.value, decoded.duplicates)),
+        Err(error) => {
+            Err(ApiError::bad_request(format!("the object provided is unrecognized (must be of type JSON): {error}")))
+        }
+    }
+}
+
+/// Reads one YAML document.
+pub(crate) fn decode_yaml(bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_yaml::from_slice(bytes)
+        .map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")))
+}

@@ -1,0 +1,99 @@
+//! Which objects a list or watch is about: namespace, labels, fields.
+
+use std::sync::Arc;
+
+use k8s_object::{ApiError, FieldSelector, LabelSelector};
+
+use crate::cache::Held;
+use crate::core::Call;
+
+enum Field {
+    Name,
+    Namespace,
+    /// Index into [`Held::fields`].
+    Extracted(usize),
+}
+
+pub(crate) struct Selection {
+    namespace: String,
+    labels: LabelSelector,
+    fields: Vec<(Field, String, bool)>,
+    name: Option<String>,
+}
+
+impl Selection {
+    /// What the request asks for.
+    ///
+    /// # Errors
+    /// Upstream's 400 for selectors that are malformed or name fields that are not selectable.
+    pub(crate) fn of(call: &Call<'_>) -> Result<Selection, ApiError> {
+        let options = &call.request.options;
+        let labels = LabelSelector::parse(options.label_selector.as_deref().unwrap_or(""))
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let selector = FieldSelector::parse(options.field_selector.as_deref().unwrap_or(""))
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let extractor = call.entry.cache.extractor();
+        let mut fields = Vec::new();
+        for (path, value, equal) in &selector.terms {
+            let field = match path.as_str() {
+                "metadata.name" => Field::Name,
+                "metadata.namespace" => Field::Namespace,
+                path => match extractor.paths.iter().position(|own| own == path) {
+                    Some(index) => Field::Extracted(index),
+                    None => return Err(ApiError::bad_request(format!("field label not supported: {path}"))),
+                },
+            };
+            fields.push((field, value.clone(), *equal));
+        }
+        let name = selector.required("metadata.name").map(str::to_owned);
+        let mut namespace = call.request.namespace.clone();
+        if namespace.is_empty()
+            && call.resource.namespaced
+            && let Some(only) = selector.required("metadata.namespace")
+        {
+            namespace = only.to_owned();
+        }
+        // A watch or list of one name in the path, as older clients ask for it.
+        let name = if call.request.name.is_empty() { name } else { Some(call.request.name.clone()) };
+        if let Some(name) = &name
+            && !call.request.name.is_empty()
+        {
+            fields.push((Field::Name, name.clone(), true));
+        }
+        Ok(Selection { namespace, labels, fields, name })
+    }
+
+    /// Empty for all.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The only name that is asked for.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Whether neither labels nor fields matter.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_empty()
+    }
+
+    /// Whether an object is asked for.
+    pub(crate) fn selects(&self, held: &Held) -> bool {
+        let meta = held.object.meta();
+        if !self.namespace.is_empty() && meta.namespace != self.namespace {
+            return false;
+        }
+        let field = |field: &Field| match field {
+            Field::Name => meta.name.as_str(),
+            Field::Namespace => meta.namespace.as_str(),
+            Field::Extracted(index) => extracted(&held.fields, *index),
+        };
+        self.fields.iter().all(|(own, value, equal)| (field(own) == value) == *equal)
+            && self.labels.matches(&meta.labels)
+    }
+}
+
+fn extracted(fields: &Arc<[Box<str>]>, index: usize) -> &str {
+    fields.get(index).map_or("", |value| value)
+}

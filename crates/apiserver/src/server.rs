@@ -1,0 +1,134 @@
+//! An API server from options to handle.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use k8s_auth::Issuer;
+use k8s_client::{Api, Client, Identity};
+use k8s_object::{ApiError, UserInfo};
+use store::Keyspace;
+use world::{Tasks, World};
+
+use crate::auth::Auth;
+use crate::core::{Core, InProcess};
+use crate::feed::Feed;
+use crate::http::{ApiHandler, Documents, is_ready};
+use crate::leases::EventLeases;
+use crate::network::{ServiceCidr, ServiceNetwork};
+use crate::ports::{AuditSink, Authorizer, TokenAuthenticator};
+use crate::registry::Registry;
+use crate::{bootstrap, crd};
+
+/// What a cluster's API server is made of.
+pub struct Options {
+    pub world: World,
+    /// Where its objects live; nothing else writes there.
+    pub keyspace: Keyspace,
+    /// The minor of Kubernetes 1.x that it serves.
+    pub minor: u8,
+    /// Issues and verifies ServiceAccount tokens.
+    pub issuer: Issuer,
+    /// Asked for the user behind a bearer token, in this order, before ServiceAccount tokens are looked at.
+    pub token_authenticators: Vec<Arc<dyn TokenAuthenticator>>,
+    /// Asked whether a request is allowed, in this order, before the Node authorizer and RBAC.
+    pub authorizers: Vec<Arc<dyn Authorizer>>,
+    pub audit: Option<Arc<dyn AuditSink>>,
+    /// Where Services get their addresses.
+    pub service_cidr: ServiceCidr,
+    /// Where clients reach the server, if that is known and not a loopback address: the endpoint of Service `kubernetes`.
+    pub endpoint: Option<SocketAddr>,
+}
+
+/// The server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("the API server cannot {action}: {source}")]
+pub struct StartError {
+    /// What it was about to do.
+    pub action: &'static str,
+    pub source: ApiError,
+}
+
+/// A running API server. Cheap to clone; all clones are the same server.
+#[derive(Clone)]
+pub struct ApiServer {
+    core: Arc<Core>,
+    api: Arc<InProcess>,
+}
+
+impl ApiServer {
+    /// Loads what is stored, creates what every cluster has, and keeps the caches current in `tasks`.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub async fn start(options: Options, tasks: &Tasks) -> Result<ApiServer, StartError> {
+        let core = Arc::new(Core {
+            world: options.world,
+            keyspace: options.keyspace.clone(),
+            minor: options.minor,
+            registry: Registry::new(options.minor),
+            feed: Feed::new(options.keyspace),
+            auth: Auth::new(options.issuer, options.token_authenticators, options.authorizers),
+            audit: options.audit,
+            network: ServiceNetwork::new(options.service_cidr),
+            event_leases: EventLeases::default(),
+            documents: Documents::default(),
+            stop: tasks.stop(),
+        });
+        let error = |action| move |source| StartError { action, source };
+        core.feed.load(core.as_ref()).await.map_err(error("load its objects"))?;
+        bootstrap::run(&core, options.endpoint).await.map_err(error("create what every cluster has"))?;
+        let (feeding, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("watch cache", async move {
+            stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;
+        });
+        let (cleaning, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("custom resource cleanup", async move {
+            stop.or(crd::cleanup(cleaning)).await;
+        });
+        let api = Arc::new(InProcess(core.clone()));
+        Ok(ApiServer { core, api })
+    }
+
+    /// The port for components in the same process.
+    pub fn api(&self) -> Arc<dyn Api> {
+        self.api.clone()
+    }
+
+    /// A client in the same process.
+    pub fn client(&self, user: UserInfo, agent: &str) -> Client {
+        Client::new(self.api(), Identity::Fixed(Arc::new(user)), agent)
+    }
+
+    /// Answers requests over HTTP; connections are [`serve`]'s.
+    pub fn handler(&self) -> Arc<dyn serve::Handler> {
+        Arc::new(ApiHandler(self.core.clone()))
+    }
+
+    /// Whether `/readyz` says ok.
+    pub fn is_ready(&self) -> bool {
+        is_ready(&self.core)
+    }
+
+    /// The minor of Kubernetes 1.x that is served.
+    pub fn minor(&self) -> u8 {
+        self.core.minor
+    }
+
+    /// What issues ServiceAccount tokens, whose public keys IAM needs.
+    pub fn issuer(&self) -> &Issuer {
+        self.core.auth.issuer()
+    }
+
+    /// The user that a bearer token stands for, as a request with it would have.
+    ///
+    /// # Errors
+    /// 401 for a token that is not valid.
+    pub async fn authenticate(&self, token: &str) -> Result<UserInfo, ApiError> {
+        self.core.auth.by_token(&self.core, token).await
+    }
+
+    /// How many objects of a resource there are; `None` for one that is not served.
+    pub fn count(&self, group: &str, plural: &str) -> Option<usize> {
+        self.core.registry.cache(group, plural).map(|cache| cache.len())
+    }
+}

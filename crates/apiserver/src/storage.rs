@@ -1,0 +1,120 @@
+//! Objects as keys and values of the store. The only file that names store keys.
+//!
+//! A key is `registry/<plural>.<group>/<namespace>/<name>`, without the namespace for cluster-scoped objects; the core group
+//! leaves `.<group>` out. A value is what [`k8s_object::encode`] writes, without a resourceVersion.
+
+use bytes::Bytes;
+use k8s_object::{ApiError, NamespacedName, Reason};
+use store::{Compare, KeyRange, Keyspace, LeaseId, NO_LEASE, Op, Revision, StoreError, Txn};
+
+const ROOT: &str = "registry/";
+
+/// All keys of the API server.
+pub(crate) fn everything() -> KeyRange {
+    KeyRange::prefix(ROOT)
+}
+
+/// The key of an object.
+pub(crate) fn key(group: &str, plural: &str, object: &NamespacedName) -> Bytes {
+    let mut key =
+        String::with_capacity(ROOT.len() + plural.len() + group.len() + object.namespace.len() + object.name.len() + 3);
+    key.push_str(ROOT);
+    key.push_str(plural);
+    if !group.is_empty() {
+        key.push('.');
+        key.push_str(group);
+    }
+    key.push('/');
+    if !object.namespace.is_empty() {
+        key.push_str(&object.namespace);
+        key.push('/');
+    }
+    key.push_str(&object.name);
+    Bytes::from(key)
+}
+
+/// A key's parts.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Parsed<'a> {
+    pub group: &'a str,
+    pub plural: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+}
+
+/// Reads a key; `None` for one that [`key`] does not write.
+pub(crate) fn parse(key: &[u8]) -> Option<Parsed<'_>> {
+    let text = std::str::from_utf8(key).ok()?.strip_prefix(ROOT)?;
+    let (resource, object) = text.split_once('/')?;
+    let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+    let (namespace, name) = object.split_once('/').unwrap_or(("", object));
+    Some(Parsed { group, plural, namespace, name })
+}
+
+/// How a write ended.
+pub(crate) enum Written {
+    /// At this revision.
+    Done(Revision),
+    /// Somebody was faster: the object is not at the expected revision. The store's own revision then.
+    Conflict(Revision),
+}
+
+/// Writes `value` if the key was last written at `expected` (0: does not exist).
+pub(crate) async fn put(
+    keyspace: &Keyspace,
+    key: Bytes,
+    value: Bytes,
+    expected: Revision,
+    lease: Option<LeaseId>,
+) -> Result<Written, ApiError> {
+    let op = Op::Put { key: key.clone(), value, lease: lease.unwrap_or(NO_LEASE), prev_kv: false };
+    commit(keyspace, Txn::when(Compare::unchanged(key, expected)).then(op)).await
+}
+
+/// Deletes the key if it was last written at `expected`.
+pub(crate) async fn delete(keyspace: &Keyspace, key: Bytes, expected: Revision) -> Result<Written, ApiError> {
+    let op = Op::delete(KeyRange::key(key.clone()));
+    commit(keyspace, Txn::when(Compare::unchanged(key, expected)).then(op)).await
+}
+
+async fn commit(keyspace: &Keyspace, txn: Txn) -> Result<Written, ApiError> {
+    let result = keyspace.txn(txn).await.map_err(error)?;
+    Ok(if result.succeeded { Written::Done(result.revision) } else { Written::Conflict(result.revision) })
+}
+
+/// What a client is told when the store refuses.
+pub(crate) fn error(error: StoreError) -> ApiError {
+    match error {
+        StoreError::RequestTooLarge { limit, .. } => ApiError::too_large(limit),
+        StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided watch is too old."),
+        StoreError::Closed => ApiError::new(Reason::ServiceUnavailable, "the API server is shutting down"),
+        other => ApiError::internal(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_they_were_written() {
+        let cases = [
+            ("", "pods", "default", "web", "registry/pods/default/web"),
+            ("apps", "deployments", "default", "web", "registry/deployments.apps/default/web"),
+            ("", "nodes", "", "n1.internal", "registry/nodes/n1.internal"),
+            (
+                "rbac.authorization.k8s.io",
+                "clusterroles",
+                "",
+                "system:node",
+                "registry/clusterroles.rbac.authorization.k8s.io/system:node",
+            ),
+        ];
+        for (group, plural, namespace, name, expected) in cases {
+            let written = key(group, plural, &NamespacedName::new(namespace, name));
+            assert_eq!(written, expected);
+            assert_eq!(parse(&written), Some(Parsed { group, plural, namespace, name }));
+        }
+        assert_eq!(parse(b"elsewhere/pods/a"), None);
+    }
+}

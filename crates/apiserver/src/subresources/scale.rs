@@ -1,0 +1,169 @@
+//! `scale`: the number of replicas of anything that has one, as `autoscaling/v1 Scale`.
+
+use k8s_client::{Body, PatchType, Reply, Verb};
+use k8s_object::{ApiError, LabelSelector, Object, Reason, Requirement};
+use serde_json::{Value, json};
+
+use crate::core::Call;
+use crate::registry::Strategy;
+use crate::{metadata, schema, update, write};
+
+const ATTEMPTS: usize = 5;
+
+pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    if call.request.verb == Verb::Get {
+        let current = call.current()?;
+        return Ok(Reply::Value(scale_of(call, &current)));
+    }
+    let (given, _) = write::parse(body)?;
+    let mut conditional = false;
+    for _ in 0..ATTEMPTS {
+        let old = call.current()?;
+        let current = scale_of(call, &old);
+        let wanted = match (call.request.verb, call.request.patch) {
+            (Verb::Update, _) => given.clone(),
+            (_, Some(PatchType::Json)) => k8s_schema::json_patch(&current, &given).map_err(schema::patch_error)?,
+            // A Scale has no lists, so a strategic merge is a merge.
+            (_, Some(PatchType::Merge | PatchType::Strategic)) => {
+                k8s_schema::merge_patch(&current, &given).map_err(schema::patch_error)?
+            }
+            _ => {
+                let message = "server-side apply (application/apply-patch+yaml) is not supported by Minato yet";
+                return Err(ApiError::new(Reason::UnsupportedMediaType, message));
+            }
+        };
+        let replicas = match &wanted["spec"]["replicas"] {
+            Value::Null => 0,
+            value => match value.as_i64().filter(|replicas| *replicas >= 0) {
+                Some(replicas) => replicas,
+                None => {
+                    let cause = k8s_kinds::causes::invalid(
+                        "spec.replicas",
+                        value.clone(),
+                        "must be greater than or equal to 0",
+                    );
+                    return Err(ApiError::invalid("autoscaling", "Scale", &call.request.name, vec![cause]));
+                }
+            },
+        };
+        let version = metadata::text(&wanted, "resourceVersion");
+        conditional |= !metadata::text(&given, "resourceVersion").is_empty();
+        if !version.is_empty() && version != old.meta().resource_version {
+            return Err(call.resource.conflict(&call.request.name, update::MODIFIED));
+        }
+        let mut new = old.value();
+        set_replicas(call, &mut new, replicas);
+        let subresource = std::mem::take(&mut call.request.subresource);
+        let written = update::replace(call, &old, new).await;
+        call.request.subresource = subresource;
+        if let Some(object) = written? {
+            return Ok(Reply::Value(scale_of(call, &object)));
+        }
+        if conditional {
+            break;
+        }
+    }
+    Err(call.resource.conflict(&call.request.name, update::MODIFIED))
+}
+
+fn at<'a>(value: &'a Value, path: &[String]) -> &'a Value {
+    path.iter().fold(value, |value, name| &value[name.as_str()])
+}
+
+fn scale_of(call: &Call<'_>, object: &Object) -> Value {
+    let value = object.value();
+    let meta = object.meta();
+    let (wanted, running, selector) = match &call.resource.strategy {
+        Strategy::Custom(custom) => match &custom.scale {
+            Some(scale) => {
+                let selector = scale.selector.as_ref().map(|path| at(&value, path).as_str().unwrap_or("").to_owned());
+                (at(&value, &scale.spec).clone(), at(&value, &scale.status).clone(), selector.unwrap_or_default())
+            }
+            None => Default::default(),
+        },
+        Strategy::Builtin(_) => (
+            value["spec"]["replicas"].clone(),
+            value["status"]["replicas"].clone(),
+            selector_text(&value["spec"]["selector"]),
+        ),
+    };
+    let mut scale = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": meta.name, "namespace": meta.namespace, "uid": meta.uid,
+            "resourceVersion": meta.resource_version, "creationTimestamp": meta.creation_timestamp,
+        },
+        "spec": {"replicas": wanted.as_i64().unwrap_or(0)},
+        "status": {"replicas": running.as_i64().unwrap_or(0)},
+    });
+    if !selector.is_empty() {
+        scale["status"]["selector"] = json!(selector);
+    }
+    scale
+}
+
+fn set_replicas(call: &Call<'_>, object: &mut Value, replicas: i64) {
+    match &call.resource.strategy {
+        Strategy::Builtin(_) => object["spec"]["replicas"] = json!(replicas),
+        Strategy::Custom(custom) => {
+            if let Some(scale) = &custom.scale {
+                let mut place = object;
+                for name in &scale.spec {
+                    if !place.is_object() {
+                        *place = json!({});
+                    }
+                    place = &mut place[name.as_str()];
+                }
+                *place = json!(replicas);
+            }
+        }
+    }
+}
+
+/// A structured selector in its text form.
+fn selector_text(selector: &Value) -> String {
+    // ReplicationControllers select by a plain map of labels.
+    let plain =
+        selector.as_object().filter(|map| !map.contains_key("matchLabels") && !map.contains_key("matchExpressions"));
+    if let Some(map) = plain {
+        let pairs: Vec<String> =
+            map.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
+        return pairs.join(",");
+    }
+    let Ok(selector) = serde_json::from_value::<LabelSelector>(selector.clone()) else { return String::new() };
+    let texts = selector.requirements.iter().map(|requirement| match requirement {
+        Requirement::Exists(key) => key.clone(),
+        Requirement::DoesNotExist(key) => format!("!{key}"),
+        Requirement::In(key, values) if values.len() == 1 => {
+            format!("{key}={}", values.iter().cloned().collect::<String>())
+        }
+        Requirement::In(key, values) => format!("{key} in ({})", values.iter().cloned().collect::<Vec<_>>().join(",")),
+        Requirement::NotIn(key, values) => {
+            format!("{key} notin ({})", values.iter().cloned().collect::<Vec<_>>().join(","))
+        }
+        Requirement::GreaterThan(key, bound) => format!("{key}>{bound}"),
+        Requirement::LessThan(key, bound) => format!("{key}<{bound}"),
+    });
+    texts.collect::<Vec<String>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_written_as_text() {
+        let cases = [
+            (json!({"matchLabels": {"a": "b", "c": "d"}}), "a=b,c=d"),
+            (json!({"app": "web"}), "app=web"),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}, {"key": "b", "operator": "Exists"}]}),
+                "a in (x,y),b",
+            ),
+            (Value::Null, ""),
+        ];
+        for (selector, text) in cases {
+            assert_eq!(selector_text(&selector), text, "{selector}");
+        }
+    }
+}

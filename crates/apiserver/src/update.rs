@@ -1,0 +1,205 @@
+//! update and patch: a new state of an object that is there.
+
+use std::sync::Arc;
+
+use k8s_client::{Body, PatchType};
+use k8s_object::{ApiError, Object, Reason};
+use serde_json::{Value, json};
+
+use crate::core::Call;
+use crate::write::{self, Stored};
+use crate::{admission, crd, metadata, network, schema};
+
+/// How often a write without a resourceVersion is tried again when somebody else was faster (apiserver `MaxRetryWhenPatchConflicts`).
+const ATTEMPTS: usize = 5;
+pub(crate) const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+
+/// Resources whose updates must say which state they change (their strategies' `AllowUnconditionalUpdate`).
+const CONDITIONAL: &[(&str, &str)] =
+    &[("apiextensions.k8s.io", "customresourcedefinitions"), ("coordination.k8s.io", "leases")];
+
+/// Replaces the object, or the part of it that a subresource is.
+pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
+    let (mut new, duplicates) = write::parse(body)?;
+    write::conform(call, &mut new, duplicates)?;
+    check_names(call, &mut new)?;
+    let conditional = !metadata::text(&new, "resourceVersion").is_empty();
+    if !conditional && must_be_conditional(call) {
+        let cause = k8s_kinds::causes::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+        return Err(ApiError::invalid(&call.resource.group, &call.resource.kind, &call.request.name, vec![cause]));
+    }
+    for _ in 0..ATTEMPTS {
+        let old = call.current()?;
+        let attempted = if conditional { new.take() } else { new.clone() };
+        if let Some(done) = replace(call, &old, attempted).await? {
+            return Ok(done);
+        }
+        if conditional {
+            break;
+        }
+    }
+    Err(call.resource.conflict(&call.request.name, MODIFIED))
+}
+
+fn must_be_conditional(call: &Call<'_>) -> bool {
+    call.builtin().is_none() || CONDITIONAL.iter().any(|(group, plural)| call.resource.is(group, plural))
+}
+
+/// The body must be the object that the path names.
+fn check_names(call: &Call<'_>, new: &mut Value) -> Result<(), ApiError> {
+    let (namespace, name) = (call.request.namespace.clone(), call.request.name.clone());
+    let map = metadata::of(new)?;
+    let own = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (own_name, own_namespace) = (own("name"), own("namespace"));
+    if own_name.is_empty() {
+        return Err(ApiError::bad_request("name must be provided"));
+    }
+    if own_name != name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({own_name}) does not match the name on the URL ({name})"
+        )));
+    }
+    if call.resource.namespaced {
+        if !own_namespace.is_empty() && own_namespace != namespace {
+            return Err(ApiError::bad_request(format!(
+                "the namespace of the object ({own_namespace}) does not match the namespace on the request ({namespace})"
+            )));
+        }
+        map.insert("namespace".into(), json!(namespace));
+    } else {
+        map.remove("namespace");
+    }
+    Ok(())
+}
+
+/// Applies a patch.
+pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
+    let kind = call.request.patch.ok_or_else(|| ApiError::bad_request("a patch needs a type"))?;
+    if kind == PatchType::Apply {
+        let message = "server-side apply (application/apply-patch+yaml) is not supported by Minato yet; use a strategic merge, merge or JSON patch";
+        return Err(ApiError::new(Reason::UnsupportedMediaType, message));
+    }
+    let (patch, duplicates) = write::parse(body)?;
+    let conditional = patch["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty());
+    let mut duplicates = Some(duplicates);
+    for _ in 0..ATTEMPTS {
+        let warnings = call.warnings.len();
+        let old = call.current()?;
+        let mut new = patched(call, &old, &patch, kind)?;
+        write::conform(call, &mut new, duplicates.clone().unwrap_or_default())?;
+        check_patched_names(call, &new)?;
+        if let Some(done) = replace(call, &old, new).await? {
+            return Ok(done);
+        }
+        if conditional {
+            break;
+        }
+        // Told once, however often it is tried.
+        call.warnings.truncate(warnings);
+        duplicates = duplicates.take();
+    }
+    Err(call.resource.conflict(&call.request.name, MODIFIED))
+}
+
+fn patched(call: &Call<'_>, old: &Object, patch: &Value, kind: PatchType) -> Result<Value, ApiError> {
+    let original = old.value();
+    match kind {
+        PatchType::Json => k8s_schema::json_patch(&original, patch).map_err(schema::patch_error),
+        PatchType::Merge => k8s_schema::merge_patch(&original, patch).map_err(schema::patch_error),
+        PatchType::Strategic => call.resource.schema.strategic_merge(&original, patch),
+        PatchType::Apply => Err(ApiError::internal("apply patches are refused before")),
+    }
+}
+
+fn check_patched_names(call: &Call<'_>, new: &Value) -> Result<(), ApiError> {
+    for (field, expected) in [("name", &call.request.name), ("namespace", &call.request.namespace)] {
+        if metadata::text(new, field) != expected {
+            let cause = k8s_kinds::causes::invalid(
+                format!("metadata.{field}"),
+                metadata::text(new, field),
+                "field is immutable",
+            );
+            return Err(ApiError::invalid(&call.resource.group, &call.resource.kind, &call.request.name, vec![cause]));
+        }
+    }
+    Ok(())
+}
+
+/// Brings `old` to the state `new`. `None` when somebody else was faster.
+pub(crate) async fn replace(
+    call: &mut Call<'_>,
+    old: &Arc<Object>,
+    mut new: Value,
+) -> Result<Option<Arc<Object>>, ApiError> {
+    let version = metadata::text(&new, "resourceVersion");
+    if !version.is_empty() && version != old.meta().resource_version {
+        return Err(call.resource.conflict(&call.request.name, MODIFIED));
+    }
+    let uid = metadata::text(&new, "uid");
+    if !uid.is_empty() && uid != old.meta().uid {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta().uid);
+        return Err(call.resource.conflict(&call.request.name, &why));
+    }
+    let before = old.value();
+    {
+        let map = metadata::of(&mut new)?;
+        metadata::carry_over(map, &before);
+        map.insert("resourceVersion".into(), json!(old.meta().resource_version));
+    }
+    write::default(call, &mut new, Some(&before));
+    admission::admit(call, &mut new, Some(&before))?;
+    let counts = match call.builtin() {
+        Some(kind) => {
+            (kind.prepare_update)(&mut new, &call.kind_context(Some(&before)));
+            kind.has_generation && (kind.counts_as_change)(&before, &new)
+        }
+        None => {
+            crd::prepare_update(&call.resource, &call.request.subresource, &mut new, &before);
+            crd::counts_as_change(&before, &new)
+        }
+    };
+    if crd::is_definition(&call.resource.group, &call.resource.plural) {
+        crd::establish(call.core, &mut new, call.now);
+    }
+    let reserved = network::reserve(call, &mut new, Some(&before))?;
+    call.resource.schema.canonicalise(&mut new);
+    if counts {
+        let generation = before["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+        metadata::of(&mut new)?.insert("generation".into(), json!(generation));
+    }
+    write::validate(call, &new, Some(&before))?;
+    admission::judge(call, &new, Some(&before))?;
+    if new == before {
+        return Ok(Some(old.clone()));
+    }
+    let key = call.key();
+    let expected = write::revision(old)?;
+    let bytes = write::encode(call, &mut new)?;
+    if call.request.options.dry_run {
+        return write::unstored(new, &old.meta().resource_version).map(Some);
+    }
+    if is_complete(&new) {
+        // The last finalizer has gone: so does the object.
+        return Ok(match write::remove(call, &key, expected).await? {
+            Some(revision) => Some(write::unstored(new, &revision.to_string())?),
+            None => None,
+        });
+    }
+    let stored = write::store(call, &key, bytes, expected).await;
+    drop(reserved);
+    Ok(match stored? {
+        Stored::Done(object) => Some(object),
+        Stored::Conflict => None,
+    })
+}
+
+/// Whether an object whose deletion was asked for waits for nothing any more (apiserver `ShouldDeleteDuringUpdate`).
+fn is_complete(object: &Value) -> bool {
+    metadata::is_terminating(object)
+        && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && metadata::texts(object, "finalizers").is_empty()
+        && !(object["kind"] == "Namespace"
+            && object["apiVersion"] == "v1"
+            && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty()))
+}

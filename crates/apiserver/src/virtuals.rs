@@ -1,0 +1,137 @@
+//! Kinds that are asked and not stored: reviews of tokens and of access.
+
+use k8s_auth::Attributes;
+use k8s_client::{Body, Reply};
+use k8s_object::{ApiError, UserInfo};
+use serde_json::{Value, json};
+
+use crate::core::Call;
+use crate::ports::{AuthError, Decision};
+use crate::write;
+
+/// Answers a review.
+pub(crate) async fn answer(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    let mut review = match body {
+        Body::None => json!({}),
+        body => {
+            let (mut review, duplicates) = write::parse(body)?;
+            write::conform(call, &mut review, duplicates)?;
+            review
+        }
+    };
+    review["apiVersion"] = json!(call.resource.api_version());
+    review["kind"] = json!(call.resource.kind);
+    review["metadata"] = json!({"creationTimestamp": null});
+    let status = match call.resource.kind.as_str() {
+        "LocalSubjectAccessReview" | "SelfSubjectAccessReview" | "SubjectAccessReview" => access(call, &review)?,
+        "SelfSubjectRulesReview" => rules(call, &review)?,
+        "SelfSubjectReview" => json!({"userInfo": *call.user.as_ref()}),
+        "TokenReview" => token(call, &review).await?,
+        other => return Err(ApiError::bad_request(format!("{other} is not supported by Minato yet"))),
+    };
+    review["status"] = status;
+    Ok(Reply::Value(review))
+}
+
+/// The user that a review is about.
+fn subject(call: &Call<'_>, review: &Value) -> Result<UserInfo, ApiError> {
+    let kind = call.resource.kind.as_str();
+    if kind == "SelfSubjectAccessReview" {
+        return Ok(call.user.as_ref().clone());
+    }
+    let spec = &review["spec"];
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let user = spec["user"].as_str().unwrap_or("").to_owned();
+    let groups = texts(&spec["groups"]);
+    if user.is_empty() && groups.is_empty() {
+        let cause = k8s_kinds::causes::invalid("spec.user", "", "at least one of user or group must be specified");
+        return Err(ApiError::invalid(&call.resource.group, kind, "", vec![cause]));
+    }
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    let extra = extra.map(|(key, values)| (key.clone(), texts(values))).collect();
+    Ok(UserInfo { username: user, groups, uid: spec["uid"].as_str().unwrap_or("").to_owned(), extra })
+}
+
+fn access(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
+    let user = subject(call, review)?;
+    let spec = &review["spec"];
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let kind = call.resource.kind.as_str();
+    if resource.is_object() == path.is_object() {
+        let problem = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        let cause = k8s_kinds::causes::invalid("spec.resourceAttributes", resource.clone(), problem);
+        return Err(ApiError::invalid(&call.resource.group, kind, "", vec![cause]));
+    }
+    let text = |value: &'static str| resource[value].as_str().unwrap_or("");
+    if kind == "LocalSubjectAccessReview" && text("namespace") != call.request.namespace {
+        let cause = k8s_kinds::causes::invalid(
+            "spec.resourceAttributes.namespace",
+            text("namespace"),
+            "must match metadata.namespace",
+        );
+        return Err(ApiError::invalid(&call.resource.group, kind, "", vec![cause]));
+    }
+    let attributes = match resource.is_object() {
+        true => Attributes {
+            version: text("version"),
+            subresource: text("subresource"),
+            namespace: text("namespace"),
+            name: text("name"),
+            ..Attributes::resource(&user, text("verb"), text("group"), text("resource"))
+        },
+        false => Attributes::path(&user, path["verb"].as_str().unwrap_or(""), path["path"].as_str().unwrap_or("")),
+    };
+    Ok(match call.core.auth.decide(call.core, &attributes) {
+        Decision::Allow(reason) => with_reason(json!({"allowed": true}), &reason),
+        Decision::NoOpinion(reason) => with_reason(json!({"allowed": false}), &reason),
+        Decision::Deny(reason) => with_reason(json!({"allowed": false, "denied": true}), &reason),
+    })
+}
+
+fn with_reason(mut status: Value, reason: &str) -> Value {
+    if !reason.is_empty() {
+        status["reason"] = json!(reason);
+    }
+    status
+}
+
+fn rules(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
+    let namespace = review["spec"]["namespace"].as_str().unwrap_or("");
+    if namespace.is_empty() {
+        return Err(ApiError::bad_request("no namespace on request"));
+    }
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    let rules = call.core.auth.rbac().rules_for(call.user, namespace).rules;
+    for rule in rules {
+        if !rule.resources.is_empty() {
+            let mut entry = json!({"verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources});
+            if !rule.resource_names.is_empty() {
+                entry["resourceNames"] = json!(rule.resource_names);
+            }
+            resources.push(entry);
+        }
+        if !rule.non_resource_urls.is_empty() {
+            paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
+        }
+    }
+    Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false}))
+}
+
+async fn token(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
+    let spec = &review["spec"];
+    let token = spec["token"].as_str().unwrap_or("");
+    if token.is_empty() {
+        return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+    }
+    let audiences: Option<Vec<String>> = spec["audiences"]
+        .as_array()
+        .filter(|list| !list.is_empty())
+        .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    Ok(match call.core.auth.user_of_token(call.core, token, audiences.as_deref()).await {
+        Ok(Some((user, audiences))) => json!({"authenticated": true, "user": user, "audiences": audiences}),
+        Ok(None) => json!({"user": {}}),
+        Err(AuthError::Invalid(error) | AuthError::Unavailable(error)) => json!({"user": {}, "error": error}),
+    })
+}

@@ -1,0 +1,169 @@
+//! Watches: a position in the ring of a cache, seen through a selection.
+
+use std::sync::Arc;
+
+use k8s_client::{WatchEvent, WatchSource};
+use k8s_object::{ApiError, Object, Reason};
+use store::Revision;
+use world::BoxFuture;
+use world::watch;
+
+use crate::cache::{Cache, Event, Held, with_revision};
+use crate::core::{Call, Core, in_version};
+use crate::read::parse_revision;
+use crate::registry::Resource;
+use crate::select::Selection;
+
+/// Events that one call of [`Cursor::take`] returns: enough to keep a fast reader busy, few enough not to hold the lock long.
+const BATCH: usize = 512;
+
+/// A watch under way.
+pub(crate) struct Cursor {
+    pub resource: Arc<Resource>,
+    cache: Arc<Cache>,
+    selection: Selection,
+    changed: watch::Receiver<u64>,
+    /// The next event in the ring.
+    position: u64,
+    /// Events up to here are not wanted: the client named a revision that is still to come.
+    after: Revision,
+    /// What there is at the start, not yet sent.
+    initial: std::vec::IntoIter<Arc<Object>>,
+    /// The revision that `initial` shows; told in a bookmark after it when asked for.
+    initial_revision: Revision,
+    announce_end: bool,
+    pub bookmarks: bool,
+}
+
+/// What a watch yields.
+pub(crate) enum Item {
+    Added(Arc<Object>),
+    Modified(Arc<Object>),
+    Deleted(Arc<Object>),
+    /// The initial events are complete.
+    InitialEnd(Revision),
+}
+
+/// Starts a watch.
+pub(crate) fn start(call: &Call<'_>) -> Result<Cursor, ApiError> {
+    let options = &call.request.options;
+    let selection = Selection::of(call)?;
+    let named = parse_revision(options.resource_version.as_deref())?;
+    let state = call.entry.cache.read();
+    // Under the lock: no change comes between the snapshot and the subscription.
+    let changed = call.entry.cache.subscribe();
+    let now = state.last().max(call.core.revision());
+    // Streaming lists say how the revision is meant; everybody else wants a start state when they name none.
+    let streaming = options.resource_version_match.as_deref() == Some("NotOlderThan");
+    let (position, after, initial) = match named {
+        Some(revision) if revision > 0 && !streaming => {
+            let position = state.position_after(revision).ok_or_else(|| too_old(revision, now))?;
+            (position, revision, Vec::new())
+        }
+        _ => {
+            let held = state.range(selection.namespace(), None).filter(|(_, held)| selection.selects(held));
+            let initial = held.map(|(_, held)| in_version(&call.resource, held.object.clone())).collect();
+            (state.end(), 0, initial)
+        }
+    };
+    drop(state);
+    Ok(Cursor {
+        resource: call.resource.clone(),
+        cache: call.entry.cache.clone(),
+        selection,
+        changed,
+        position,
+        after,
+        initial: initial.into_iter(),
+        initial_revision: now,
+        announce_end: streaming,
+        bookmarks: false,
+    })
+}
+
+fn too_old(revision: Revision, now: Revision) -> ApiError {
+    ApiError::expired(format!("too old resource version: {revision} ({now})"))
+}
+
+impl Cursor {
+    /// What there is to send now; empty when nothing is. The revision is one that everything before has been sent up to.
+    ///
+    /// # Errors
+    /// `Expired` when the reader was too slow.
+    pub(crate) fn take(&mut self, core: &Core) -> Result<(Vec<Item>, Revision), ApiError> {
+        let mut items: Vec<Item> = self.initial.by_ref().take(BATCH).map(Item::Added).collect();
+        if !items.is_empty() {
+            return Ok((items, 0));
+        }
+        if std::mem::take(&mut self.announce_end) {
+            items.push(Item::InitialEnd(self.initial_revision));
+        }
+        self.changed.borrow_and_update();
+        let state = self.cache.read();
+        let Some(events) = state.from(self.position) else {
+            return Err(too_old(self.initial_revision, state.last()));
+        };
+        let mut seen = 0;
+        for event in events.take(BATCH) {
+            seen += 1;
+            if event.revision > self.after {
+                items.extend(self.item(event));
+            }
+        }
+        self.position += seen;
+        let caught_up = self.position == state.end();
+        let revision = if caught_up { state.last().max(core.revision()) } else { 0 };
+        Ok((items, revision))
+    }
+
+    fn item(&self, event: &Event) -> Option<Item> {
+        let selects = |held: &Option<Held>| held.as_ref().is_some_and(|held| self.selection.selects(held));
+        let version = |held: &Held| in_version(&self.resource, held.object.clone());
+        match (selects(&event.old), selects(&event.new)) {
+            (false, false) => None,
+            (false, true) => event.new.as_ref().map(|new| Item::Added(version(new))),
+            (true, true) => event.new.as_ref().map(|new| Item::Modified(version(new))),
+            (true, false) => {
+                let gone = match &event.gone {
+                    Some(gone) => Some(gone.clone()),
+                    // It is still there but no longer selected: to this watcher it went at this revision.
+                    None => event.old.as_ref().and_then(|old| with_revision(&old.object, event.revision)),
+                };
+                gone.map(|gone| Item::Deleted(in_version(&self.resource, gone)))
+            }
+        }
+    }
+
+    /// Waits until there may be something to take.
+    pub(crate) async fn wait(&mut self) {
+        // The sender lives in the cache that this cursor holds, so waiting cannot fail.
+        let _ = self.changed.changed().await;
+    }
+}
+
+pub(crate) struct InProcessWatch {
+    pub core: Arc<Core>,
+    pub cursor: Cursor,
+}
+
+impl WatchSource for InProcessWatch {
+    fn next(&mut self) -> BoxFuture<'_, Result<Vec<WatchEvent>, ApiError>> {
+        Box::pin(async move {
+            loop {
+                let (items, _) = self.cursor.take(&self.core)?;
+                if !items.is_empty() {
+                    let events = items.into_iter().map(|item| match item {
+                        Item::Added(object) => WatchEvent::Added(object),
+                        Item::Modified(object) => WatchEvent::Modified(object),
+                        Item::Deleted(object) => WatchEvent::Deleted(object),
+                        Item::InitialEnd(revision) => WatchEvent::Bookmark(revision.to_string()),
+                    });
+                    return Ok(events.collect());
+                }
+                if self.core.stop.or(self.cursor.wait()).await.is_none() {
+                    return Err(ApiError::new(Reason::ServiceUnavailable, "the API server is shutting down"));
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! What create, update and patch share: reading a body, completing and judging an object, storing it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use k8s_client::Body;
+use k8s_kinds::{Scope, names};
+use k8s_object::{ApiError, NamespacedName, Object};
+use serde_json::{Value, json};
+use store::Revision;
+
+use crate::core::{Call, MAX_OBJECT_BYTES, MAX_REQUEST_BYTES};
+use crate::registry::Strategy;
+use crate::schema::{self, FieldValidation};
+use crate::storage::{self, Written};
+use crate::{crd, metadata};
+
+/// Warnings about fields of one request; more say nothing new.
+const MAX_FIELD_WARNINGS: usize = 64;
+
+/// A body as a value, with `duplicate field "…"` for each field that stood there twice.
+pub(crate) fn parse(body: Body) -> Result<(Value, Vec<String>), ApiError> {
+    match body {
+        Body::None => Err(ApiError::bad_request("the request has no body")),
+        Body::Json(value) => Ok((value, Vec::new())),
+        Body::Bytes(bytes) if bytes.len() > MAX_REQUEST_BYTES => Err(ApiError::too_large(MAX_REQUEST_BYTES)),
+        Body::Bytes(bytes) => schema::decode_json(&bytes),
+    }
+}
+
+/// Checks that the body is of the resource's kind, and brings it into its type: unknown fields go (and are told as the request
+/// wants it), values have their fields' types, nulls that mean "absent" go.
+pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, duplicates: Vec<String>) -> Result<(), ApiError> {
+    let resource = call.resource.clone();
+    let map =
+        object.as_object_mut().ok_or_else(|| ApiError::bad_request("the object provided is not a JSON object"))?;
+    let expected = resource.api_version();
+    let own =
+        |map: &serde_json::Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (version, kind) = (own(map, "apiVersion"), own(map, "kind"));
+    if !version.is_empty() && version != expected {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({expected})"
+        )));
+    }
+    if !kind.is_empty() && kind != resource.kind {
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {}: the kind in the data does not match the resource",
+            resource.version, resource.kind
+        )));
+    }
+    map.insert("apiVersion".into(), json!(expected));
+    map.insert("kind".into(), json!(resource.kind));
+    metadata::of(object)?;
+    let validation = call.field_validation()?;
+    let mut problems = duplicates;
+    if matches!(resource.strategy, Strategy::Custom(_)) {
+        metadata::check(object)?;
+    }
+    problems.extend(resource.schema.prune(object));
+    if !problems.is_empty() {
+        match validation {
+            FieldValidation::Ignore => {}
+            FieldValidation::Warn => call.warnings.extend(problems.into_iter().take(MAX_FIELD_WARNINGS)),
+            FieldValidation::Strict => {
+                problems.truncate(MAX_FIELD_WARNINGS);
+                return Err(ApiError::bad_request(format!(
+                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+                    resource.kind,
+                    resource.version,
+                    resource.kind,
+                    problems.join(", ")
+                )));
+            }
+        }
+    }
+    resource.schema.check_types(object, &resource.kind, &resource.version)?;
+    resource.schema.drop_nulls(object);
+    metadata::tidy(metadata::of(object)?);
+    Ok(())
+}
+
+/// Fills defaults, of the schema and of the kind.
+pub(crate) fn default(call: &Call<'_>, object: &mut Value, old: Option<&Value>) {
+    call.resource.schema.default(object);
+    if let Some(kind) = call.builtin() {
+        (kind.default)(object, &call.kind_context(old));
+    }
+}
+
+/// Judges a completed object.
+pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    let context = call.kind_context(old);
+    let scope = if call.resource.namespaced { Scope::Namespaced } else { Scope::Cluster };
+    let (rule, mut warnings): (names::Rule, Vec<String>) = match &call.resource.strategy {
+        Strategy::Builtin(kind) => (kind.name_rule, (kind.warnings)(object, &context)),
+        Strategy::Custom(_) => (names::subdomain, Vec::new()),
+    };
+    let mut causes = names::metadata(object, scope, rule, &context);
+    causes.extend(call.resource.schema.validate(object));
+    match &call.resource.strategy {
+        Strategy::Builtin(kind) => causes.extend((kind.validate)(object, &context)),
+        Strategy::Custom(_) => {}
+    }
+    if crd::is_definition(&call.resource.group, &call.resource.plural) {
+        causes.extend(crd::validate(object, old));
+    }
+    call.warnings.append(&mut warnings);
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let name = metadata::text(object, "name");
+    Err(ApiError::invalid(&call.resource.group, &call.resource.kind, name, causes))
+}
+
+/// The form in which an object is stored: in the storage version, without its resourceVersion.
+pub(crate) fn encode(call: &Call<'_>, object: &mut Value) -> Result<Bytes, ApiError> {
+    metadata::of(object)?.remove("resourceVersion");
+    let stored = call.entry.stored();
+    if stored.version != call.resource.version {
+        object["apiVersion"] = json!(stored.api_version());
+    }
+    let bytes = k8s_object::encode(object);
+    if bytes.len() > MAX_OBJECT_BYTES {
+        return Err(ApiError::too_large(MAX_OBJECT_BYTES));
+    }
+    Ok(Bytes::from(bytes))
+}
+
+/// What became of a write.
+pub(crate) enum Stored {
+    Done(Arc<Object>),
+    /// The object is not at the expected revision; caches are current again.
+    Conflict,
+}
+
+/// Stores `bytes` under the object's key if it was last written at `expected` (0: does not exist).
+pub(crate) async fn store(
+    call: &Call<'_>,
+    key: &NamespacedName,
+    bytes: Bytes,
+    expected: Revision,
+) -> Result<Stored, ApiError> {
+    let core = call.core;
+    let lease = match (call.resource.group.as_str(), call.resource.plural.as_str()) {
+        ("" | "events.k8s.io", "events") => Some(core.event_leases.current(core).await?),
+        _ => None,
+    };
+    let store_key = storage::key(&call.resource.group, &call.resource.plural, key);
+    match storage::put(&core.keyspace, store_key, bytes.clone(), expected, lease).await? {
+        Written::Done(revision) => {
+            core.reach(revision).await;
+            let cached = call.entry.cache.get(key);
+            let cached = cached.filter(|object| object.meta().resource_version == revision.to_string());
+            let object = match cached {
+                Some(object) => object,
+                // Somebody wrote again in between: the answer is still the state of this write.
+                None => Arc::new(Object::from_stored(&bytes, revision).map_err(ApiError::internal)?),
+            };
+            Ok(Stored::Done(call.versioned(object)))
+        }
+        Written::Conflict(revision) => {
+            core.reach(revision).await;
+            Ok(Stored::Conflict)
+        }
+    }
+}
+
+/// Removes an object if it was last written at `expected`.
+pub(crate) async fn remove(
+    call: &Call<'_>,
+    key: &NamespacedName,
+    expected: Revision,
+) -> Result<Option<Revision>, ApiError> {
+    let store_key = storage::key(&call.resource.group, &call.resource.plural, key);
+    match storage::delete(&call.core.keyspace, store_key, expected).await? {
+        Written::Done(revision) => {
+            call.core.reach(revision).await;
+            Ok(Some(revision))
+        }
+        Written::Conflict(revision) => {
+            call.core.reach(revision).await;
+            Ok(None)
+        }
+    }
+}
+
+/// The revision of an object.
+pub(crate) fn revision(object: &Object) -> Result<Revision, ApiError> {
+    object.meta().resource_version.parse().map_err(|_| ApiError::internal("a cached object has no resourceVersion"))
+}
+
+/// An object that was not stored (dry run), as an answer.
+pub(crate) fn unstored(mut object: Value, revision: &str) -> Result<Arc<Object>, ApiError> {
+    if !revision.is_empty() {
+        metadata::of(&mut object)?.insert("resourceVersion".into(), json!(revision));
+    }
+    Object::from_value(&object).map(Arc::new).map_err(ApiError::internal)
+}

@@ -1,0 +1,72 @@
+//! One API server in a simulated world.
+#![allow(dead_code)] // Not every test file uses all of it.
+
+use std::future::Future;
+
+use apiserver::{ApiServer, Options, ServiceCidr};
+use k8s_auth::{Issuer, PrivateKey};
+use k8s_client::{Client, Reply, Request, Verb};
+use k8s_object::{ApiError, GroupVersionResource, UserInfo};
+use store::Store;
+use world::{Tasks, World};
+
+pub struct Cluster {
+    pub world: World,
+    pub tasks: Tasks,
+    pub server: ApiServer,
+    pub store: Store,
+}
+
+pub async fn start(world: &World, store: &Store) -> Cluster {
+    let tasks = world.tasks("apiserver");
+    let options = Options {
+        world: world.clone(),
+        keyspace: store.keyspace("cluster/"),
+        minor: 34,
+        issuer: Issuer::new(PrivateKey::generate(world), "https://oidc.example", &["https://kubernetes.default.svc"]),
+        token_authenticators: Vec::new(),
+        authorizers: Vec::new(),
+        audit: None,
+        service_cidr: ServiceCidr::parse("172.20.0.0/16").unwrap(),
+        endpoint: None,
+    };
+    let server = ApiServer::start(options, &tasks).await.unwrap();
+    Cluster { world: world.clone(), tasks, server, store: store.clone() }
+}
+
+impl Cluster {
+    pub fn admin(&self) -> Client {
+        self.server.client(UserInfo::new("admin", &["system:masters"]), "test")
+    }
+
+    pub fn user(&self, name: &str) -> Client {
+        self.server.client(UserInfo::new(name, &[]), "test")
+    }
+}
+
+/// Runs a test against a new cluster.
+pub fn with_cluster<F: Future<Output = ()>>(test: impl FnOnce(Cluster) -> F) {
+    let (world, mut simulation) = World::simulated(1);
+    let store = Store::memory(&world, store::Limits::default());
+    simulation.block_on(async move {
+        let cluster = start(&world, &store).await;
+        test(cluster).await;
+    });
+}
+
+pub fn request(verb: Verb, resource: &GroupVersionResource, namespace: &str, name: &str) -> Request {
+    Request {
+        verb,
+        resource: resource.clone(),
+        subresource: String::new(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        body: k8s_client::Body::None,
+        patch: None,
+        options: k8s_client::Options::default(),
+    }
+}
+
+pub async fn call(cluster: &Cluster, user: &UserInfo, request: Request) -> Result<Reply, ApiError> {
+    cluster.server.api().call(&std::sync::Arc::new(user.clone()), "test", request).await
+}

@@ -1,0 +1,39 @@
+//! Amazon EKS: clusters, managed node groups, access entries, versions, updates, tags.
+//!
+//! [`Eks`] answers the API and drives the life cycles behind it. What it cannot do itself it asks of a port,
+//! [`ControlPlanes`]: run a control plane, say which nodes are ready, drain one. It also answers who a verified AWS caller is in a
+//! cluster ([`Eks::identify`]) and what an access policy allows ([`access_policies::allows`]). It knows no Kubernetes objects.
+
+mod access_entries;
+pub mod access_policies;
+mod aws_auth;
+mod cluster_config;
+mod cluster_create;
+mod clusters;
+mod error;
+mod identity;
+mod model;
+mod nodegroup_config;
+mod nodegroups;
+mod pace;
+mod ports;
+mod reconcile;
+mod reconcile_cluster;
+mod reconcile_nodegroup;
+mod service;
+mod tags;
+mod updates;
+mod versions;
+
+pub use access_policies::{AssociatedPolicy, Attributes, Scope};
+pub use aws_auth::{AwsAuth, AwsAuthError};
+pub use identity::{Identity, NotMapped};
+pub use model::{AccessEntry, AuthenticationMode, Cluster, ClusterStatus, Nodegroup, NodegroupStatus, Taint};
+pub use pace::Pace;
+pub use ports::{ControlPlaneSpec, ControlPlanes, DrainError, Endpoint, NodeConfig, UpgradeError};
+pub use reconcile::NODE_JOIN_LIMIT;
+pub use service::{Eks, EksOperation, EksParts};
+pub use versions::{VERSIONS, Version, VersionStatus};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! The rows, by group then plural.
+
+mod cluster_role;
+mod cluster_role_binding;
+mod config_map;
+mod controller_revision;
+mod custom_resource_definition;
+mod deployment;
+mod endpoint_slice;
+mod endpoints;
+mod event;
+mod lease;
+mod namespace;
+mod node;
+mod pod;
+mod pod_disruption_budget;
+mod pod_template;
+mod priority_class;
+mod rbac;
+mod replica_set;
+mod reviews;
+mod role;
+mod role_binding;
+mod runtime_class;
+mod secret;
+mod service;
+mod service_account;
+mod storage_class;
+
+use crate::Kind;
+
+/// Every built-in kind.
+pub static KINDS: &[&Kind] = &[
+    &config_map::KIND,
+    &endpoints::KIND,
+    &event::KIND,
+    &namespace::KIND,
+    &node::KIND,
+    &pod::KIND,
+    &pod_template::KIND,
+    &secret::KIND,
+    &service_account::KIND,
+    &service::KIND,
+    &custom_resource_definition::KIND,
+    &controller_revision::KIND,
+    &deployment::KIND,
+    &replica_set::KIND,
+    &reviews::SELF_SUBJECT_REVIEW,
+    &reviews::TOKEN_REVIEW,
+    &reviews::LOCAL_SUBJECT_ACCESS_REVIEW,
+    &reviews::SELF_SUBJECT_ACCESS_REVIEW,
+    &reviews::SELF_SUBJECT_RULES_REVIEW,
+    &reviews::SUBJECT_ACCESS_REVIEW,
+    &lease::KIND,
+    &endpoint_slice::KIND,
+    &runtime_class::KIND,
+    &pod_disruption_budget::KIND,
+    &cluster_role_binding::KIND,
+    &cluster_role::KIND,
+    &role_binding::KIND,
+    &role::KIND,
+    &priority_class::KIND,
+    &storage_class::KIND,
+];

@@ -1,0 +1,38 @@
+//! RuntimeClass: which of a node's container runtimes runs a pod.
+
+use k8s_object::Cause;
+use serde_json::Value;
+
+use crate::causes::{immutable, invalid};
+use crate::columns::{AGE, Column, NAME};
+use crate::fields::{at, text};
+use crate::names::label;
+use crate::{Context, Kind, Scope};
+
+pub(crate) static KIND: Kind = Kind {
+    group: "node.k8s.io",
+    kind: "RuntimeClass",
+    plural: "runtimeclasses",
+    singular: "runtimeclass",
+    scope: Scope::Cluster,
+    type_name: "io.k8s.api.node.v1.RuntimeClass",
+    columns: &[
+        NAME,
+        Column::text("Handler", "The runtime's name on the node.", |object, _| text(object, "handler").into()),
+        AGE,
+    ],
+    validate,
+    ..Kind::BASE
+};
+
+fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
+    let handler = text(object, "handler");
+    let mut causes: Vec<Cause> =
+        label(handler, false).iter().map(|problem| invalid("handler", handler, problem)).collect();
+    if let Some(old) = context.old
+        && at(old, "handler") != at(object, "handler")
+    {
+        causes.push(immutable("handler", at(object, "handler")));
+    }
+    causes
+}

@@ -1,0 +1,12 @@
+//! Accepts connections, speaks TLS and HTTP/1.1 and HTTP/2 on them, limits and drains them.
+//!
+//! The only crate that names tokio's sockets and hyper's timers. It knows nothing of what is served: it hands each request,
+//! with who sent it, to a [`Handler`].
+
+mod body;
+mod server;
+mod tls;
+
+pub use body::{Body, BoxError, ReadError, empty, full, read_limited, stream};
+pub use server::{Handler, Limits, Options, Peer, ServeError, Server, start};
+pub use tls::{Tls, TlsError};

@@ -1,0 +1,265 @@
+//! The accept loop and the connections it owns.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::pki_types::CertificateDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use world::{BoxFuture, Stop, Tasks};
+
+use crate::body::{Body, BoxError};
+use crate::tls::{Tls, TlsError};
+
+/// How long a client may take for its TLS handshake: a stalled one holds a connection and nothing else.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait after the system refused to accept, e.g. for want of file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// Bytes of one HTTP/2 stream and of one connection that a client may send before they are read.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Who sent a request.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The client's certificate first, verified against the client CA; empty when it showed none.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// Answers requests. The future owns what it needs, so that it outlives neither its connection nor a shutdown's deadline.
+pub trait Handler: Send + Sync + 'static {
+    fn handle(&self, peer: &Arc<Peer>, request: Request<Body>) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// What clients may use of the server.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at a time; further ones wait in the system's backlog.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Time for a request's head to arrive.
+    pub header_timeout: Duration,
+    /// Requests at a time on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { connections: 20_000, header_bytes: 64 << 10, header_timeout: Duration::from_secs(20), streams: 250 }
+    }
+}
+
+/// How to serve.
+#[derive(Default)]
+pub struct Options {
+    /// Plain HTTP when absent.
+    pub tls: Option<Tls>,
+    pub limits: Limits,
+}
+
+/// The server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the listening socket cannot be used: {0}")]
+    Listener(#[source] std::io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A running server. It stops when its tasks are shut down: no new connections, and the open ones end after the requests
+/// that they are at.
+#[derive(Debug, Clone)]
+pub struct Server {
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves connections of `listener` with `handler` in `tasks`.
+///
+/// # Errors
+/// If the socket or the TLS identity cannot be used.
+pub fn start(
+    listener: std::net::TcpListener,
+    handler: Arc<dyn Handler>,
+    options: Options,
+    tasks: &Tasks,
+) -> Result<Server, ServeError> {
+    listener.set_nonblocking(true).map_err(ServeError::Listener)?;
+    let address = listener.local_addr().map_err(ServeError::Listener)?;
+    let listener = TcpListener::from_std(listener).map_err(ServeError::Listener)?;
+    let tls = options.tls.map(Tls::config).transpose()?.map(TlsAcceptor::from);
+    let acceptor = Acceptor { handler, tls, tasks: tasks.clone(), http: Arc::new(builder(&options.limits)) };
+    let slots = Arc::new(Semaphore::new(options.limits.connections));
+    let stop = tasks.stop();
+    tasks.spawn("accept", async move {
+        stop.or(acceptor.accept(listener, slots)).await;
+    });
+    Ok(Server { address })
+}
+
+type Http = auto::Builder<TokioExecutor>;
+
+fn builder(limits: &Limits) -> Http {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes.max(8 << 10))
+        .pipeline_flush(true);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    http
+}
+
+#[derive(Clone)]
+struct Acceptor {
+    handler: Arc<dyn Handler>,
+    tls: Option<TlsAcceptor>,
+    tasks: Tasks,
+    http: Arc<Http>,
+}
+
+impl Acceptor {
+    async fn accept(self, listener: TcpListener, slots: Arc<Semaphore>) {
+        loop {
+            // A slot first: a connection over the limit stays in the backlog instead of being cut.
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((socket, address)) => {
+                    let acceptor = self.clone();
+                    self.tasks.spawn("connection", async move {
+                        let _slot = slot;
+                        acceptor.connection(socket, address).await;
+                    });
+                }
+                Err(_) => self.tasks.world().sleep(ACCEPT_BACKOFF).await,
+            }
+        }
+    }
+
+    async fn connection(self, socket: TcpStream, address: SocketAddr) {
+        // Without it small responses wait for the client's delayed acknowledgement; failing costs only that time.
+        let _ = socket.set_nodelay(true);
+        let stop = self.tasks.stop();
+        let Some(tls) = self.tls.clone() else {
+            let peer = Peer { address, certificates: Vec::new(), tls: false };
+            return self.serve(TokioIo::new(socket), peer, stop).await;
+        };
+        let handshake = self.tasks.world().timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
+        // A client that speaks no TLS or takes too long is the client's problem, and there is nobody to tell.
+        let Some(Ok(Ok(socket))) = stop.or(handshake).await else { return };
+        let certificates = socket.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        let peer = Peer { address, certificates, tls: true };
+        self.serve(TokioIo::new(socket), peer, stop).await;
+    }
+
+    async fn serve<I>(self, io: I, peer: Peer, stop: Stop)
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let (peer, handler) = (Arc::new(peer), self.handler);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let request = request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync());
+            let answer = handler.handle(&peer, request);
+            async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        });
+        let connection = self.http.serve_connection_with_upgrades(io, service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            biased;
+            () = stop.stopped() => connection.as_mut().graceful_shutdown(),
+            // The client sees what went wrong with the connection; nobody else can do anything about it.
+            _ = connection.as_mut() => return,
+        }
+        let _ = connection.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use world::World;
+
+    struct Echo;
+
+    impl Handler for Echo {
+        fn handle(&self, peer: &Arc<Peer>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+            let tls = peer.tls;
+            Box::pin(async move {
+                match crate::read_limited(request.into_body(), 8).await {
+                    Ok(bytes) => Response::new(crate::full(format!("{tls} {}", bytes.len()))),
+                    Err(_) => Response::builder().status(413).body(crate::empty()).expect("a valid response"),
+                }
+            })
+        }
+    }
+
+    /// Sends `request` over a plain connection and returns all that comes back.
+    fn exchange(address: SocketAddr, request: &str) -> String {
+        let mut socket = std::net::TcpStream::connect(address).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer);
+        answer
+    }
+
+    #[test]
+    fn requests_are_answered_limited_and_drained() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, tasks) = runtime.block_on(async {
+            let tasks = World::real().tasks("test");
+            let limits = Limits { header_bytes: 8 << 10, ..Limits::default() };
+            let server = start(listener, Arc::new(Echo), Options { limits, tls: None }, &tasks).unwrap();
+            (server.address(), tasks)
+        });
+        let post = |length: usize| {
+            let body = "x".repeat(length);
+            let head = format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+            exchange(address, &(head + &body))
+        };
+        let long_head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(9 << 10));
+        let cases = [(post(3), "HTTP/1.1 200", "false 3"), (post(9), "HTTP/1.1 413", "")];
+        for (answer, status, body) in cases {
+            assert!(answer.starts_with(status) && answer.ends_with(body), "{answer} instead of {status}");
+        }
+        // Neither is answered as a request; what was not read yet when the server closes may take its answer with it.
+        for request in [long_head.as_str(), "nonsense\r\n\r\n"] {
+            let refused = exchange(address, request);
+            assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 4"), "{refused}");
+        }
+        let idle = std::net::TcpStream::connect(address).unwrap();
+        assert!(
+            runtime.block_on(tasks.shutdown(Duration::from_secs(10))).is_empty(),
+            "an idle connection does not hold up the end"
+        );
+        assert!(std::net::TcpStream::connect(address).is_err());
+        drop(idle);
+    }
+}
