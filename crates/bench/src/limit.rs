@@ -1,6 +1,6 @@
 //! What the machine itself can do: the same bytes over the same TLS to a server that only echoes, and a bare channel.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use k8s_auth::pki::{Authority, Purpose};
 use serve::{Body, Handler, Peer};
 use world::{BoxFuture, Tasks, World};
 
@@ -29,9 +30,12 @@ impl Handler for Echo {
 pub fn echo(world: &World, tasks: &Tasks) -> Result<Connector> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let endpoint = format!("https://{}", listener.local_addr()?);
-    let identity = crate::limit::identity(world)?;
-    let authority = base64::engine::general_purpose::STANDARD.encode(&identity.1);
-    let options = serve::Options { tls: Some(identity.0), ..serve::Options::default() };
+    let authority = Authority::generate(world, "echo")?;
+    let purpose = Purpose::Server { names: vec!["localhost".to_owned()], addresses: vec![Ipv4Addr::LOCALHOST.into()] };
+    let identity = authority.issue(world, &purpose)?;
+    let tls = serve::Tls { chain: vec![identity.certificate], key: identity.key.to_der(), client_ca: Vec::new() };
+    let authority = base64::engine::general_purpose::STANDARD.encode(authority.certificate_pem());
+    let options = serve::Options { tls: Some(tls), ..serve::Options::default() };
     serve::start(listener, Arc::new(Echo), options, tasks).context("the echo server")?;
     Connector::new(&endpoint, &authority, "none")
 }

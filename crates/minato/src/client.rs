@@ -1,7 +1,8 @@
 //! A small signed client of the region, for the commands of this binary: the same AWS API that everybody uses.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
+use cloud_wire::Element;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -13,21 +14,13 @@ use crate::home::RegionFile;
 /// Largest answer that a command reads.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// An AWS service, as far as the client needs to know it.
+/// A service of the query protocol: its name in credential scopes, and the version of its API.
 #[derive(Debug, Clone, Copy)]
-pub enum Query {
-    Ec2,
-    Iam,
-}
+pub struct Query(&'static str, &'static str);
 
 impl Query {
-    /// Name in credential scopes, and version of the API.
-    fn service(self) -> (&'static str, &'static str) {
-        match self {
-            Query::Ec2 => ("ec2", "2016-11-15"),
-            Query::Iam => ("iam", "2010-05-08"),
-        }
-    }
+    pub const EC2: Query = Query("ec2", "2016-11-15");
+    pub const IAM: Query = Query("iam", "2010-05-08");
 }
 
 /// The region refused a request.
@@ -71,16 +64,15 @@ impl Client {
         Ok(serde_json::from_slice(&answer).context("the answer is not JSON")?)
     }
 
-    /// A request in the query protocol, answered in JSON.
-    pub async fn query(&self, service: Query, action: &str, parameters: &[(&str, &str)]) -> Result<Value> {
-        let (name, version) = service.service();
+    /// A request in the query protocol, answered in XML.
+    pub async fn query(&self, service: Query, action: &str, parameters: &[(&str, &str)]) -> Result<Element> {
+        let Query(name, version) = service;
         let mut form = format!("Action={action}&Version={version}");
         for (key, value) in parameters {
             form.push_str(&format!("&{key}={}", cloud_wire::encode_percent(value, false)));
         }
         let answer = self.send(name, Method::POST, "/", "application/x-www-form-urlencoded", form.into()).await?;
-        let answer: Value = serde_json::from_slice(&answer).context("the answer is not JSON")?;
-        Ok(answer[format!("{action}Response")][format!("{action}Result")].clone())
+        Element::parse(&String::from_utf8_lossy(&answer)).map_err(|problem| anyhow!("the answer to {action} is not XML: {problem}"))
     }
 
     async fn send(&self, service: &str, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<Bytes> {
@@ -91,7 +83,6 @@ impl Client {
             .uri(path)
             .header("host", host)
             .header("content-type", content_type)
-            .header("accept", "application/json")
             .body(body)?;
         crate::sign::sign(&mut request, &self.file, service, self.world.now())?;
         let stream = tokio::net::TcpStream::connect(host)
@@ -116,13 +107,28 @@ impl Client {
 }
 
 fn refused(status: u16, answer: &[u8]) -> Refused {
-    let body: Value = serde_json::from_slice(answer).unwrap_or_default();
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let error = &body["Error"];
-    let code = text(&body["__type"]).or_else(|| text(&error["Code"])).unwrap_or_else(|| format!("HTTP {status}"));
-    let message = text(&body["message"]).or_else(|| text(&error["Message"]));
-    let message = message.unwrap_or_else(|| String::from_utf8_lossy(answer).into_owned());
-    Refused { status, code, message }
+    let text = String::from_utf8_lossy(answer);
+    let (code, message) = match (serde_json::from_slice::<Value>(answer), Element::parse(&text)) {
+        (Ok(body), _) => {
+            let text = |member: &str| body[member].as_str().map(str::to_owned);
+            (text("__type"), text("message").or_else(|| text("Message")))
+        }
+        (Err(_), Ok(body)) => (first(&body, "Code"), first(&body, "Message")),
+        (Err(_), Err(_)) => (None, None),
+    };
+    let code = code.unwrap_or_else(|| format!("HTTP {status}"));
+    Refused { status, code, message: message.unwrap_or_else(|| text.into_owned()) }
+}
+
+/// The text of the first element of that name, at any depth.
+fn first(element: &Element, name: &str) -> Option<String> {
+    all(element, name).into_iter().next()
+}
+
+/// The texts of all elements of that name, at any depth, in order.
+pub fn all(element: &Element, name: &str) -> Vec<String> {
+    let own = (element.name == name).then(|| element.text.clone());
+    own.into_iter().chain(element.children.iter().flat_map(|child| all(child, name))).collect()
 }
 
 /// Whether the error is a refusal with this AWS error code.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use world::World;
 
 use crate::cli::{CreateCluster, Kubeconfig};
-use crate::client::{Client, Query, has_code};
+use crate::client::{self, Client, Query, has_code};
 use crate::home::Home;
 use crate::kubeconfig::{self, Entry};
 use crate::progress::Progress;
@@ -174,13 +174,13 @@ async fn roles(client: &Client) -> Result<[String; 2]> {
             "Statement": [{"Effect": "Allow", "Principal": {"Service": principal}, "Action": "sts:AssumeRole"}],
         });
         let parameters = [("RoleName", name), ("AssumeRolePolicyDocument", &trust.to_string())];
-        match client.query(Query::Iam, "CreateRole", &parameters).await {
+        match client.query(Query::IAM, "CreateRole", &parameters).await {
             Err(error) if has_code(&error, "EntityAlreadyExists") => continue,
             outcome => outcome.with_context(|| format!("creating role {name}"))?,
         };
         for policy in policies {
             let arn = policy_arn(policy);
-            client.query(Query::Iam, "AttachRolePolicy", &[("RoleName", name), ("PolicyArn", &arn)]).await?;
+            client.query(Query::IAM, "AttachRolePolicy", &[("RoleName", name), ("PolicyArn", &arn)]).await?;
         }
     }
     Ok(ROLES.map(|(name, ..)| format!("arn:aws:iam::{account}:role/{name}")))
@@ -193,9 +193,7 @@ fn policy_arn(name: &str) -> String {
 /// The subnets of the default VPC, one per zone.
 async fn subnets(client: &Client) -> Result<Vec<String>> {
     let filter = [("Filter.1.Name", "default-for-az"), ("Filter.1.Value.1", "true")];
-    let answer = client.query(Query::Ec2, "DescribeSubnets", &filter).await?;
-    let subnets = answer["Subnets"].as_array().into_iter().flatten();
-    let subnets: Vec<String> = subnets.filter_map(|subnet| subnet["SubnetId"].as_str()).map(str::to_owned).collect();
+    let subnets = client::all(&client.query(Query::EC2, "DescribeSubnets", &filter).await?, "subnetId");
     if subnets.len() < 2 {
         bail!(
             "the region has no default VPC with subnets in two zones; create the cluster with `aws eks create-cluster`"

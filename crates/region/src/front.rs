@@ -1,0 +1,165 @@
+//! The AWS endpoint: one address for all services. Verifies who asks, understands what, and passes it on.
+//!
+//! Nothing is done before the signature is verified. Must never know what an operation means.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cloud_iam::{Caller, CallContext};
+use cloud_wire::{AwsError, Name, PathRules, Protocol, RequestParts, Secret, Service, Verifier};
+use http::{HeaderValue, Request, Response, StatusCode};
+use serde_json::Value;
+use serve::{Body, Handler, Peer, ReadError};
+use world::BoxFuture;
+
+use crate::Inner;
+
+/// Largest request body: EKS and IAM take far less; their largest is a policy of 128 KiB.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// Signing name and path of Minato's own status, which is no AWS service.
+const MINATO: &str = "minato";
+const STATUS_PATH: &str = "/_minato/status";
+
+/// Serves the AWS endpoint of a region.
+pub(crate) struct Front(pub(crate) Arc<Inner>);
+
+impl Handler for Front {
+    fn handle(&self, peer: &Arc<Peer>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        let (inner, source_ip) = (self.0.clone(), peer.address.ip().to_string());
+        Box::pin(async move { answer(&inner, source_ip, request).await.map(serve::full) })
+    }
+}
+
+async fn answer(inner: &Arc<Inner>, source_ip: String, request: Request<Body>) -> Response<Bytes> {
+    let (mut head, body) = request.into_parts();
+    // HTTP/2 names the host in the URI; signatures are over the header.
+    if !head.headers.contains_key("host")
+        && let Some(authority) = head.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert("host", host);
+    }
+    let parts = RequestParts {
+        method: head.method.as_str(),
+        raw_path: head.uri.path(),
+        raw_query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+    };
+    let request_id = inner.world.uuid();
+    let body = match serve::read_limited(body, MAX_BODY_BYTES).await {
+        Ok(body) => body,
+        Err(error @ ReadError::TooLarge { .. }) => {
+            let error = AwsError::new("RequestEntityTooLarge", 413, error.to_string());
+            return refuse(&parts, &error, &request_id);
+        }
+        Err(ReadError::Broken(_)) => {
+            let error = AwsError::new("IncompleteBody", 400, "The request ended before its body did.");
+            return refuse(&parts, &error, &request_id);
+        }
+    };
+    match parts.raw_path {
+        STATUS_PATH => return status(inner, &parts, &body, &request_id).await,
+        "/" if parts.method == "GET" && parts.raw_query.is_empty() && parts.header("authorization").is_none() => {
+            return welcome(inner);
+        }
+        _ => {}
+    }
+    let name = match cloud_wire::recognise(&parts, &body) {
+        Ok(name) => name,
+        Err(error) => return refuse(&parts, &error.to_aws(Protocol::RestJson), &request_id),
+    };
+    let service = Service::get(name);
+    let accept = parts.header("accept");
+    let outcome = call(inner, name, service, &parts, &body, source_ip, &request_id).await;
+    match outcome {
+        Ok((operation, output)) => service.respond(operation, &output, &request_id, accept),
+        Err(error) => service.respond_error(&error, &request_id, accept),
+    }
+}
+
+/// Refuses a request that no service took on, in the form that its sender most likely reads.
+fn refuse(parts: &RequestParts<'_>, error: &AwsError, request_id: &str) -> Response<Bytes> {
+    cloud_wire::respond_unrouted(error, &parts.content_type(), parts.header("accept"), request_id)
+}
+
+async fn call(
+    inner: &Arc<Inner>,
+    name: Name,
+    service: &'static Service,
+    parts: &RequestParts<'_>,
+    body: &[u8],
+    source_ip: String,
+    request_id: &str,
+) -> Result<(&'static cloud_wire::Operation, Value), AwsError> {
+    let caller = verify(inner, name.signing(), name.global_region(), parts, body).map_err(|error| error.to_aws(service.protocol))?;
+    let call = service.route(parts, body).map_err(|error| error.to_aws(service.protocol))?;
+    service.validate(call.operation, &call.input).map_err(|error| error.to_aws(service))?;
+    let context = CallContext {
+        account: inner.account.clone(),
+        region: inner.region.clone(),
+        caller,
+        request_id: request_id.to_owned(),
+        source_ip,
+        now: inner.world.now(),
+    };
+    let output = inner.dispatch(name, &context, call.operation.name, &call.input).await?;
+    Ok((call.operation, output))
+}
+
+/// Who signed the request.
+fn verify(
+    inner: &Inner,
+    service: &str,
+    global_region: Option<&str>,
+    parts: &RequestParts<'_>,
+    body: &[u8],
+) -> Result<Caller, cloud_wire::SignatureError> {
+    let verifier = Verifier {
+        region: &inner.region,
+        global_region,
+        service,
+        now: inner.world.now(),
+        path: PathRules::STANDARD,
+        lookup: &|access_key_id| inner.secret(access_key_id),
+    };
+    let verified = verifier.verify(parts, body)?;
+    let credential = inner.iam.lookup(&verified.access_key_id);
+    credential.map(|credential| credential.caller).ok_or(cloud_wire::SignatureError::UnknownKey)
+}
+
+impl Inner {
+    /// What belongs to an active access key.
+    pub(crate) fn secret(&self, access_key_id: &str) -> Option<Secret> {
+        let credential = self.iam.lookup(access_key_id)?;
+        Some(Secret {
+            secret_key: credential.secret,
+            session_token: credential.session_token,
+            expires_at: credential.expires,
+        })
+    }
+}
+
+/// Minato's own status, for its command line. Any principal of the account may read it.
+async fn status(inner: &Arc<Inner>, parts: &RequestParts<'_>, body: &[u8], request_id: &str) -> Response<Bytes> {
+    if let Err(error) = verify(inner, MINATO, None, parts, body) {
+        let error = error.to_aws(Protocol::RestJson);
+        return refuse(parts, &error, request_id);
+    }
+    let status = crate::status::read(inner).await;
+    let mut response = Response::new(Bytes::from(status.to_string()));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    response
+}
+
+/// What a browser sees.
+fn welcome(inner: &Inner) -> Response<Bytes> {
+    let text = format!(
+        "Minato: AWS region {} of account {}.\nThis is an endpoint for AWS clients: set AWS_ENDPOINT_URL to this address, or run `minato env`.\n",
+        inner.region, inner.account
+    );
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert("content-type", HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,153 @@
+//! Who an IAM principal is in a cluster, and what access policies allow it there.
+//!
+//! A bearer token of EKS is a presigned STS request. It is verified here by recomputing its signature, then EKS maps the caller
+//! to a user. The policies associated with the caller's access entry are remembered per user and asked before RBAC.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+
+use apiserver::{AuthError, Authorizer, Decision, TokenAuthenticator};
+use cloud_eks::{AssociatedPolicy, AwsAuth, NotMapped};
+use cloud_iam::Caller;
+use k8s_auth::Attributes;
+use k8s_object::resources::CONFIG_MAPS;
+use k8s_object::{ApiError, UserInfo};
+use world::BoxFuture;
+
+use crate::Inner;
+
+/// Users whose policies are remembered; the least recently added go first. A principal that is forgotten is only asked for anew.
+const MAX_USERS: usize = 10_000;
+
+/// The key under which the authenticator notes whose identity this is.
+const CANONICAL_ARN: &str = "canonicalArn";
+
+/// What access policies allow in one cluster.
+#[derive(Default)]
+pub(crate) struct AccessPolicies(RwLock<BTreeMap<String, Arc<[AssociatedPolicy]>>>);
+
+impl AccessPolicies {
+    /// Replaces what is known of a principal.
+    fn set(&self, user: &UserInfo, policies: Vec<AssociatedPolicy>) {
+        let Some(principal) = principal(user) else { return };
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if known.get(principal).is_some_and(|known| known[..] == policies[..]) || (policies.is_empty() && !known.contains_key(principal)) {
+            return;
+        }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_USERS {
+            known.pop_first();
+        }
+        known.insert(principal.to_owned(), policies.into());
+    }
+}
+
+/// The IAM principal that a user is; nobody for users who did not come with an IAM token.
+fn principal(user: &UserInfo) -> Option<&str> {
+    user.uid.starts_with("aws-iam-authenticator:").then(|| user.extra.get(CANONICAL_ARN))?.and_then(|values| values.first()).map(String::as_str)
+}
+
+impl Authorizer for AccessPolicies {
+    fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        let no_opinion = || Decision::NoOpinion(String::new());
+        let Some(principal) = principal(attributes.user) else { return no_opinion() };
+        let policies = self.0.read().unwrap_or_else(PoisonError::into_inner).get(principal).cloned();
+        let Attributes { verb, group, resource, subresource, namespace, name, path, .. } = *attributes;
+        let path = (!attributes.is_resource()).then_some(path);
+        let request = cloud_eks::Attributes { verb, group, resource, subresource, namespace, name, path };
+        for policy in policies.iter().flat_map(|policies| policies.iter()) {
+            if cloud_eks::access_policies::allows(&policy.name, &request, &policy.scope) {
+                return Decision::Allow(format!("EKS Access Policy: allowed by {} for {principal}", policy.name));
+            }
+        }
+        no_opinion()
+    }
+}
+
+/// Verifies IAM tokens for one cluster.
+pub(crate) struct IamTokens {
+    inner: Weak<Inner>,
+    cluster: String,
+    policies: Arc<AccessPolicies>,
+}
+
+impl IamTokens {
+    pub(crate) fn new(inner: &Arc<Inner>, cluster: &str, policies: Arc<AccessPolicies>) -> IamTokens {
+        IamTokens { inner: Arc::downgrade(inner), cluster: cluster.to_owned(), policies }
+    }
+
+    async fn verify(&self, token: &str) -> Result<UserInfo, AuthError> {
+        let inner = self.inner.upgrade().ok_or_else(|| AuthError::Unavailable("the region is stopping".to_owned()))?;
+        let hosts = sts_hosts(&inner.endpoint);
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        let lookup = |access_key_id: &str| inner.secret(access_key_id);
+        let verified = cloud_wire::verify_eks_token(token, &self.cluster, &hosts, &lookup, inner.world.now())
+            .map_err(|error| AuthError::Invalid(error.to_string()))?;
+        let credential = inner.iam.lookup(&verified.access_key_id);
+        let caller = credential.ok_or_else(|| AuthError::Invalid("its access key is gone".to_owned()))?.caller;
+        let (user, policies) = identify(&inner, &self.cluster, &caller).await?;
+        self.policies.set(&user, policies);
+        Ok(user)
+    }
+}
+
+impl TokenAuthenticator for IamTokens {
+    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<UserInfo>, AuthError>> {
+        Box::pin(async move {
+            if !token.starts_with(cloud_wire::TOKEN_PREFIX) {
+                return Ok(None);
+            }
+            self.verify(token).await.map(Some)
+        })
+    }
+}
+
+/// The hosts under which clients sign requests to this region's STS.
+fn sts_hosts(endpoint: &str) -> Vec<String> {
+    let host = endpoint.trim_start_matches("http://").to_owned();
+    let port = host.rsplit_once(':').map(|(_, port)| port.to_owned());
+    let mut hosts = vec![host];
+    hosts.extend(port.map(|port| format!("localhost:{port}")));
+    hosts
+}
+
+/// The user that a caller is in a cluster, and the access policies of its entry.
+pub(crate) async fn identify(
+    inner: &Arc<Inner>,
+    cluster: &str,
+    caller: &Caller,
+) -> Result<(UserInfo, Vec<AssociatedPolicy>), AuthError> {
+    let aws_auth = aws_auth(inner, cluster).await?;
+    let identity = inner.eks.identify(cluster, caller, aws_auth.as_ref()).await;
+    let identity = identity.map_err(|error| match error {
+        NotMapped::Failed(error) => AuthError::Unavailable(error.to_string()),
+        error => AuthError::Invalid(error.to_string()),
+    })?;
+    let mut groups = identity.groups;
+    groups.push(UserInfo::AUTHENTICATED.to_owned());
+    let user = UserInfo { username: identity.username, uid: identity.uid, groups, extra: identity.extra };
+    Ok((user, identity.policies))
+}
+
+/// The ConfigMap aws-auth, if the cluster has one.
+async fn aws_auth(inner: &Arc<Inner>, cluster: &str) -> Result<Option<AwsAuth>, AuthError> {
+    let Some(plane) = inner.control_plane(cluster) else { return Ok(None) };
+    match plane.eks().get(&CONFIG_MAPS, "kube-system", "aws-auth").await {
+        Ok(object) => {
+            let value = object.value();
+            let text = |key: &str| value["data"][key].as_str().unwrap_or_default().to_owned();
+            Ok(Some(AwsAuth { map_roles: text("mapRoles"), map_users: text("mapUsers"), map_accounts: text("mapAccounts") }))
+        }
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(AuthError::Unavailable(error.to_string())),
+    }
+}
+
+/// What a node's kubelet is told when it may not join.
+pub(crate) fn refused(error: AuthError) -> ApiError {
+    match error {
+        AuthError::Invalid(_) => ApiError::unauthorized(),
+        AuthError::Unavailable(why) => ApiError::new(k8s_object::Reason::ServiceUnavailable, why),
+    }
+}

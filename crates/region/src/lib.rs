@@ -1,0 +1,279 @@
+//! One AWS account and region with its clusters. Wiring only: what AWS services and Kubernetes components need of each other
+//! meets here, through the ports that each side declares.
+//!
+//! | meeting point | port of | here |
+//! |---|---|---|
+//! | start and stop a control plane | `cloud_eks::ControlPlanes` | [`planes`], [`control_plane`] |
+//! | who is this IAM token | `apiserver::TokenAuthenticator` | [`identity`] |
+//! | what do access policies allow | `apiserver::Authorizer` | [`identity`] |
+//! | a node for this instance | `cloud_ec2::InstanceWatch`, `kubelet::Host` | [`nodes`], [`node_bootstrap`] |
+//! | the AWS endpoint | `serve::Handler` | [`front`] |
+
+mod control_plane;
+mod front;
+mod identity;
+mod node_bootstrap;
+mod nodes;
+mod planes;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cloud_ec2::Ec2;
+use cloud_eks::{Eks, EksParts};
+use cloud_iam::{CallContext, Caller, Iam, Sts};
+use cloud_wire::{AwsError, Name, Service};
+use k8s_client::Client;
+use k8s_object::UserInfo;
+use serde_json::Value;
+use store::{Limits, Store};
+use world::{Tasks, World};
+
+use control_plane::ControlPlane;
+use planes::Planes;
+
+/// Name of the account's first administrator.
+const ADMINISTRATOR: &str = "admin";
+/// The name under which a region without sockets is reached.
+const NO_ADDRESS: &str = "minato.internal";
+
+/// How long life cycles take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as the machine.
+    Instant,
+    /// The minutes that AWS takes.
+    Real,
+}
+
+/// What a region is made of.
+pub struct Options {
+    pub world: World,
+    /// Where the AWS endpoint listens. Without one the region has no sockets at all, for simulated worlds.
+    pub listener: Option<TcpListener>,
+    /// Where the API servers of clusters listen, each on a free port.
+    pub address: IpAddr,
+    /// E.g. `us-east-1`.
+    pub region: String,
+    /// Twelve digits.
+    pub account: String,
+    pub pace: Pace,
+}
+
+/// The region cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0:?} is not an AWS account: it has twelve digits")]
+    Account(String),
+    #[error("{0:?} is not an AWS region such as us-east-1")]
+    Region(String),
+    #[error("the store cannot be used: {0}")]
+    Store(String),
+    #[error(transparent)]
+    Serve(#[from] serve::ServeError),
+    #[error("the AWS endpoint has no address: {0}")]
+    Address(#[source] std::io::Error),
+}
+
+/// Keys of the account's first administrator.
+#[derive(Clone)]
+pub struct Administrator {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    caller: Caller,
+}
+
+/// A running region. It stops when [`Region::shutdown`] is called.
+pub struct Region(Arc<Inner>);
+
+pub(crate) struct Inner {
+    world: World,
+    region: String,
+    account: String,
+    pace: Pace,
+    /// `http://127.0.0.1:4566`.
+    endpoint: String,
+    address: IpAddr,
+    /// Whether clusters get sockets.
+    sockets: bool,
+    store: Store,
+    iam: Iam,
+    sts: Sts,
+    ec2: Ec2,
+    eks: Eks,
+    administrator: Administrator,
+    clusters: Mutex<BTreeMap<String, Arc<ControlPlane>>>,
+    tasks: Tasks,
+}
+
+impl Region {
+    /// Starts a region with an empty account: an administrator, the default VPC, no clusters.
+    ///
+    /// # Errors
+    /// An account or region that cannot be, or an address that cannot be used.
+    pub async fn start(options: Options) -> Result<Region, StartError> {
+        check(&options)?;
+        let Options { world, listener, address, region, account, pace } = options;
+        let endpoint = match &listener {
+            Some(listener) => format!("http://{}", listener.local_addr().map_err(StartError::Address)?),
+            None => format!("http://{NO_ADDRESS}"),
+        };
+        let tasks = world.tasks("region");
+        let store = Store::memory(&world, Limits::default());
+        let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
+        let iam = Iam::open(&world, store.keyspace("/aws/iam/"), &account, &tasks).await.map_err(|error| failed(&error))?;
+        let access = iam.bootstrap(ADMINISTRATOR).await.map_err(|error| failed(&error))?;
+        let credential = iam.lookup(&access.key.id).ok_or_else(|| failed(&"the administrator has no key"))?;
+        let administrator = Administrator {
+            access_key_id: access.key.id.clone(),
+            secret_access_key: credential.secret,
+            caller: credential.caller,
+        };
+        let (ec2_pace, eks_pace) = match pace {
+            Pace::Instant => (cloud_ec2::Pace::INSTANT, cloud_eks::Pace::INSTANT),
+            Pace::Real => (cloud_ec2::Pace::REAL, cloud_eks::Pace::REAL),
+        };
+        let ec2 = Ec2::new(&world, store.keyspace("/aws/ec2/"), iam.clone(), &region, ec2_pace);
+        ec2.bootstrap().await.map_err(|error| failed(&error))?;
+        let planes = Arc::new(Planes::default());
+        let eks = Eks::new(EksParts {
+            world: world.clone(),
+            space: store.keyspace("/aws/eks/"),
+            iam: iam.clone(),
+            ec2: ec2.clone(),
+            planes: planes.clone(),
+            pace: eks_pace,
+            tasks: tasks.clone(),
+        });
+        let inner = Arc::new(Inner {
+            sts: Sts::new(iam.clone()),
+            sockets: listener.is_some(),
+            clusters: Mutex::default(),
+            tasks: tasks.clone(),
+            world, region, account, pace, endpoint, address, store, iam, ec2, eks, administrator,
+        });
+        planes.connect(&inner);
+        inner.ec2.run(&tasks);
+        nodes::run(&inner);
+        inner.eks.run().await.map_err(|error| failed(&error))?;
+        if let Some(listener) = listener {
+            let handler = Arc::new(front::Front(inner.clone()));
+            serve::start(listener, handler, serve::Options::default(), &tasks)?;
+        }
+        Ok(Region(inner))
+    }
+
+    /// Where AWS clients reach it.
+    pub fn endpoint(&self) -> String {
+        self.0.endpoint.clone()
+    }
+
+    /// Keys that may do everything.
+    pub fn administrator(&self) -> Administrator {
+        self.0.administrator.clone()
+    }
+
+    /// What is stored, every revision of it.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Calls an operation in the process, as the administrator: the same path as a request, without the socket. `service` is the
+    /// name in credential scopes.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub async fn call_as_administrator(&self, service: &str, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        let name = Name::from_signing(service).ok_or_else(|| AwsError::not_supported(service, operation))?;
+        let model = Service::get(name);
+        let known = model.operation(operation).ok_or_else(|| AwsError::not_supported(service, operation))?;
+        model.validate(known, input).map_err(|error| error.to_aws(model))?;
+        self.0.dispatch(name, &self.0.context(self.0.administrator.caller.clone()), operation, input).await
+    }
+
+    /// A client of a cluster's API server in the process, as any user; `None` for a cluster that does not run.
+    pub fn kubernetes(&self, cluster: &str, user: UserInfo) -> Option<Client> {
+        Some(self.0.control_plane(cluster)?.client_as(user, "minato"))
+    }
+
+    /// Stops accepting requests, finishes those in flight until `deadline`, and returns the names of what did not end by then.
+    pub async fn shutdown(&self, deadline: Duration) -> Vec<&'static str> {
+        // The AWS side first, so that it starts nothing on the clusters that stop after it.
+        let mut aborted = self.0.tasks.shutdown(deadline).await;
+        let clusters = std::mem::take(&mut *self.0.clusters());
+        for cluster in clusters.into_values() {
+            aborted.extend(cluster.stop(deadline).await);
+        }
+        self.0.store.shutdown().await;
+        aborted
+    }
+}
+
+impl Inner {
+    fn clusters(&self) -> MutexGuard<'_, BTreeMap<String, Arc<ControlPlane>>> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A running control plane.
+    pub(crate) fn control_plane(&self, cluster: &str) -> Option<Arc<ControlPlane>> {
+        self.clusters().get(cluster).cloned()
+    }
+
+    /// A call that starts in the process.
+    pub(crate) fn context(&self, caller: Caller) -> CallContext {
+        CallContext {
+            account: self.account.clone(),
+            region: self.region.clone(),
+            caller,
+            request_id: self.world.uuid(),
+            source_ip: "127.0.0.1".to_owned(),
+            now: self.world.now(),
+        }
+    }
+
+    /// Passes a verified call on to its service.
+    pub(crate) async fn dispatch(
+        &self,
+        name: Name,
+        context: &CallContext,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, AwsError> {
+        match name {
+            Name::Ec2 => self.ec2.call(context, operation, input).await,
+            Name::Eks => self.eks.call(context, operation, input).await,
+            Name::Iam => self.iam.call(context, operation, input).await,
+            Name::Sts => self.sts.call(context, operation, input).await,
+        }
+    }
+}
+
+/// Names of the operations of a service that have a handler.
+pub fn operations(service: Name) -> BTreeSet<&'static str> {
+    match service {
+        Name::Ec2 => Ec2::operations().iter().map(|operation| operation.name).collect(),
+        Name::Eks => Eks::operations().iter().map(|operation| operation.name).collect(),
+        Name::Iam => Iam::operations().iter().map(|operation| operation.name).collect(),
+        Name::Sts => Sts::operations().iter().map(|operation| operation.name).collect(),
+    }
+}
+
+fn check(options: &Options) -> Result<(), StartError> {
+    let account = &options.account;
+    if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(StartError::Account(account.clone()));
+    }
+    let region = &options.region;
+    let parts: Vec<&str> = region.split('-').collect();
+    let word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    let valid = parts.len() >= 3
+        && parts[..parts.len() - 1].iter().all(word)
+        && parts[parts.len() - 1].parse::<u8>().is_ok_and(|number| number > 0);
+    if !valid {
+        return Err(StartError::Region(region.clone()));
+    }
+    Ok(())
+}
