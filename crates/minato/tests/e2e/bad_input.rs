@@ -63,7 +63,7 @@ fn aws_refuses_as_aws_does() {
             "subnet-00000000000000000",
         ),
         (create("a", &cluster_role, &subnets[0]), "InvalidParameterException", "two"),
-        (create("-a", &cluster_role, &both), "InvalidParameterException", "-a"),
+        (create("a!", &cluster_role, &both), "InvalidParameterException", "a!"),
         (
             minato.fails("aws", &["eks", "list-fargate-profiles", "--cluster-name", "a"]),
             "ListFargateProfiles",

@@ -50,7 +50,7 @@ eks.create_nodegroup(clusterName="a", nodegroupName="g", subnets=subnets, nodeRo
 eks.get_waiter("nodegroup_active").wait(clusterName="a", nodegroupName="g", WaiterConfig={"Delay": 1})
 update = eks.update_nodegroup_config(clusterName="a", nodegroupName="g", labels={"addOrUpdateLabels": {"x": "y"}})["update"]
 assert update["type"] == "ConfigUpdate", update
-entries = eks.list_access_entries(clusterName="a")
+expect("InvalidRequestException", eks.list_access_entries, clusterName="a")  # its mode is CONFIG_MAP, the default
 expect("ResourceNotFoundException", eks.describe_nodegroup, clusterName="a", nodegroupName="none")
 expect("ResourceNotFoundException", eks.describe_cluster, name="none")
 instances = [i for r in ec2.describe_instances()["Reservations"] for i in r["Instances"] if i["State"]["Name"] == "running"]
