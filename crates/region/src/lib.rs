@@ -15,6 +15,7 @@ mod identity;
 mod node_bootstrap;
 mod nodes;
 mod planes;
+mod settle;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -244,7 +245,7 @@ impl Inner {
     ) -> Result<Value, AwsError> {
         match name {
             Name::Ec2 => self.ec2.call(context, operation, input).await,
-            Name::Eks => self.eks.call(context, operation, input).await,
+            Name::Eks => settle::call(self, context, operation, input).await,
             Name::Iam => self.iam.call(context, operation, input).await,
             Name::Sts => self.sts.call(context, operation, input).await,
         }

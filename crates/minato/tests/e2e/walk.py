@@ -33,7 +33,7 @@ for name in ("a", "b", "c"):
     created = eks.create_cluster(name=name, roleArn=role, resourcesVpcConfig={"subnetIds": subnets}, tags={"n": name})
     assert created["cluster"]["arn"].endswith(f":cluster/{name}"), created
 for name in ("a", "b", "c"):
-    eks.get_waiter("cluster_active").wait(name=name, WaiterConfig={"Delay": 1})
+    eks.get_waiter("cluster_active").wait(name=name)
 response = expect("ResourceInUseException", eks.create_cluster, name="a", roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
 assert response["Error"]["Message"] == "Cluster already exists with name: a", response
 assert response["ResponseMetadata"]["HTTPStatusCode"] == 409, response
@@ -47,7 +47,7 @@ assert cluster["resourcesVpcConfig"]["vpcId"].startswith("vpc-"), cluster
 assert cluster["tags"] == {"n": "a"}, cluster
 
 eks.create_nodegroup(clusterName="a", nodegroupName="g", subnets=subnets, nodeRole=node, scalingConfig={"minSize": 1, "maxSize": 2, "desiredSize": 1})
-eks.get_waiter("nodegroup_active").wait(clusterName="a", nodegroupName="g", WaiterConfig={"Delay": 1})
+eks.get_waiter("nodegroup_active").wait(clusterName="a", nodegroupName="g")
 update = eks.update_nodegroup_config(clusterName="a", nodegroupName="g", labels={"addOrUpdateLabels": {"x": "y"}})["update"]
 assert update["type"] == "ConfigUpdate", update
 expect("InvalidRequestException", eks.list_access_entries, clusterName="a")  # its mode is CONFIG_MAP, the default
