@@ -37,6 +37,7 @@ async fn run(port: u16, path: &str) {
         world: world.clone(),
         keyspace: store.keyspace("cluster/"),
         minor: 34,
+        git_version: "v1.34.4-eks-4d696e6".to_owned(),
         issuer: Issuer::new(
             PrivateKey::generate(&world),
             "https://kubernetes.default.svc",

@@ -37,6 +37,7 @@ async fn start(world: &World, store: &Store, tasks: &Tasks, prefix: &str) -> Api
         world: world.clone(),
         keyspace: store.keyspace(prefix),
         minor: 34,
+        git_version: "v1.34.4-eks-4d696e6".to_owned(),
         issuer: Issuer::new(PrivateKey::generate(world), "https://issuer", &["https://issuer"]),
         token_authenticators: Vec::new(),
         authorizers: Vec::new(),

@@ -3,7 +3,7 @@
 //! There are no queues per watcher. A watcher is a position in the ring of changes and reads from there; one that falls out of
 //! the ring is told so and lists again. Only the [feed](crate::feed) writes here, in the order of commits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -13,6 +13,8 @@ use store::Revision;
 use world::watch;
 
 use crate::fields::Extractor;
+use crate::select::Selection;
+use crate::wake::{Common, Sleep, Sleepers, Woken};
 
 /// Changes kept per resource: half a second at 30,000 changes a second, which is what a watcher may lag behind.
 const MAX_EVENTS: usize = 16_384;
@@ -44,6 +46,8 @@ pub(crate) struct Event {
 
 pub(crate) struct State {
     objects: BTreeMap<NamespacedName, Held>,
+    /// Keys of objects by the value of the indexed field; empty when no field is indexed.
+    indexed: BTreeMap<Box<str>, BTreeSet<NamespacedName>>,
     events: VecDeque<Event>,
     /// Sequence number of the first event in the ring.
     first: u64,
@@ -58,37 +62,44 @@ pub(crate) struct Cache {
     /// Extracts the fields that field selectors may name.
     extractor: RwLock<Arc<Extractor>>,
     state: RwLock<State>,
-    /// Counts changes; watchers wait on it.
+    /// Counts changes; those who watch everything wait on it.
     changed: watch::Sender<u64>,
+    /// Those who watch one name, field value or namespace.
+    sleepers: Sleepers,
 }
 
 impl Cache {
     pub(crate) fn new(extractor: Extractor, revision: Revision) -> Cache {
         let state = State {
             objects: BTreeMap::new(),
+            indexed: BTreeMap::new(),
             events: VecDeque::new(),
             first: 0,
             since: revision,
             last: revision,
             bytes: 0,
         };
-        Cache { extractor: RwLock::new(Arc::new(extractor)), state: RwLock::new(state), changed: watch::channel(0).0 }
+        Cache {
+            extractor: RwLock::new(Arc::new(extractor)),
+            state: RwLock::new(state),
+            changed: watch::channel(0).0,
+            sleepers: Sleepers::default(),
+        }
     }
 
     pub(crate) fn extractor(&self) -> Arc<Extractor> {
         self.extractor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes which fields are extracted, and extracts them anew.
+    /// Changes which fields are extracted, and extracts them anew. Whoever watches must list again: its selection names fields
+    /// by their old places.
     pub(crate) fn set_extractor(&self, extractor: Extractor) {
         if self.extractor().paths == extractor.paths {
             return;
         }
         *self.extractor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(extractor);
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let held: Vec<(NamespacedName, Held)> =
-            state.objects.iter().map(|(key, held)| (key.clone(), self.hold(held.object.clone()))).collect();
-        state.objects = held.into_iter().collect();
+        let revision = self.read().last;
+        self.replace(self.all(), revision);
     }
 
     fn hold(&self, object: Arc<Object>) -> Held {
@@ -126,15 +137,28 @@ impl Cache {
         self.changed.subscribe()
     }
 
+    /// As [`Cache::subscribe`], to changes of objects that have something in common.
+    pub(crate) fn sleep(&self, common: Common) -> (Sleep, watch::Receiver<u64>) {
+        self.sleepers.add(common)
+    }
+
     /// Makes the cache hold exactly `objects`; whoever watches must list again.
     pub(crate) fn replace(&self, objects: Vec<Arc<Object>>, revision: Revision) {
         let held: BTreeMap<_, _> = objects.into_iter().map(|object| (object.key(), self.hold(object))).collect();
+        let at = self.extractor().indexed();
+        let mut woken = Woken::default();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // A gap in the numbers puts all positions out of the ring.
         state.first += state.events.len() as u64 + 1;
         state.events.clear();
-        (state.objects, state.since, state.last, state.bytes) = (held, revision, revision, 0);
+        (state.objects, state.since, state.last, state.bytes) = (BTreeMap::new(), revision, revision, 0);
+        state.indexed.clear();
+        for (key, held) in held {
+            state.put(at, key, Some(held));
+        }
+        self.sleepers.lose(&mut woken);
         drop(state);
+        woken.wake();
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -142,14 +166,19 @@ impl Cache {
     pub(crate) fn apply(&self, changes: Vec<(NamespacedName, Option<Arc<Object>>)>, revision: Revision, now: Duration) {
         let changes: Vec<_> =
             changes.into_iter().map(|(key, object)| (key, object.map(|object| self.hold(object)))).collect();
+        let at = self.extractor().indexed();
+        let mut woken = Woken::default();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (key, new) in changes {
-            let old = match &new {
-                Some(held) => state.objects.insert(key, held.clone()),
-                None => state.objects.remove(&key),
-            };
+            let old = state.put(at, key.clone(), new.clone());
             if old.is_none() && new.is_none() {
                 continue;
+            }
+            if !self.sleepers.is_empty() {
+                let position = state.end();
+                for common in in_common(at, &key, &old, &new) {
+                    self.sleepers.mark(&common, position, &mut woken);
+                }
             }
             let gone = match (&old, &new) {
                 (Some(old), None) => with_revision(&old.object, revision),
@@ -172,11 +201,73 @@ impl Cache {
             state.first += 1;
         }
         drop(state);
+        woken.wake();
         self.changed.send_modify(|count| *count += 1);
     }
 }
 
+/// What a change has in common with what sleepers may wait for.
+fn in_common(at: Option<usize>, key: &NamespacedName, old: &Option<Held>, new: &Option<Held>) -> BTreeSet<Common> {
+    let values = [old, new].into_iter().flatten().filter_map(|held| held.fields.get(at?));
+    let mut common: BTreeSet<Common> = values.map(|value| Common::Field(value.clone())).collect();
+    common.insert(Common::Name(key.name.as_str().into()));
+    common.insert(Common::Namespace(key.namespace.as_str().into()));
+    common
+}
+
 impl State {
+    /// Puts an object in its place, or takes it away; returns what was there. `at` is the indexed field's.
+    fn put(&mut self, at: Option<usize>, key: NamespacedName, new: Option<Held>) -> Option<Held> {
+        let value = |held: &Option<Held>| held.as_ref().and_then(|held| held.fields.get(at?).cloned());
+        let now = value(&new);
+        let old = match new {
+            Some(held) => self.objects.insert(key.clone(), held),
+            None => self.objects.remove(&key),
+        };
+        let before = value(&old);
+        if before != now {
+            if let Some(before) = before
+                && let Some(same) = self.indexed.get_mut(&before)
+            {
+                same.remove(&key);
+                if same.is_empty() {
+                    self.indexed.remove(&before);
+                }
+            }
+            if let Some(now) = now {
+                self.indexed.entry(now).or_default().insert(key);
+            }
+        }
+        old
+    }
+
+    /// As [`State::range`], only those whose indexed field has a value.
+    pub(crate) fn indexed<'a>(
+        &'a self,
+        value: &str,
+        namespace: &'a str,
+        after: Option<&NamespacedName>,
+    ) -> impl Iterator<Item = (&'a NamespacedName, &'a Held)> {
+        let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
+        let keys = self.indexed.get(value).into_iter();
+        let keys = keys.flat_map(move |keys| keys.range((start.clone(), Bound::Unbounded)));
+        let keys = keys.filter(move |key| namespace.is_empty() || key.namespace == namespace);
+        keys.filter_map(|key| self.objects.get_key_value(key))
+    }
+
+    /// Objects that may be selected, in order of their keys, after `after`.
+    pub(crate) fn candidates<'a>(
+        &'a self,
+        selection: &'a Selection,
+        after: Option<&NamespacedName>,
+    ) -> impl Iterator<Item = (&'a NamespacedName, &'a Held)> {
+        let namespace = selection.namespace();
+        let value = selection.indexed();
+        let few = value.map(|value| self.indexed(value, namespace, after));
+        let all = value.is_none().then(|| self.range(namespace, after));
+        few.into_iter().flatten().chain(all.into_iter().flatten())
+    }
+
     /// Objects of a namespace (of all when empty) in order of their keys, after `after`.
     pub(crate) fn range<'a>(
         &'a self,
@@ -271,6 +362,33 @@ mod tests {
         assert!(state.before(0).is_none());
         let gone = state.from(state.position_after(4).unwrap()).unwrap().next().unwrap().gone.clone().unwrap();
         assert_eq!(gone.meta().resource_version, "5");
+    }
+
+    #[test]
+    fn the_index_follows_the_objects() {
+        let pod = |name: &str, revision: Revision, node: &str| {
+            let stored = format!(
+                r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"a"}},"spec":{{"nodeName":"{node}"}}}}"#
+            );
+            Some(Arc::new(Object::from_stored(stored.as_bytes(), revision).unwrap()))
+        };
+        let cache = Cache::new(Extractor::paths(vec!["status.phase".into(), "spec.nodeName".into()]), 1);
+        let on = |node: &str| -> Vec<String> {
+            cache.read().indexed(node, "", None).map(|(key, _)| key.name.clone()).collect()
+        };
+        let put = |name: &str, revision: Revision, object| {
+            cache.apply(vec![(key(name), object)], revision, Duration::ZERO);
+        };
+        put("x", 2, pod("x", 2, ""));
+        put("y", 3, pod("y", 3, "n1"));
+        put("x", 4, pod("x", 4, "n1"));
+        assert_eq!((on("n1"), on("")), (vec!["x".to_owned(), "y".to_owned()], vec![]));
+        assert_eq!(cache.read().indexed("n1", "a", Some(&key("x"))).count(), 1);
+        assert_eq!(cache.read().indexed("n1", "b", None).count(), 0);
+        put("y", 5, None);
+        assert_eq!(on("n1"), ["x"]);
+        cache.replace(vec![pod("z", 6, "n2").unwrap()], 6);
+        assert_eq!((on("n1"), on("n2")), (vec![], vec!["z".to_owned()]));
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(crate) struct Core {
     pub world: World,
     pub keyspace: Keyspace,
     pub minor: u8,
+    pub git_version: String,
     pub registry: Registry,
     pub feed: Feed,
     pub auth: Auth,
@@ -203,6 +204,7 @@ impl Target for Core {
         let definitions = crd::is_definition(group, plural).then(|| changes.clone());
         if let Some(entry) = self.registry.served().entry(group, plural) {
             self.auth.changed(group, &entry.stored().kind, &changes);
+            self.network.changed(group, plural, &changes);
             entry.cache.apply(changes, revision, self.world.elapsed());
         }
         for (name, definition) in definitions.into_iter().flatten() {
@@ -216,6 +218,8 @@ impl Target for Core {
             crd::changed(&self.registry, &definition.meta().name, Some(definition), revision);
         }
         self.auth.replace(objects.iter().map(|(_, _, object)| object));
+        let services = objects.iter().filter(|(group, plural, _)| (group.as_str(), plural.as_str()) == ("", "services"));
+        self.network.replace(services.map(|(_, _, object)| object));
         let mut by_resource = std::collections::BTreeMap::<(String, String), Vec<Arc<Object>>>::new();
         for (group, plural, object) in objects {
             by_resource.entry((group, plural)).or_default().push(object);

@@ -9,6 +9,9 @@ use k8s_object::Object;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+/// The field whose values have few objects each and many who ask for one value: every kubelet for its own pods.
+const INDEXED: &str = "spec.nodeName";
+
 /// Looks up the fields that selectors of one resource may name.
 #[derive(Default)]
 pub(crate) struct Extractor {
@@ -30,6 +33,11 @@ impl Extractor {
         let usual = std::ptr::fn_addr_eq(kind.field, Kind::BASE.field);
         let paths = kind.selectable.iter().map(|path| (*path).to_owned()).collect();
         Extractor { paths, lookup: (!usual).then_some(kind.field) }
+    }
+
+    /// Place of the field by which the cache keeps an index.
+    pub(crate) fn indexed(&self) -> Option<usize> {
+        self.paths.iter().position(|path| path == INDEXED)
     }
 
     /// The values, in the order of the paths.

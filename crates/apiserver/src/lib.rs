@@ -21,7 +21,6 @@ mod leases;
 mod metadata;
 mod network;
 mod ports;
-mod protobuf;
 mod read;
 mod registry;
 mod schema;
@@ -31,6 +30,7 @@ mod storage;
 mod subresources;
 mod update;
 mod virtuals;
+mod wake;
 mod watch;
 mod write;
 

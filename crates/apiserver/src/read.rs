@@ -165,7 +165,7 @@ fn page(call: &Call<'_>, selection: &Selection, at: At, after: Option<&Namespace
     };
     let namespace = selection.namespace();
     if then.is_empty() {
-        for (key, held) in state.range(namespace, after) {
+        for (key, held) in state.candidates(selection, after) {
             take(key, held);
         }
     } else {

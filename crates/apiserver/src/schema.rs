@@ -113,6 +113,11 @@ pub(crate) fn decode_json(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError
     }
 }
 
+/// Reads an object in Kubernetes' protobuf form.
+pub(crate) fn decode_protobuf(bytes: &[u8]) -> Result<Value, ApiError> {
+    k8s_schema::decode_protobuf(bytes).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
 /// Reads one YAML document.
 pub(crate) fn decode_yaml(bytes: &[u8]) -> Result<Value, ApiError> {
     serde_yaml::from_slice(bytes)

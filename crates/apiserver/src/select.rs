@@ -6,6 +6,7 @@ use k8s_object::{ApiError, FieldSelector, LabelSelector};
 
 use crate::cache::Held;
 use crate::core::Call;
+use crate::wake::Common;
 
 enum Field {
     Name,
@@ -19,6 +20,8 @@ pub(crate) struct Selection {
     labels: LabelSelector,
     fields: Vec<(Field, String, bool)>,
     name: Option<String>,
+    /// The only value of the indexed field that is asked for.
+    indexed: Option<String>,
 }
 
 impl Selection {
@@ -60,7 +63,11 @@ impl Selection {
         {
             fields.push((Field::Name, name.clone(), true));
         }
-        Ok(Selection { namespace, labels, fields, name })
+        let indexed = fields.iter().find_map(|(field, value, equal)| match field {
+            Field::Extracted(index) if *equal && extractor.indexed() == Some(*index) => Some(value.clone()),
+            _ => None,
+        });
+        Ok(Selection { namespace, labels, fields, name, indexed })
     }
 
     /// Empty for all.
@@ -71,6 +78,19 @@ impl Selection {
     /// The only name that is asked for.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The only value of the indexed field that is asked for.
+    pub(crate) fn indexed(&self) -> Option<&str> {
+        self.indexed.as_deref()
+    }
+
+    /// What all that is asked for has in common, the rarest first.
+    pub(crate) fn common(&self) -> Option<Common> {
+        let namespace = Some(self.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+        let name = self.name().map(|name| Common::Name(name.into()));
+        let name = name.or_else(|| self.indexed().map(|value| Common::Field(value.into())));
+        name.or_else(|| namespace.map(|namespace| Common::Namespace(namespace.into())))
     }
 
     /// Whether neither labels nor fields matter.

@@ -26,6 +26,8 @@ pub struct Options {
     pub keyspace: Keyspace,
     /// The minor of Kubernetes 1.x that it serves.
     pub minor: u8,
+    /// The build that `/version` names, e.g. `v1.35.2-eks-4d696e6`.
+    pub git_version: String,
     /// Issues and verifies ServiceAccount tokens.
     pub issuer: Issuer,
     /// Asked for the user behind a bearer token, in this order, before ServiceAccount tokens are looked at.
@@ -65,6 +67,7 @@ impl ApiServer {
             world: options.world,
             keyspace: options.keyspace.clone(),
             minor: options.minor,
+            git_version: options.git_version,
             registry: Registry::new(options.minor),
             feed: Feed::new(options.keyspace),
             auth: Auth::new(options.issuer, options.token_authenticators, options.authorizers),

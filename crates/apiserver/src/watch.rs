@@ -13,6 +13,7 @@ use crate::core::{Call, Core, in_version};
 use crate::read::parse_revision;
 use crate::registry::Resource;
 use crate::select::Selection;
+use crate::wake::{Mark, Sleep};
 
 /// Events that one call of [`Cursor::take`] returns: enough to keep a fast reader busy, few enough not to hold the lock long.
 const BATCH: usize = 512;
@@ -23,6 +24,10 @@ pub(crate) struct Cursor {
     cache: Arc<Cache>,
     selection: Selection,
     changed: watch::Receiver<u64>,
+    /// Says which changes need not be read, where the selection is narrow enough.
+    sleep: Option<Sleep>,
+    /// Whether there may be something in the ring at `position` that `sleep` does not tell of.
+    behind: bool,
     /// The next event in the ring.
     position: u64,
     /// Events up to here are not wanted: the client named a revision that is still to come.
@@ -51,7 +56,13 @@ pub(crate) fn start(call: &Call<'_>) -> Result<Cursor, ApiError> {
     let named = parse_revision(options.resource_version.as_deref())?;
     let state = call.entry.cache.read();
     // Under the lock: no change comes between the snapshot and the subscription.
-    let changed = call.entry.cache.subscribe();
+    let (sleep, changed) = match selection.common() {
+        Some(common) => {
+            let (sleep, woken) = call.entry.cache.sleep(common);
+            (Some(sleep), woken)
+        }
+        None => (None, call.entry.cache.subscribe()),
+    };
     let now = state.last().max(call.core.revision());
     // Streaming lists say how the revision is meant; everybody else wants a start state when they name none.
     let streaming = options.resource_version_match.as_deref() == Some("NotOlderThan");
@@ -61,7 +72,7 @@ pub(crate) fn start(call: &Call<'_>) -> Result<Cursor, ApiError> {
             (position, revision, Vec::new())
         }
         _ => {
-            let held = state.range(selection.namespace(), None).filter(|(_, held)| selection.selects(held));
+            let held = state.candidates(&selection, None).filter(|(_, held)| selection.selects(held));
             let initial = held.map(|(_, held)| in_version(&call.resource, held.object.clone())).collect();
             (state.end(), 0, initial)
         }
@@ -72,6 +83,8 @@ pub(crate) fn start(call: &Call<'_>) -> Result<Cursor, ApiError> {
         cache: call.entry.cache.clone(),
         selection,
         changed,
+        sleep,
+        behind: true,
         position,
         after,
         initial: initial.into_iter(),
@@ -99,21 +112,35 @@ impl Cursor {
             items.push(Item::InitialEnd(self.initial_revision));
         }
         self.changed.borrow_and_update();
-        let state = self.cache.read();
-        let Some(events) = state.from(self.position) else {
-            return Err(too_old(self.initial_revision, state.last()));
-        };
-        let mut seen = 0;
-        for event in events.take(BATCH) {
-            seen += 1;
-            if event.revision > self.after {
-                items.extend(self.item(event));
+        loop {
+            // A batch at a time, so that writers get their turn.
+            let state = self.cache.read();
+            let lost = || too_old(self.initial_revision, state.last());
+            match self.sleep.as_ref().filter(|_| !self.behind).map(Sleep::take) {
+                None => {}
+                Some(Mark::Nothing) => self.position = state.end(),
+                Some(Mark::From(first)) => self.position = self.position.max(first),
+                Some(Mark::Lost) => return Err(lost()),
+            }
+            let events = state.from(self.position).ok_or_else(lost)?;
+            let mut seen = 0;
+            for event in events.take(BATCH) {
+                seen += 1;
+                if event.revision > self.after {
+                    items.extend(self.item(event));
+                }
+            }
+            self.position += seen;
+            self.behind = self.position < state.end();
+            if !self.behind {
+                // All that was told of has been read.
+                self.sleep.as_ref().map(Sleep::take);
+                return Ok((items, state.last().max(core.revision())));
+            }
+            if !items.is_empty() {
+                return Ok((items, 0));
             }
         }
-        self.position += seen;
-        let caught_up = self.position == state.end();
-        let revision = if caught_up { state.last().max(core.revision()) } else { 0 };
-        Ok((items, revision))
     }
 
     fn item(&self, event: &Event) -> Option<Item> {

@@ -1,15 +1,18 @@
 //! Access entries and the policies associated with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use cloud_wire::AwsError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use world::Timestamp;
 
-use crate::access_policies;
+use crate::access_policies::{self, AssociateError, Scope};
 use crate::clusters::check_tags;
 use crate::error;
+use crate::identity::{
+    EntryError, EntryType, Kind, default_username, shown_groups, validate_groups, validate_principal, validate_username,
+};
 use crate::model::{AccessEntry, Association, Cluster, Tags};
 use crate::service::{Call, Eks, paged, text};
 
@@ -19,19 +22,6 @@ const MAX_ENTRIES: usize = 3000;
 const MAX_POLICIES: usize = 20;
 /// Groups of one entry.
 const MAX_GROUPS: usize = 100;
-
-/// Types, their default user name and their groups. `STANDARD` has neither.
-static TYPES: &[(&str, &str, &[&str])] = &[
-    ("EC2", "system:node:{{EC2PrivateDNSName}}", &["system:nodes"]),
-    ("EC2_LINUX", "system:node:{{EC2PrivateDNSName}}", &["system:nodes"]),
-    ("EC2_WINDOWS", "system:node:{{EC2PrivateDNSName}}", &["system:nodes", "eks:kube-proxy-windows"]),
-    ("FARGATE_LINUX", "system:node:{{SessionName}}", &["system:nodes", "system:node-proxier"]),
-    ("HYBRID_LINUX", "system:node:{{SessionName}}", &["system:nodes"]),
-    ("STANDARD", "", &[]),
-];
-
-/// Names that belong to Kubernetes and AWS.
-static RESERVED: &[&str] = &["amazon:", "aws:", "eks:", "iam:", "system:"];
 
 /// `("role", "name")` of a principal's ARN; the name without its path.
 pub(crate) fn kind_and_name(principal: &str) -> (&str, &str) {
@@ -45,7 +35,7 @@ fn show(entry: &AccessEntry) -> Value {
         "clusterName": entry.cluster, "principalArn": entry.principal, "kubernetesGroups": entry.groups, "accessEntryArn": entry.arn,
         "createdAt": Timestamp::from_micros(entry.created).epoch_seconds(),
         "modifiedAt": Timestamp::from_micros(entry.modified).epoch_seconds(),
-        "tags": entry.tags, "username": entry.username, "type": entry.kind,
+        "tags": entry.tags, "username": entry.username, "type": entry.kind.as_str(),
     })
 }
 
@@ -53,18 +43,21 @@ fn key(cluster: &str, principal: &str) -> String {
     format!("{cluster}/{principal}")
 }
 
-fn new_entry(eks: &Eks, cluster: &str, principal: &str, kind: &str, id: String) -> AccessEntry {
+fn refused(error: EntryError) -> AwsError {
+    error::invalid_parameter(error.to_string())
+}
+
+fn new_entry(
+    eks: &Eks,
+    cluster: &str,
+    principal: &str,
+    kind: EntryType,
+    id: String,
+) -> Result<AccessEntry, EntryError> {
     let (resource, name) = kind_and_name(principal);
     let account = principal.split(':').nth(4).unwrap_or_default();
     let now = eks.0.parts.world.now().micros();
-    let row = TYPES.iter().find(|(known, ..)| *known == kind);
-    let (username, groups) = row.map_or(("", &[][..]), |(_, username, groups)| (*username, *groups));
-    let username = match (username, resource) {
-        ("", "role") => format!("arn:aws:sts::{account}:assumed-role/{name}/{{{{SessionName}}}}"),
-        ("", _) => principal.to_owned(),
-        (username, _) => username.to_owned(),
-    };
-    AccessEntry {
+    Ok(AccessEntry {
         cluster: cluster.to_owned(),
         principal: principal.to_owned(),
         principal_id: id,
@@ -74,26 +67,26 @@ fn new_entry(eks: &Eks, cluster: &str, principal: &str, kind: &str, id: String) 
             eks.account(),
             eks.0.parts.world.uuid()
         ),
-        kind: kind.to_owned(),
-        username,
-        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        kind,
+        username: default_username(principal, kind)?,
+        groups: shown_groups(kind).iter().map(|group| (*group).to_owned()).collect(),
         policies: BTreeMap::new(),
         tags: Tags::new(),
         created: now,
         modified: now,
         managed: false,
-    }
+    })
 }
 
 /// The creator's entry, with the policy of cluster administrators.
-pub(crate) fn insert_creator(call: &mut Call<'_>, cluster: &Cluster, id: String) {
-    let mut entry = new_entry(call.eks, &cluster.name, &cluster.creator, "STANDARD", id);
+pub(crate) fn insert_creator(call: &mut Call<'_>, cluster: &Cluster, id: String) -> Result<(), AwsError> {
+    let mut entry = new_entry(call.eks, &cluster.name, &cluster.creator, EntryType::Standard, id).map_err(refused)?;
     let now = entry.created;
-    entry.policies.insert(
-        "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy".to_owned(),
-        Association { namespaces: None, created: now, modified: now },
-    );
+    entry
+        .policies
+        .insert(access_policies::cluster_admin_arn(), Association { namespaces: None, created: now, modified: now });
     call.tx.put(&key(&cluster.name, &cluster.creator), &entry);
+    Ok(())
 }
 
 /// The entry of a node role, unless the role has one.
@@ -101,14 +94,14 @@ pub(crate) async fn ensure_node_entry(
     call: &mut Call<'_>,
     cluster: &str,
     role: &str,
-    kind: &str,
+    kind: EntryType,
 ) -> Result<(), AwsError> {
     let key = key(cluster, role);
     if call.tx.get::<AccessEntry>(&key).await?.is_some() {
         return Ok(());
     }
     let id = call.eks.0.parts.iam.principal_id(role).await?.unwrap_or_default();
-    let mut entry = new_entry(call.eks, cluster, role, kind, id);
+    let mut entry = new_entry(call.eks, cluster, role, kind, id).map_err(refused)?;
     entry.managed = true;
     call.tx.put(&key, &entry);
     Ok(())
@@ -159,7 +152,8 @@ pub(crate) async fn create(mut call: Call<'_>) -> Result<Value, AwsError> {
     let cluster = cluster_with_entries(&mut call).await?;
     let with_name = |error: AwsError| error.with("clusterName", cluster.name.as_str());
     let principal = input.principal_arn.clone();
-    let kind = input.kind.as_deref().unwrap_or("STANDARD");
+    let kind = input.kind.as_deref().map_or(Ok(EntryType::Standard), EntryType::parse);
+    let kind = kind.map_err(refused).map_err(with_name)?;
     let id = check_principal(&call, &principal, kind).await.map_err(with_name)?;
     check_tags(&input.tags).map_err(with_name)?;
     if call.tx.get::<AccessEntry>(&key(&cluster.name, &principal)).await?.is_some() {
@@ -168,41 +162,20 @@ pub(crate) async fn create(mut call: Call<'_>) -> Result<Value, AwsError> {
     if call.tx.list::<AccessEntry>(&format!("{}/", cluster.name)).await?.len() >= MAX_ENTRIES {
         return Err(with_name(error::limit(format!("A cluster has at most {MAX_ENTRIES} access entries"))));
     }
-    let mut entry = new_entry(call.eks, &cluster.name, &principal, kind, id);
+    let mut entry = new_entry(call.eks, &cluster.name, &principal, kind, id).map_err(refused).map_err(with_name)?;
     entry.tags = input.tags;
-    if kind != "STANDARD" && (input.username.is_some() || !input.kubernetes_groups.is_empty()) {
-        return Err(with_name(error::invalid_parameter(format!(
-            "The username and kubernetesGroups of an access entry of type {kind} are set by EKS and can't be specified"
-        ))));
-    }
     set_identity(&mut entry, input.username, Some(input.kubernetes_groups)).map_err(with_name)?;
     call.tx.put(&key(&cluster.name, &principal), &entry);
     Ok(json!({ "accessEntry": show(&entry) }))
 }
 
 /// The principal's unique id; empty when it is in another account, where it cannot be looked up.
-async fn check_principal(call: &Call<'_>, principal: &str, kind: &str) -> Result<String, AwsError> {
-    let invalid = |why: &str| error::invalid_parameter(format!("The principalArn {principal} is not valid: {why}"));
-    if TYPES.iter().all(|(known, ..)| *known != kind) {
-        let known: Vec<&str> = TYPES.iter().map(|(known, ..)| *known).collect();
-        return Err(error::invalid_parameter(format!("The type {kind} is not valid: use one of {}", known.join(", "))));
-    }
-    let arn: cloud_wire::Arn = principal.parse().map_err(|_| invalid("it is not an ARN"))?;
-    let (resource, rest) = arn.resource_kind();
-    let root = resource.is_empty() && rest == "root";
-    if arn.service() != "iam" || !(matches!(resource, "role" | "user") || root) {
-        return Err(invalid("it must name an IAM user or an IAM role"));
-    }
-    if rest.starts_with("aws-service-role/") {
-        return Err(invalid("service-linked roles can't be used"));
-    }
-    if kind != "STANDARD" && (resource != "role" || arn.account() != call.eks.account()) {
-        return Err(invalid(&format!("an entry of type {kind} must name a role of the cluster's account")));
-    }
+async fn check_principal(call: &Call<'_>, principal: &str, kind: EntryType) -> Result<String, AwsError> {
+    let arn = validate_principal(principal, kind, call.eks.account()).map_err(refused)?;
     if arn.account() != call.eks.account() {
         return Ok(String::new());
     }
-    if root {
+    if arn.kind == Kind::Root {
         return Ok(call.eks.account().to_owned());
     }
     let id = call.eks.0.parts.iam.principal_id(principal).await?;
@@ -215,33 +188,18 @@ fn set_identity(
     username: Option<String>,
     groups: Option<Vec<String>>,
 ) -> Result<(), AwsError> {
-    if let Some(username) = username.filter(|username| !username.is_empty()) {
-        if RESERVED.iter().any(|prefix| username.starts_with(prefix)) {
-            return Err(error::invalid_parameter(format!(
-                "The username {username} is not valid: it can't begin with {}",
-                RESERVED.join(", ")
-            )));
-        }
-        if let Some((before, _)) = username.split_once("{{SessionName")
-            && !before.contains(':')
-        {
-            return Err(error::invalid_parameter(format!(
-                "The username {username} is not valid: a colon must stand before {{{{SessionName}}}}"
-            )));
-        }
+    if let Some(username) = username {
+        validate_username(entry.kind, &username).map_err(refused)?;
         entry.username = username;
     }
-    if let Some(groups) = groups.filter(|_| entry.kind == "STANDARD") {
+    if let Some(groups) = groups {
+        validate_groups(entry.kind, &groups).map_err(refused)?;
         if groups.len() > MAX_GROUPS {
             return Err(error::invalid_parameter(format!("An access entry has at most {MAX_GROUPS} groups")));
         }
-        if let Some(group) = groups.iter().find(|group| RESERVED.iter().any(|prefix| group.starts_with(prefix))) {
-            return Err(error::invalid_parameter(format!(
-                "The kubernetes group name {group} is invalid, it cannot start with {}",
-                RESERVED.join(", ")
-            )));
+        if entry.kind == EntryType::Standard {
+            entry.groups = groups.into_iter().collect();
         }
-        entry.groups = groups.into_iter().collect::<BTreeSet<_>>();
     }
     Ok(())
 }
@@ -272,11 +230,8 @@ struct Update {
 pub(crate) async fn update(mut call: Call<'_>) -> Result<Value, AwsError> {
     let input: Update = cloud_iam::decode_input(call.input)?;
     let mut entry = entry_of(&mut call).await?;
-    if entry.kind != "STANDARD" {
-        return Err(error::invalid_request(format!("An access entry of type {} can't be updated", entry.kind))
-            .with("clusterName", entry.cluster));
-    }
-    set_identity(&mut entry, input.username, input.kubernetes_groups)?;
+    set_identity(&mut entry, input.username, input.kubernetes_groups)
+        .map_err(|error| error.with("clusterName", entry.cluster.as_str()))?;
     entry.modified = call.ctx.now.micros();
     call.tx.put(&key(&entry.cluster, &entry.principal), &entry);
     Ok(json!({ "accessEntry": show(&entry) }))
@@ -292,12 +247,12 @@ pub(crate) async fn delete(mut call: Call<'_>) -> Result<Value, AwsError> {
 #[serde(rename_all = "camelCase")]
 struct Associate {
     policy_arn: String,
-    access_scope: Scope,
+    access_scope: AccessScope,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Scope {
+struct AccessScope {
     #[serde(rename = "type")]
     kind: Option<String>,
     #[serde(default)]
@@ -305,12 +260,9 @@ struct Scope {
 }
 
 fn association_json(arn: &str, association: &Association) -> Value {
-    let scope = match &association.namespaces {
-        None => json!({"type": "cluster", "namespaces": []}),
-        Some(namespaces) => json!({"type": "namespace", "namespaces": namespaces}),
-    };
+    let scope = association.scope();
     json!({
-        "policyArn": arn, "accessScope": scope,
+        "policyArn": arn, "accessScope": {"type": scope.kind(), "namespaces": scope.namespaces()},
         "associatedAt": Timestamp::from_micros(association.created).epoch_seconds(),
         "modifiedAt": Timestamp::from_micros(association.modified).epoch_seconds(),
     })
@@ -320,38 +272,25 @@ pub(crate) async fn associate(mut call: Call<'_>) -> Result<Value, AwsError> {
     let input: Associate = cloud_iam::decode_input(call.input)?;
     let mut entry = entry_of(&mut call).await?;
     let with_name = |error: AwsError| error.with("clusterName", entry.cluster.as_str());
-    let Some(name) = access_policies::name_of(&input.policy_arn) else {
-        return Err(with_name(error::invalid_parameter(format!(
-            "The specified policyArn is not valid: {}",
-            input.policy_arn
-        ))));
-    };
-    if access_policies::is_service_only(name) {
-        return Err(with_name(error::invalid_parameter(
-            "The specified policyArn can only be associated with service-linked roles",
+    access_policies::associable(&input.policy_arn).map_err(|error| {
+        let message = error.to_string();
+        with_name(match error {
+            AssociateError::Format => error::invalid_parameter(message),
+            AssociateError::NotFound => error::not_found(message),
+            AssociateError::RulesUnknown(_) | AssociateError::ServiceOnly => error::invalid_request(message),
+        })
+    })?;
+    if !entry.kind.takes_policies() {
+        return Err(with_name(error::invalid_request(
+            "This operation can only be performed on Access Entries with a type of \"STANDARD\"",
         )));
     }
-    if entry.kind != "STANDARD" {
-        return Err(with_name(error::invalid_request(format!(
-            "Access policies can't be associated with an access entry of type {}",
-            entry.kind
-        ))));
-    }
-    let namespaces = match (input.access_scope.kind.as_deref(), input.access_scope.namespaces) {
-        (Some("cluster"), namespaces) if namespaces.is_empty() => None,
-        (Some("cluster"), _) => {
-            return Err(with_name(error::invalid_parameter(
-                "Namespaces can't be given with an accessScope of type cluster",
-            )));
-        }
-        (Some("namespace"), namespaces) if namespaces.is_empty() => {
-            return Err(with_name(error::invalid_parameter("An accessScope of type namespace must have namespaces")));
-        }
-        (Some("namespace"), namespaces) => Some(namespaces),
-        (kind, _) => {
-            let kind = kind.unwrap_or_default();
-            return Err(with_name(error::invalid_parameter(format!("The accessScope type {kind:?} is not valid"))));
-        }
+    let AccessScope { kind, namespaces } = input.access_scope;
+    let scope = Scope::parse(kind.as_deref().unwrap_or_default(), namespaces)
+        .map_err(|error| with_name(error::invalid_parameter(error.to_string())))?;
+    let namespaces = match scope {
+        Scope::Cluster => None,
+        Scope::Namespaces(namespaces) => Some(namespaces),
     };
     let now = call.ctx.now.micros();
     let created = entry.policies.get(&input.policy_arn).map_or(now, |old| old.created);

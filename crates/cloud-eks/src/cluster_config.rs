@@ -11,7 +11,7 @@ use crate::model::{AuthenticationMode, Change, Cluster, ClusterStatus, Nodegroup
 use crate::ports::UpgradeError;
 use crate::service::Call;
 use crate::updates;
-use crate::versions::{self, VersionStatus, minor_of};
+use crate::versions::{self, minor_of};
 
 /// How many minors nodes may be behind the control plane. Source: the Kubernetes version skew policy.
 const NODE_SKEW: u32 = 3;
@@ -285,8 +285,7 @@ pub(crate) async fn update_version(mut call: Call<'_>) -> Result<Value, AwsError
 }
 
 async fn plan_version(call: &mut Call<'_>, cluster: &Cluster, wanted: &str) -> Result<Planned, AwsError> {
-    let version = versions::find(wanted).filter(|version| version.status(call.ctx.now) != VersionStatus::Unsupported);
-    let Some(version) = version else {
+    let Some(version) = versions::supported(wanted, call.ctx.now) else {
         return Err(error::invalid_parameter(format!("unsupported Kubernetes version {wanted}")));
     };
     let now = minor_of(&cluster.version).unwrap_or_default();
@@ -320,7 +319,7 @@ async fn plan_version(call: &mut Call<'_>, cluster: &Cluster, wanted: &str) -> R
             &format!("UpdateClusterVersion from {} to {wanted} ({message})", cluster.version),
         ));
     }
-    let params = vec![param("Version", wanted), param("PlatformVersion", version.platform)];
+    let params = vec![param("Version", wanted), param("PlatformVersion", version.platform_version)];
     Ok(Planned { kind: "VersionUpdate", params, change: Change::Version(wanted.to_owned()) })
 }
 

@@ -13,7 +13,7 @@ use crate::clusters::{self, LOG_TYPES, Logging, VpcRequest, role_trusts, show};
 use crate::error;
 use crate::model::{AuthenticationMode, Cluster, ClusterStatus, Tags, VpcConfig};
 use crate::service::{Call, digest};
-use crate::versions::{self, VersionStatus};
+use crate::versions;
 
 /// AWS's default quota.
 const MAX_CLUSTERS: usize = 100;
@@ -174,7 +174,7 @@ async fn create_checked(call: &mut Call<'_>, input: Input) -> Result<Value, AwsE
     call.tx.put(&cluster.name, &cluster);
     if creator_admin && authentication.has_entries() {
         let id = call.ctx.caller.principal_id().to_owned();
-        access_entries::insert_creator(call, &cluster, id);
+        access_entries::insert_creator(call, &cluster, id)?;
     }
     Ok(json!({ "cluster": show(&cluster) }))
 }
@@ -191,8 +191,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), AwsError> {
 }
 
 fn version(call: &Call<'_>, wanted: Option<&str>) -> Result<String, AwsError> {
-    let wanted = wanted.unwrap_or(versions::DEFAULT_VERSION);
-    match versions::find(wanted).filter(|version| version.status(call.ctx.now) != VersionStatus::Unsupported) {
+    let wanted = wanted.unwrap_or(versions::default().name);
+    match versions::supported(wanted, call.ctx.now) {
         Some(version) => Ok(version.name.to_owned()),
         None => Err(error::invalid_parameter(format!("unsupported Kubernetes version {wanted}"))),
     }

@@ -75,7 +75,7 @@ pub(crate) fn show(cluster: &Cluster) -> Value {
     if let Some(group) = &network.cluster_security_group {
         vpc["clusterSecurityGroupId"] = json!(group);
     }
-    let platform = versions::find(&cluster.version).map_or("eks.1", |version| version.platform);
+    let platform = versions::find(&cluster.version).map_or("eks.1", |version| version.platform_version);
     let mut json = json!({
         "name": cluster.name, "arn": cluster.arn, "createdAt": cluster.created_at().epoch_seconds(), "version": cluster.version,
         "roleArn": cluster.role, "resourcesVpcConfig": vpc,

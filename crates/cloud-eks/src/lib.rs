@@ -6,7 +6,6 @@
 
 mod access_entries;
 pub mod access_policies;
-mod aws_auth;
 mod cluster_config;
 mod cluster_create;
 mod clusters;
@@ -26,14 +25,13 @@ mod updates;
 mod versions;
 
 pub use access_policies::{AssociatedPolicy, Attributes, Scope};
-pub use aws_auth::{AwsAuth, AwsAuthError};
-pub use identity::{Identity, NotMapped};
+pub use identity::{ArnError, AwsAuth, AwsAuthError, EntryType, Identity, NotMapped, TemplateError};
 pub use model::{AccessEntry, AuthenticationMode, Cluster, ClusterStatus, Nodegroup, NodegroupStatus, Taint};
 pub use pace::Pace;
 pub use ports::{ControlPlaneSpec, ControlPlanes, DrainError, Endpoint, NodeConfig, UpgradeError};
 pub use reconcile::NODE_JOIN_LIMIT;
 pub use service::{Eks, EksOperation, EksParts};
-pub use versions::{VERSIONS, Version, VersionStatus};
+pub use versions::{Support, VERSIONS, Version, git_version};
 
 #[cfg(test)]
 mod tests;

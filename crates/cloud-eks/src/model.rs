@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use world::Timestamp;
 
+use crate::access_policies::Scope;
+use crate::identity::EntryType;
 use crate::ports::NodeConfig;
 
 /// Tags by key.
@@ -433,11 +435,11 @@ pub struct AccessEntry {
     pub principal_id: String,
     /// Its own ARN.
     pub arn: String,
-    /// `STANDARD`, `EC2_LINUX` and so on.
-    pub kind: String,
-    /// With templates.
+    /// What kind of caller it is for.
+    pub kind: EntryType,
+    /// With placeholders: given, or the default of the kind.
     pub username: String,
-    /// Kubernetes groups.
+    /// Kubernetes groups as shown; those that a kind of node brings besides are added when a caller is mapped.
     pub groups: BTreeSet<String>,
     /// Scopes by policy ARN.
     pub policies: BTreeMap<String, Association>,
@@ -464,4 +466,11 @@ pub struct Association {
     pub created: i64,
     /// Microseconds since the epoch.
     pub modified: i64,
+}
+
+impl Association {
+    /// Where it holds.
+    pub(crate) fn scope(&self) -> Scope {
+        self.namespaces.clone().map_or(Scope::Cluster, Scope::Namespaces)
+    }
 }

@@ -11,6 +11,7 @@ use world::Timestamp;
 use crate::access_entries;
 use crate::clusters::{check_tags, role_trusts};
 use crate::error;
+use crate::identity::EntryType;
 use crate::model::{ClusterStatus, Nodegroup, NodegroupStatus, Scaling, Tags, Taint, issues_json};
 use crate::service::{Call, digest, paged, text};
 use crate::versions;
@@ -218,7 +219,8 @@ async fn create_checked(call: &mut Call<'_>, input: Input) -> Result<Value, AwsE
     }
     call.tx.put(&key, &nodegroup);
     if cluster.authentication.has_entries() {
-        let kind = if nodegroup.ami_type.starts_with("WINDOWS") { "EC2_WINDOWS" } else { "EC2_LINUX" };
+        let windows = nodegroup.ami_type.starts_with("WINDOWS");
+        let kind = if windows { EntryType::Ec2Windows } else { EntryType::Ec2Linux };
         access_entries::ensure_node_entry(call, cluster_name, &nodegroup.role, kind).await?;
     }
     Ok(json!({ "nodegroup": show(&nodegroup) }))

@@ -85,7 +85,7 @@ impl ControlPlane {
             world: world.clone(),
             keyspace: objects(inner, &spec.name),
             minor: minor(&spec.version)?,
-            git_version: format!("v{}.0-eks-minato", spec.version),
+            git_version: cloud_eks::git_version(&spec.version).ok_or_else(|| format!("{} is not served", spec.version))?,
             issuer: Issuer::new(service_account_key, &issuer, &[AUDIENCE]),
             token_authenticators: vec![tokens],
             authorizers: vec![policies],

@@ -134,7 +134,7 @@ async fn join(inner: &Arc<Inner>, plane: &Arc<ControlPlane>, cluster: &str, grou
             ("InternalDNS".to_owned(), instance.private_dns.clone()),
             ("Hostname".to_owned(), instance.private_dns.clone()),
         ],
-        kubelet_version: kubelet_version(&nodegroup.version),
+        kubelet_version: cloud_eks::git_version(&nodegroup.version).unwrap_or_default(),
         os_image: "Amazon Linux 2023 (simulated by Minato)".to_owned(),
         kernel_version: "6.12.0-simulated.amzn2023".to_owned(),
         container_runtime: "minato://0.1.0".to_owned(),
@@ -145,12 +145,6 @@ async fn join(inner: &Arc<Inner>, plane: &Arc<ControlPlane>, cluster: &str, grou
     };
     // A node of this name that is there already is this one: the task has looked again.
     plane.host.add_node(spec).is_ok() || plane.host.node(&instance.private_dns).is_some()
-}
-
-/// `v1.35.2-eks-…`: the patch of the AMI's kubelet.
-fn kubelet_version(version: &str) -> String {
-    let patch = cloud_eks::VERSIONS.iter().find(|row| row.name == version).map_or(version, |row| row.patch);
-    format!("v{patch}-eks-minato")
 }
 
 /// The kubelet's identity: the session of its instance's role, mapped by EKS at every request, so that a node whose role has no

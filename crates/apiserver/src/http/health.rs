@@ -65,12 +65,20 @@ pub(super) fn answer(core: &Core, path: &str, query: &str) -> Option<Response<Bo
     Some(respond::text(if failed { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }, text))
 }
 
+/// When the build was made. Minato's own builds have no date, so that they can be reproduced, and clients want one.
+const BUILD_DATE: &str = "2026-01-01T00:00:00Z";
+
+/// What serves, in the words of `k8s.io/apimachinery/pkg/version.Info`. Clients in other languages insist on every field.
 fn version(core: &Core) -> Response<Body> {
-    // EKS names its own build after the upstream version; the build is not one of upstream's.
+    let minor = core.minor.to_string();
+    // `v1.35.2-eks-4d696e6` ends with the commit.
+    let commit = core.git_version.rsplit('-').next().unwrap_or_default();
     let info = json!({
-        "major": "1", "minor": core.minor.to_string(), "gitVersion": format!("v1.{}.0-eks-0000000", core.minor),
-        "gitCommit": "0000000000000000000000000000000000000000", "gitTreeState": "clean",
-        "buildDate": "2026-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
+        "major": "1", "minor": minor, "emulationMajor": "1", "emulationMinor": minor,
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": (core.minor - 1).to_string(),
+        "gitVersion": core.git_version, "gitCommit": commit, "gitTreeState": "clean", "buildDate": BUILD_DATE,
+        // No Go is in it.
+        "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
     });
     respond::json_bytes(StatusCode::OK, info.to_string(), false)
 }

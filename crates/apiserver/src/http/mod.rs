@@ -24,7 +24,7 @@ use world::BoxFuture;
 
 use crate::core::{Core, MAX_REQUEST_BYTES, Outcome};
 use crate::registry::Resource;
-use crate::{protobuf, schema};
+use crate::schema;
 use negotiate::{Accepted, Content, Format, View};
 use path::{Query, Route};
 use table::Include;
@@ -34,6 +34,7 @@ pub(crate) use openapi::Documents;
 
 /// Paths that everybody may read without saying who they are. Everything else is 401 for strangers, as on EKS.
 const ANONYMOUS: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
+const IMPERSONATE_EXTRA: &str = "impersonate-extra-";
 /// Values of one impersonation header.
 const MAX_IMPERSONATED: usize = 256;
 
@@ -123,7 +124,7 @@ async fn read_body(body: Body, content_type: &str, verb: Verb) -> Result<Request
     }
     Ok(match negotiate::content(content_type)? {
         Content::Json => RequestBody::Bytes(bytes),
-        Content::Protobuf => RequestBody::Json(protobuf::decode(&bytes)?),
+        Content::Protobuf => RequestBody::Json(schema::decode_protobuf(&bytes)?),
         Content::Yaml => RequestBody::Json(schema::decode_yaml(&bytes)?),
     })
 }
@@ -151,11 +152,7 @@ fn impersonate(core: &Core, user: Arc<UserInfo>, headers: &HeaderMap) -> Result<
         values.take(MAX_IMPERSONATED).map(str::to_owned).collect()
     };
     let groups = all("impersonate-group");
-    let extras: Vec<String> = headers
-        .keys()
-        .map(|name| name.as_str().to_owned())
-        .filter(|name| name.starts_with("impersonate-extra-"))
-        .collect();
+    let extras: Vec<&str> = headers.keys().filter_map(|name| name.as_str().strip_prefix(IMPERSONATE_EXTRA)).collect();
     let Some(name) = wanted else {
         if groups.is_empty() && extras.is_empty() && !headers.contains_key("impersonate-uid") {
             return Ok(user);
@@ -185,12 +182,13 @@ fn impersonate(core: &Core, user: Arc<UserInfo>, headers: &HeaderMap) -> Result<
         other.groups.push(group);
     }
     for key in extras {
-        let values = all(&key);
-        let key = key.trim_start_matches("impersonate-extra-");
+        let values = all(&format!("{IMPERSONATE_EXTRA}{key}"));
+        // Keys have slashes, which names of headers cannot have.
+        let key = path::decode(key, false);
         for value in &values {
-            may("authentication.k8s.io", "userextras", key, "", value)?;
+            may("authentication.k8s.io", "userextras", &key, "", value)?;
         }
-        other.extra.insert(key.to_owned(), values);
+        other.extra.insert(key, values);
     }
     if let Some(uid) = headers.get("impersonate-uid").and_then(|value| value.to_str().ok()) {
         may("authentication.k8s.io", "uids", "", "", uid)?;

@@ -23,6 +23,7 @@ pub async fn start(world: &World, store: &Store) -> Cluster {
         world: world.clone(),
         keyspace: store.keyspace("cluster/"),
         minor: 34,
+        git_version: "v1.34.4-eks-4d696e6".to_owned(),
         issuer: Issuer::new(PrivateKey::generate(world), "https://oidc.example", &["https://kubernetes.default.svc"]),
         token_authenticators: Vec::new(),
         authorizers: Vec::new(),

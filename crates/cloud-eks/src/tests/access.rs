@@ -1,7 +1,7 @@
 //! Access entries, and who is who in a cluster.
 
 use super::*;
-use crate::{AssociatedPolicy, AwsAuth, NotMapped, Scope};
+use crate::{AssociatedPolicy, AwsAuth, NotMapped, Scope, TemplateError};
 
 const VIEW: &str = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy";
 
@@ -18,25 +18,28 @@ fn entries_are_refused_in_words_of_aws() {
                 "InvalidRequestException: The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP]",
             ),
             (json!({"clusterName": "none"}), "No cluster found for name: none."),
-            (json!({"principalArn": "x"}), "it is not an ARN"),
+            (json!({"principalArn": "x"}), "x is not the ARN of an IAM role"),
             (json!({"principalArn": format!("arn:aws:iam::{ACCOUNT}:role/none")}), "invalid principal"),
             (
                 json!({"principalArn": format!("arn:aws:iam::{ACCOUNT}:group/g")}),
-                "must name an IAM user or an IAM role",
+                "is not the ARN of an IAM role, an IAM user or an account's root user",
             ),
             (
                 json!({"principalArn": format!("arn:aws:iam::{ACCOUNT}:role/aws-service-role/x.amazonaws.com/y")}),
-                "service-linked",
+                "a principalArn value of a Service Linked Role",
             ),
             (
                 json!({"principalArn": "arn:aws:iam::999999999999:role/r", "type": "EC2_LINUX"}),
-                "must name a role of the cluster's account",
+                "must be from the same account as the cluster when using types",
             ),
-            (json!({"type": "ROBOT"}), "The type ROBOT is not valid"),
-            (json!({"type": "EC2_LINUX", "username": "x"}), "set by EKS"),
+            (json!({"type": "ROBOT"}), "The type \"ROBOT\" of an access entry is not supported"),
+            (
+                json!({"type": "EC2_LINUX", "username": "x"}),
+                "setting username is not allowed when the type is \"EC2_LINUX\"",
+            ),
             (json!({"kubernetesGroups": ["system:masters"]}), "The kubernetes group name system:masters is invalid"),
-            (json!({"username": "system:admin"}), "can't begin with"),
-            (json!({"username": "{{SessionName}}"}), "a colon must stand before"),
+            (json!({"username": "system:admin"}), "The username must not begin with system:"),
+            (json!({"username": "{{SessionName}}"}), "must contain a colon before {{SessionName}}"),
         ] {
             let input = with(json!({"clusterName": "blue", "principalArn": dev}), change.clone());
             let error = error_of(region.call("CreateAccessEntry", input).await);
@@ -47,14 +50,33 @@ fn entries_are_refused_in_words_of_aws() {
         assert_eq!(entry["username"], format!("arn:aws:sts::{ACCOUNT}:assumed-role/dev/{{{{SessionName}}}}"));
         assert!(error_of(region.call("CreateAccessEntry", input.clone()).await).starts_with("ResourceInUseException"));
         for (policy, scope, expected) in [
-            ("arn:aws:eks::aws:cluster-access-policy/None", json!({"type": "cluster"}), "policyArn is not valid"),
+            (
+                "arn:aws:eks::aws:cluster-access-policy/None",
+                json!({"type": "cluster"}),
+                "ResourceNotFoundException: The specified policyArn could",
+            ),
             (
                 "arn:aws:eks::aws:cluster-access-policy/AmazonEKSEventPolicy",
                 json!({"type": "cluster"}),
-                "can only be associated with service-linked roles",
+                "InvalidRequestException: The access policy AmazonEKSEventPolicy cannot be associated: AWS publishes no rules",
             ),
-            (VIEW, json!({"type": "namespace"}), "must have namespaces"),
-            (VIEW, json!({"type": "cluster", "namespaces": ["a"]}), "can't be given"),
+            (
+                "arn:aws:eks::aws:cluster-access-policy/AmazonEKSComputeClusterPolicy",
+                json!({"type": "cluster"}),
+                "InvalidRequestException: The specified policyArn can only be associated with service-linked roles",
+            ),
+            (
+                "arn:aws-cn:eks::aws:cluster-access-policy/AmazonEKSViewPolicy",
+                json!({"type": "cluster"}),
+                "ResourceNotFoundException: The specified policyArn could",
+            ),
+            (
+                "arn:aws:iam::aws:policy/AdministratorAccess",
+                json!({"type": "cluster"}),
+                "InvalidParameterException: The policyArn parameter format is not valid",
+            ),
+            (VIEW, json!({"type": "namespace"}), "At least 1 namespace must be provided"),
+            (VIEW, json!({"type": "cluster", "namespaces": ["a"]}), "accessScope should not include namespaces"),
         ] {
             let error = error_of(
                 region
@@ -135,12 +157,26 @@ fn who_is_who_depends_on_entries_config_map_and_mode() {
         assert_eq!(identity.extra["canonicalArn"].join(","), dev);
         assert_eq!(identity.extra["sessionName"], ["al".to_owned()]);
         assert!(identity.uid.starts_with(&format!("aws-iam-authenticator:{ACCOUNT}:AROA")));
-        // An entry is bound to the role's unique id, not to its name.
+        // A session does not show the path of its role, which the entry has.
         let admin = region.context(&region.admin);
+        let trust = json!({
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}],
+        });
+        let role = json!({"RoleName": "deep", "Path": "/a/b/", "AssumeRolePolicyDocument": trust.to_string()});
+        region.iam.call(&admin, "CreateRole", &role).await.expect("a role");
+        let deep = format!("arn:aws:iam::{ACCOUNT}:role/a/b/deep");
+        let input =
+            json!({"clusterName": "api", "principalArn": deep, "username": "x:{{SessionNameRaw}}/{{AccessKeyID}}"});
+        region.call("CreateAccessEntry", input).await.expect("created");
+        let session = region.assume(&deep, "eve@example.com").await;
+        let identity = region.eks.identify("api", &session, None).await.expect("mapped");
+        assert_eq!(identity.username, format!("x:eve@example.com/{}", session.access_key_id));
+        // An entry is bound to the role's unique id, not to its name.
         region.iam.call(&admin, "DeleteRole", &json!({"RoleName": "dev"})).await.expect("deleted");
         region.role("dev", &json!({"AWS": ACCOUNT})).await;
         let again = region.assume(&dev, "al").await;
-        assert_eq!(region.eks.identify("api", &again, None).await, Err(NotMapped::Recreated(dev)));
+        assert!(matches!(region.eks.identify("api", &again, None).await, Err(NotMapped::Recreated { .. })));
     });
 }
 
@@ -162,8 +198,31 @@ fn nodes_are_named_after_their_instances() {
         };
         let identity = region.eks.identify("blue", &caller(&instance.id), None).await.expect("mapped");
         assert_eq!(identity.username, format!("system:node:{}", instance.private_dns));
-        assert_eq!(identity.groups, ["system:nodes"]);
-        let unknown = region.eks.identify("blue", &caller("i-0"), None).await;
-        assert_eq!(unknown, Err(NotMapped::NoInstance("i-0".to_owned())));
+        assert_eq!(identity.groups, ["system:nodes", "system:bootstrappers"]);
+        let template = "system:node:{{EC2PrivateDNSName}}".to_owned();
+        for session in ["i-0123456789abcdef0", "i-0"] {
+            let (template, session) = (template.clone(), session.to_owned());
+            let unknown = region.eks.identify("blue", &caller(&session), None).await;
+            let reason = match session.as_str() {
+                "i-0" => TemplateError::NotAnInstance { template, session },
+                _ => TemplateError::NoPrivateDnsName { template, session },
+            };
+            assert_eq!(unknown, Err(NotMapped::Template(reason)));
+        }
+        // EKS names nodes; some tools send the name back.
+        let node = json!({"clusterName": "blue", "principalArn": format!("arn:aws:iam::{ACCOUNT}:role/node")});
+        for (change, expected) in [
+            (json!({"username": template}), "The username must not begin with system:"),
+            (json!({"kubernetesGroups": ["x"]}), "setting kubernetesGroups is not allowed"),
+            (json!({"kubernetesGroups": []}), "no error"),
+        ] {
+            let error = error_of(region.call("UpdateAccessEntry", with(node.clone(), change.clone())).await);
+            assert!(error.contains(expected), "{change}: {error}");
+        }
+        let view = with(node.clone(), json!({"policyArn": VIEW, "accessScope": {"type": "cluster"}}));
+        let error = error_of(region.call("AssociateAccessPolicy", view).await);
+        assert!(error.contains("can only be performed on Access Entries with a type of \"STANDARD\""), "{error}");
+        let entry = region.call("DescribeAccessEntry", node).await.expect("still there")["accessEntry"].clone();
+        assert_eq!(entry["kubernetesGroups"], json!(["system:nodes"]));
     });
 }

@@ -281,7 +281,7 @@ fn versions_go_up_one_at_a_time() {
         for (version, expected) in [
             ("1.35", "Unsupported Kubernetes minor version update from 1.33 to 1.35"),
             ("1.33", "Cluster is already at version 1.33"),
-            ("1.32", "NotImplemented"),
+            ("1.32", "unsupported Kubernetes version 1.32"),
             ("2.0", "unsupported Kubernetes version 2.0"),
         ] {
             let error = error_of(update(version).await);
@@ -292,12 +292,32 @@ fn versions_go_up_one_at_a_time() {
             assert_eq!(region.cluster("blue", "ACTIVE").await["version"], version);
             assert_eq!(region.planes.told(|told| told.running["blue"].clone()), version);
         }
+        assert!(error_of(update("1.34").await).contains("NotImplemented"), "no way back");
         assert!(error_of(update("1.36").await).contains("1.36 is not served"), "the port refuses");
         let versions = region.call("DescribeClusterVersions", json!({"maxResults": 1})).await.expect("versions");
         assert_eq!(
             (versions["clusterVersions"][0]["clusterVersion"].as_str(), versions["nextToken"].is_string()),
             (Some("1.36"), true)
         );
+        let mut shown = vec![];
+        let mut input = json!({"maxResults": 3, "includeAll": true});
+        loop {
+            let page = region.call("DescribeClusterVersions", input.clone()).await.expect("versions");
+            let items = page["clusterVersions"].as_array().cloned().unwrap_or_default();
+            shown.extend(items.into_iter().map(|item| (item["clusterVersion"].clone(), item["status"].clone())));
+            match page["nextToken"].as_str() {
+                Some(token) => input["nextToken"] = token.into(),
+                None => break,
+            }
+        }
+        let names: Vec<&str> = shown.iter().filter_map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["1.36", "1.35", "1.34", "1.33", "1.32", "1.31", "1.30"], "newest first over all pages");
+        for (n, (name, status)) in shown.iter().enumerate() {
+            let input = with(region.cluster_input(&format!("new-{n}")), json!({"version": name}));
+            let refused =
+                error_of(region.call("CreateCluster", input).await).contains("unsupported Kubernetes version");
+            assert_eq!(status == "UNSUPPORTED", refused, "eksctl offers {name} by its status {status}");
+        }
         let default = region.call("DescribeClusterVersions", json!({"defaultOnly": true})).await.expect("versions");
         assert_eq!(default["clusterVersions"].as_array().map(Vec::len), Some(1));
     });

@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-static TEXT: &str = include_str!("../../models/kubernetes.model");
+/// The table itself; protobuf reads it with its own eyes.
+pub(crate) static TEXT: &str = include_str!("../../models/kubernetes.model");
 
 /// The Kubernetes minor `x` of version `1.x`.
 pub type Minor = u8;

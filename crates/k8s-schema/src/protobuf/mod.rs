@@ -8,8 +8,8 @@ mod wire;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_object::ApiError;
 use serde_json::{Map, Value, json};
+use thiserror::Error;
 use world::Timestamp;
 
 use table::{Definition, Field, Table, Type};
@@ -19,15 +19,20 @@ const MAGIC: &[u8] = b"k8s\0";
 /// Nesting of messages, as for JSON.
 const MAX_DEPTH: usize = 100;
 
-fn broken(what: &str) -> ApiError {
-    ApiError::bad_request(format!("the protobuf body cannot be read: {what}"))
+/// Bytes that are no message of a built-in kind, with what is wrong with them.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the protobuf body cannot be read: {0}")]
+pub struct ProtobufError(String);
+
+fn broken(what: &str) -> ProtobufError {
+    ProtobufError(what.to_owned())
 }
 
-/// Reads a body.
+/// Reads an object of a built-in kind.
 ///
 /// # Errors
-/// 400 for bytes that are no message of a built-in kind.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Value, ApiError> {
+/// For bytes that are no message of such a kind.
+pub fn decode_protobuf(bytes: &[u8]) -> Result<Value, ProtobufError> {
     let envelope = bytes.strip_prefix(MAGIC).ok_or_else(|| broken("it does not begin with the magic number"))?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     for field in Reader::new(envelope) {
@@ -61,12 +66,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, ApiError> {
     Ok(Value::Object(object))
 }
 
-fn text_of(bytes: &[u8]) -> Result<String, ApiError> {
+fn text_of(bytes: &[u8]) -> Result<String, ProtobufError> {
     String::from_utf8(bytes.to_vec()).map_err(|_| broken("a text is not UTF-8"))
 }
 
 /// Reads the fields of a message into a map.
-fn message(bytes: &[u8], fields: &[Field], object: &mut Map<String, Value>, depth: usize) -> Result<(), ApiError> {
+fn message(bytes: &[u8], fields: &[Field], object: &mut Map<String, Value>, depth: usize) -> Result<(), ProtobufError> {
     if depth > MAX_DEPTH {
         return Err(broken("it is nested too deep"));
     }
@@ -97,7 +102,7 @@ fn resolve(ty: &Type) -> &Type {
     }
 }
 
-fn put(object: &mut Map<String, Value>, field: &Field, payload: Payload<'_>, depth: usize) -> Result<(), ApiError> {
+fn put(object: &mut Map<String, Value>, field: &Field, payload: Payload<'_>, depth: usize) -> Result<(), ProtobufError> {
     let (pointer, ty) = match &field.ty {
         Type::Pointer(inner) => (true, resolve(inner)),
         ty => (false, resolve(ty)),
@@ -154,7 +159,7 @@ fn zero(ty: &Type) -> Value {
 }
 
 /// Adds an element, or several that are packed.
-fn items(list: &mut Vec<Value>, item: &Type, payload: Payload<'_>, depth: usize) -> Result<(), ApiError> {
+fn items(list: &mut Vec<Value>, item: &Type, payload: Payload<'_>, depth: usize) -> Result<(), ProtobufError> {
     let item = resolve(match item {
         Type::Pointer(inner) => inner,
         item => item,
@@ -169,7 +174,7 @@ fn items(list: &mut Vec<Value>, item: &Type, payload: Payload<'_>, depth: usize)
     Ok(())
 }
 
-fn value(ty: &Type, payload: Payload<'_>, depth: usize) -> Result<Value, ApiError> {
+fn value(ty: &Type, payload: Payload<'_>, depth: usize) -> Result<Value, ProtobufError> {
     Ok(match (resolve(ty), payload) {
         (Type::Pointer(inner), payload) => value(inner, payload, depth)?,
         (Type::Bool, Payload::Varint(number)) => json!(number != 0),
@@ -201,7 +206,7 @@ fn value(ty: &Type, payload: Payload<'_>, depth: usize) -> Result<Value, ApiErro
 }
 
 /// The fields of a message by number, the last of each.
-fn numbered<'a, const N: usize>(bytes: &'a [u8]) -> Result<[Option<Payload<'a>>; N], ApiError> {
+fn numbered<'a, const N: usize>(bytes: &'a [u8]) -> Result<[Option<Payload<'a>>; N], ProtobufError> {
     let mut found = [None; N];
     for entry in Reader::new(bytes) {
         let (number, payload) = entry.map_err(broken)?;
@@ -213,7 +218,7 @@ fn numbered<'a, const N: usize>(bytes: &'a [u8]) -> Result<[Option<Payload<'a>>;
 }
 
 /// Types whose JSON is not that of their message.
-fn leaf(package: &'static str, name: &str, bytes: &[u8], depth: usize) -> Result<Value, ApiError> {
+fn leaf(package: &'static str, name: &str, bytes: &[u8], depth: usize) -> Result<Value, ProtobufError> {
     let fields = numbered::<4>(bytes)?;
     let number = |at: usize| if let Some(Payload::Varint(number)) = fields[at] { number as i64 } else { 0 };
     let raw = |at: usize| if let Some(Payload::Bytes(bytes)) = fields[at] { bytes } else { &[][..] };
@@ -334,7 +339,7 @@ mod tests {
             }
             count += 1;
             let expected: Value = serde_json::from_slice(&std::fs::read(path.with_extension("json")).unwrap()).unwrap();
-            match decode(&std::fs::read(&path).unwrap()) {
+            match decode_protobuf(&std::fs::read(&path).unwrap()) {
                 Ok(value) if value == expected => {}
                 Ok(value) => failed.push(format!("{name}: {}", difference("", &value, &expected))),
                 Err(error) => failed.push(format!("{name}: {error}")),
@@ -376,7 +381,7 @@ mod tests {
             &long,
             &unknown,
         ] {
-            assert!(decode(bytes).is_err(), "{bytes:?}");
+            assert!(decode_protobuf(bytes).is_err(), "{bytes:?}");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The table of Kubernetes types as protobuf sees it: messages with numbered fields, embedded structs as messages of their own.
 //!
-//! It is read from the table that `k8s-schema` keeps, whose own reader flattens embedded structs as JSON does. Its notation is
-//! described there, in `model/parse.rs`.
+//! It is read from the same text as [`crate::model`], whose own reader flattens embedded structs as JSON does. The notation is
+//! described in `model/parse.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-const TEXT: &str = include_str!("../../../k8s-schema/models/kubernetes.model");
+use crate::model::TEXT;
 
 /// A type expression.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,204 @@
+//! Addresses and ports of Services: each is given once.
+
+mod cidr;
+mod taken;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use k8s_kinds::causes;
+use k8s_object::{ApiError, NamespacedName, Object};
+use serde_json::{Value, json};
+use world::World;
+
+use crate::core::Call;
+use crate::metadata;
+use taken::{Book, Holding, Taken};
+
+pub use cidr::ServiceCidr;
+pub(crate) use taken::Reserved;
+
+/// kube-apiserver's `--service-node-port-range`.
+const NODE_PORTS: RangeInclusive<i64> = 30_000..=32_767;
+/// Addresses tried at random before the range is walked.
+const RANDOM_TRIES: usize = 32;
+
+pub(crate) struct ServiceNetwork {
+    pub cidr: ServiceCidr,
+    book: Book,
+}
+
+impl ServiceNetwork {
+    pub(crate) fn new(cidr: ServiceCidr) -> ServiceNetwork {
+        ServiceNetwork { cidr, book: Book::default() }
+    }
+
+    /// Takes in changed Services; other resources have nothing to do with it.
+    pub(crate) fn changed(&self, group: &str, plural: &str, changes: &[(NamespacedName, Option<Arc<Object>>)]) {
+        if (group, plural) == ("", "services") {
+            self.book.changed(changes);
+        }
+    }
+
+    /// Takes in all Services, and nothing else.
+    pub(crate) fn replace<'a>(&self, services: impl Iterator<Item = &'a Arc<Object>>) {
+        self.book.replace(services);
+    }
+}
+
+/// Gives a Service the addresses and ports it needs. For other kinds there is nothing to do.
+pub(crate) fn reserve(call: &Call<'_>, object: &mut Value, old: Option<&Value>) -> Result<Option<Reserved>, ApiError> {
+    if !call.resource.is("", "services") || call.request.subresource == "status" {
+        return Ok(None);
+    }
+    let network = &call.core.network;
+    let kind = object["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
+    if let Some(old) = old {
+        keep(object, old, &kind);
+    }
+    let own = NamespacedName::new(metadata::text(object, "namespace"), metadata::text(object, "name"));
+    let taken = network.book.open();
+    let allocator = Allocator { cidr: network.cidr, taken: &taken, own: &own, world: &call.core.world };
+    let mut holding = Holding::default();
+    if kind != "ExternalName" {
+        holding.addresses.extend(allocator.address(object)?);
+    }
+    if kind == "NodePort" || (kind == "LoadBalancer" && object["spec"]["allocateLoadBalancerNodePorts"] != false) {
+        allocator.ports(object, &mut holding)?;
+    }
+    Ok(Some(network.book.reserve(taken, own, holding)))
+}
+
+/// Finds what is free for one Service.
+struct Allocator<'a> {
+    cidr: ServiceCidr,
+    taken: &'a Taken,
+    own: &'a NamespacedName,
+    world: &'a World,
+}
+
+impl Allocator<'_> {
+    fn refuse(&self, path: impl Into<String>, value: Value, problem: &str) -> ApiError {
+        ApiError::invalid("", "Service", &self.own.name, vec![causes::invalid(path, value, problem)])
+    }
+
+    /// Gives the Service the address that it asks for, or any; `None` for a headless one.
+    fn address(&self, object: &mut Value) -> Result<Option<Ipv4Addr>, ApiError> {
+        let asked = object["spec"]["clusterIP"].as_str().unwrap_or("").to_owned();
+        if asked == "None" {
+            object["spec"]["clusterIPs"] = json!(["None"]);
+            return Ok(None);
+        }
+        let address = match asked.as_str() {
+            "" => self.any_address().ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?,
+            text => {
+                self.check_address(text).map_err(|problem| self.refuse("spec.clusterIPs", json!([text]), problem))?
+            }
+        };
+        object["spec"]["clusterIP"] = json!(address.to_string());
+        object["spec"]["clusterIPs"] = json!([address.to_string()]);
+        object["spec"]["ipFamilies"] = json!(["IPv4"]);
+        if !object["spec"]["ipFamilyPolicy"].is_string() {
+            object["spec"]["ipFamilyPolicy"] = json!("SingleStack");
+        }
+        Ok(Some(address))
+    }
+
+    fn check_address(&self, text: &str) -> Result<Ipv4Addr, &'static str> {
+        match text.parse::<IpAddr>() {
+            Ok(IpAddr::V4(address)) if !self.cidr.contains(address) => {
+                Err("failed to allocate IP: the provided IP is not in the valid range")
+            }
+            Ok(IpAddr::V4(address)) if !self.taken.is_free(address, self.own) => {
+                Err("failed to allocate IP: provided IP is already allocated")
+            }
+            Ok(IpAddr::V4(address)) => Ok(address),
+            Ok(IpAddr::V6(_)) => Err("IPv6 is not configured on this cluster"),
+            Err(_) => Err("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+        }
+    }
+
+    fn any_address(&self) -> Option<Ipv4Addr> {
+        let cidr = self.cidr;
+        // The first addresses are left for those who choose theirs: the API server's, the cluster DNS's.
+        let chosen = (cidr.size / 16).clamp(1, 256).min(cidr.size - 2);
+        let free = |index: u32| {
+            let address = cidr.address(index);
+            (cidr.contains(address) && self.taken.is_free(address, self.own)).then_some(address)
+        };
+        let span = u64::from(cidr.size - 1 - chosen);
+        let random = (0..RANDOM_TRIES).find_map(|_| free(chosen + self.world.below(span) as u32));
+        random.or_else(|| (chosen..cidr.size).chain(1..chosen).find_map(free))
+    }
+
+    /// Gives each port of the Service the number that it asks for, or any.
+    fn ports(&self, object: &mut Value, holding: &mut Holding) -> Result<(), ApiError> {
+        let ports = object["spec"]["ports"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+        for (index, port) in ports.iter_mut().enumerate() {
+            let path = format!("spec.ports[{index}].nodePort");
+            let number = match port["nodePort"].as_i64().unwrap_or(0) {
+                0 => self
+                    .any_port(holding)
+                    .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?,
+                asked if !NODE_PORTS.contains(&asked) => {
+                    let problem = format!(
+                        "provided port is not in the valid range. The range of valid ports is {}-{}",
+                        NODE_PORTS.start(),
+                        NODE_PORTS.end()
+                    );
+                    return Err(self.refuse(path, json!(asked), &problem));
+                }
+                // The same number for two protocols of one Service is fine.
+                asked if holding.ports.contains(&asked) || self.taken.is_free_port(asked, self.own) => asked,
+                asked => return Err(self.refuse(path, json!(asked), "provided port is already allocated")),
+            };
+            port["nodePort"] = json!(number);
+            holding.ports.insert(number);
+        }
+        Ok(())
+    }
+
+    fn any_port(&self, holding: &Holding) -> Option<i64> {
+        let free = |port: &i64| !holding.ports.contains(port) && self.taken.is_free_port(*port, self.own);
+        let span = (NODE_PORTS.end() - NODE_PORTS.start() + 1) as u64;
+        let random = (0..RANDOM_TRIES).map(|_| NODE_PORTS.start() + self.world.below(span) as i64).find(free);
+        random.or_else(|| NODE_PORTS.clone().find(free))
+    }
+}
+
+/// What an update leaves out stays: the address, and the ports' numbers (service `patchAllocatedValues`).
+fn keep(object: &mut Value, old: &Value, kind: &str) {
+    let old_kind = old["spec"]["type"].as_str().unwrap_or("ClusterIP");
+    if kind == "ExternalName" {
+        if old_kind != "ExternalName"
+            && let Some(spec) = object["spec"].as_object_mut()
+        {
+            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                spec.remove(field);
+            }
+        }
+        return;
+    }
+    if old_kind != "ExternalName" && object["spec"]["clusterIP"].as_str().unwrap_or("").is_empty() {
+        object["spec"]["clusterIP"] = old["spec"]["clusterIP"].clone();
+    }
+    let needs_ports = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
+    let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
+    for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
+        let old = old_ports.iter().find(|old| old["port"] == port["port"] && old["protocol"] == port["protocol"]);
+        if needs_ports(kind) && needs_ports(old_kind) {
+            if let (0, Some(old)) =
+                (port["nodePort"].as_i64().unwrap_or(0), old.and_then(|old| old["nodePort"].as_i64()))
+            {
+                port["nodePort"] = json!(old);
+            }
+        } else if !needs_ports(kind)
+            && needs_ports(old_kind)
+            && let Some(map) = port.as_object_mut()
+            && old.is_some_and(|old| old["nodePort"] == map.get("nodePort").cloned().unwrap_or_default())
+        {
+            map.remove("nodePort");
+        }
+    }
+}

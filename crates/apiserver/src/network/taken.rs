@@ -1,0 +1,159 @@
+//! Which addresses and ports are taken, and by which Service: kept along with the watch cache, so that giving one does not read
+//! all Services.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_object::{NamespacedName, Object};
+use serde_json::Value;
+
+/// What one Service has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Holding {
+    pub addresses: BTreeSet<Ipv4Addr>,
+    pub ports: BTreeSet<i64>,
+}
+
+impl Holding {
+    fn of(service: &Value) -> Holding {
+        let spec = &service["spec"];
+        let ports = spec["ports"].as_array().into_iter().flatten().map(|port| &port["nodePort"]);
+        let ports = ports.chain([&spec["healthCheckNodePort"]]).filter_map(Value::as_i64).filter(|port| *port != 0);
+        let address = spec["clusterIP"].as_str().and_then(|text| text.parse().ok());
+        Holding { addresses: address.into_iter().collect(), ports: ports.collect() }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    services: BTreeMap<NamespacedName, Holding>,
+    addresses: BTreeMap<Ipv4Addr, NamespacedName>,
+    ports: BTreeMap<i64, NamespacedName>,
+    /// What is being written right now, by whom.
+    pending: BTreeMap<u64, (NamespacedName, Holding)>,
+    next: u64,
+}
+
+impl Taken {
+    fn put(&mut self, key: &NamespacedName, service: Option<&Object>) {
+        let old = self.services.remove(key).unwrap_or_default();
+        for address in old.addresses {
+            if self.addresses.get(&address) == Some(key) {
+                self.addresses.remove(&address);
+            }
+        }
+        for port in old.ports {
+            if self.ports.get(&port) == Some(key) {
+                self.ports.remove(&port);
+            }
+        }
+        let Some(service) = service else { return };
+        let holding = Holding::of(&service.value());
+        self.addresses.extend(holding.addresses.iter().map(|address| (*address, key.clone())));
+        self.ports.extend(holding.ports.iter().map(|port| (*port, key.clone())));
+        self.services.insert(key.clone(), holding);
+    }
+
+    /// What others are about to have.
+    fn pending(&self, own: &NamespacedName) -> impl Iterator<Item = &Holding> {
+        self.pending.values().filter(move |(owner, _)| owner != own).map(|(_, holding)| holding)
+    }
+
+    /// Whether a Service may have an address: nobody else has it or is about to.
+    pub(super) fn is_free(&self, address: Ipv4Addr, own: &NamespacedName) -> bool {
+        self.addresses.get(&address).is_none_or(|owner| owner == own)
+            && self.pending(own).all(|holding| !holding.addresses.contains(&address))
+    }
+
+    /// As [`Taken::is_free`], for a port.
+    pub(super) fn is_free_port(&self, port: i64, own: &NamespacedName) -> bool {
+        self.ports.get(&port).is_none_or(|owner| owner == own)
+            && self.pending(own).all(|holding| !holding.ports.contains(&port))
+    }
+}
+
+/// What is taken in one cluster.
+#[derive(Clone, Default)]
+pub(super) struct Book(Arc<Mutex<Taken>>);
+
+impl Book {
+    pub(super) fn open(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn changed(&self, changes: &[(NamespacedName, Option<Arc<Object>>)]) {
+        let mut taken = self.open();
+        for (key, service) in changes {
+            taken.put(key, service.as_deref());
+        }
+    }
+
+    pub(super) fn replace<'a>(&self, services: impl Iterator<Item = &'a Arc<Object>>) {
+        let mut taken = self.open();
+        let (pending, next) = (std::mem::take(&mut taken.pending), taken.next);
+        *taken = Taken { pending, next, ..Taken::default() };
+        for service in services {
+            taken.put(&service.key(), Some(service));
+        }
+    }
+
+    /// Holds what a Service is about to have.
+    pub(super) fn reserve(&self, mut taken: MutexGuard<'_, Taken>, own: NamespacedName, holding: Holding) -> Reserved {
+        let id = taken.next;
+        taken.next += 1;
+        taken.pending.insert(id, (own, holding));
+        Reserved { book: self.clone(), id }
+    }
+}
+
+/// Holds addresses and ports until the Service that has them is in the caches.
+pub(crate) struct Reserved {
+    book: Book,
+    id: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.book.open().pending.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, address: &str, port: i64) -> Arc<Object> {
+        let stored = format!(
+            r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"{name}","namespace":"a"}},"spec":{{"clusterIP":"{address}","ports":[{{"nodePort":{port}}}]}}}}"#
+        );
+        Arc::new(Object::from_stored(stored.as_bytes(), 1).unwrap())
+    }
+
+    #[test]
+    fn what_services_have_is_taken_until_they_let_it_go() {
+        let book = Book::default();
+        let key = |name: &str| NamespacedName::new("a", name);
+        let (one, two) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        book.changed(&[(key("x"), Some(service("x", "10.0.0.1", 30_000)))]);
+        let free = |address, port, own: &str| {
+            let taken = book.open();
+            (taken.is_free(address, &key(own)), taken.is_free_port(port, &key(own)))
+        };
+        assert_eq!(free(one, 30_000, "y"), (false, false));
+        assert_eq!(free(one, 30_000, "x"), (true, true), "its own");
+        let holding = Holding { addresses: [two].into(), ports: [30_001].into() };
+        let reserved = book.reserve(book.open(), key("w"), holding);
+        assert_eq!(free(two, 30_001, "w"), (true, true), "its own");
+        assert_eq!(free(two, 30_001, "y"), (false, false), "about to be taken");
+        book.replace([service("z", "None", 0)].iter());
+        assert_eq!((free(one, 30_000, "y"), free(two, 30_001, "y")), ((true, true), (false, false)));
+        drop(reserved);
+        assert_eq!(free(two, 30_001, "y"), (true, true));
+        book.changed(&[(key("x"), Some(service("x", "10.0.0.1", 30_000)))]);
+        book.changed(&[(key("x"), Some(service("x", "10.0.0.2", 30_001)))]);
+        assert_eq!((free(one, 30_000, "y"), free(two, 30_001, "y")), ((true, true), (false, false)));
+        book.changed(&[(key("x"), None)]);
+        assert_eq!(free(two, 30_001, "y"), (true, true));
+    }
+}
