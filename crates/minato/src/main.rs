@@ -5,10 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use minato::cli::Cli;
 
-/// Thousands of small JSON values come and go each second; this allocator gives their memory back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
