@@ -17,7 +17,8 @@ pub fn run(_: &[String]) -> Result<()> {
         bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     }
     let tree = String::from_utf8_lossy(&output.stdout);
-    let packages: BTreeSet<(&str, &str)> = tree.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|')).collect();
+    let packages: BTreeSet<(&str, &str)> =
+        tree.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|')).collect();
     let mut problems = Vec::new();
     for (package, licence) in &packages {
         let name = package.split(' ').next().unwrap_or_default();

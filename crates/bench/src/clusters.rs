@@ -30,7 +30,12 @@ pub async fn run(world: World) -> Result<()> {
     }
     let all = world.elapsed() - began;
     let each = spread(took);
-    let beside = format!("goal {}, worst of {CLUSTERS} {}; a raw HTTPS connection and echo {}", millis(GOAL), millis(each.worst), millis(echo));
+    let beside = format!(
+        "goal {}, worst of {CLUSTERS} {}; a raw HTTPS connection and echo {}",
+        millis(GOAL),
+        millis(each.worst),
+        millis(echo)
+    );
     line("CreateCluster to an authenticated answer", &millis(each.median), &beside);
     line(&format!("{CLUSTERS} clusters, one after the other"), &millis(all), "goal 30 s for 100");
     Ok(())

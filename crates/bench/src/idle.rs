@@ -24,7 +24,11 @@ pub async fn run(world: World) -> Result<()> {
     world.sleep(SETTLE).await;
     let all = region.resident()?;
     let each = megabytes(all.saturating_sub(one)) / FURTHER as f64;
-    line(&format!("each of {FURTHER} further idle clusters"), &format!("{each:.2} MB"), &format!("goal 10 MB; {:.1} MB in all", megabytes(all)));
+    line(
+        &format!("each of {FURTHER} further idle clusters"),
+        &format!("{each:.2} MB"),
+        &format!("goal 10 MB; {:.1} MB in all", megabytes(all)),
+    );
     Ok(())
 }
 

@@ -32,14 +32,26 @@ static BENCHES: &[Bench] = &[
         summary: "from CreateCluster to a served, IAM-authenticated endpoint; and 100 of them",
         run: |world| Box::pin(clusters::run(world)),
     },
-    Bench { name: "idle", summary: "resident memory with one cluster and with 100 more", run: |world| Box::pin(idle::run(world)) },
-    Bench { name: "pods", summary: "2,000 pods on 200 nodes, from the first create to Running", run: |world| Box::pin(pods::run(world)) },
+    Bench {
+        name: "idle",
+        summary: "resident memory with one cluster and with 100 more",
+        run: |world| Box::pin(idle::run(world)),
+    },
+    Bench {
+        name: "pods",
+        summary: "2,000 pods on 200 nodes, from the first create to Running",
+        run: |world| Box::pin(pods::run(world)),
+    },
     Bench {
         name: "requests",
         summary: "create, get and list of ConfigMaps beside a raw HTTPS echo",
         run: |world| Box::pin(requests::run(world)),
     },
-    Bench { name: "up", summary: "`minato up` in an empty directory to two Ready nodes", run: |world| Box::pin(up::run(world)) },
+    Bench {
+        name: "up",
+        summary: "`minato up` in an empty directory to two Ready nodes",
+        run: |world| Box::pin(up::run(world)),
+    },
 ];
 
 fn main() -> ExitCode {
@@ -61,7 +73,8 @@ async fn run() -> Result<()> {
     let names: Vec<String> = std::env::args().skip(1).collect();
     for name in &names {
         if !BENCHES.iter().any(|bench| bench.name == name) {
-            let known: Vec<String> = BENCHES.iter().map(|bench| format!("  {:<10} {}", bench.name, bench.summary)).collect();
+            let known: Vec<String> =
+                BENCHES.iter().map(|bench| format!("  {:<10} {}", bench.name, bench.summary)).collect();
             bail!("there is no benchmark {name:?}; there are\n{}", known.join("\n"));
         }
     }

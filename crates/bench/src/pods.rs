@@ -52,16 +52,23 @@ pub async fn run(world: World) -> Result<()> {
             });
         }
         let (bound, running) = world.timeout(PATIENCE, follow(&world, watch.into_body(), began)).await??;
-        let beside = format!("goal 2000/s; upstream bound 200/s on such a machine; a bare channel {channel:.0} round trips/s");
+        let beside =
+            format!("goal 2000/s; upstream bound 200/s on such a machine; a bare channel {channel:.0} round trips/s");
         line(&format!("run {run}: bound"), &format!("{:.0}/s", rate(PODS, bound)), &beside);
-        line(&format!("run {run}: Running, from the first create"), &format!("{:.0}/s", rate(PODS, running)), "goal 2000/s");
+        line(
+            &format!("run {run}: Running, from the first create"),
+            &format!("{:.0}/s", rate(PODS, running)),
+            "goal 2000/s",
+        );
     }
     Ok(())
 }
 
 fn pod(number: usize) -> Bytes {
     let container = json!({"name": "c", "image": "nginx", "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}}});
-    Bytes::from(json!({"metadata": {"name": format!("bench-{number}")}, "spec": {"containers": [container]}}).to_string())
+    Bytes::from(
+        json!({"metadata": {"name": format!("bench-{number}")}, "spec": {"containers": [container]}}).to_string(),
+    )
 }
 
 /// Pods need the namespace's ServiceAccount, which a controller makes.

@@ -70,7 +70,8 @@ impl Drop for Region {
 pub fn connector(world: &World, file: &RegionFile, cluster: &Value) -> Result<Connector> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let endpoint = text(&cluster["endpoint"]).context("the cluster has an endpoint")?;
-    let authority = text(&cluster["certificateAuthority"]["data"]).context("the cluster has a certificate authority")?;
+    let authority =
+        text(&cluster["certificateAuthority"]["data"]).context("the cluster has a certificate authority")?;
     let name = text(&cluster["name"]).context("the cluster has a name")?;
     let token = eks_token(&Keys::administrator(file), file, &name, world.now())?;
     Connector::new(&endpoint, &authority, &token)

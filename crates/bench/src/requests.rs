@@ -33,7 +33,8 @@ pub async fn run(world: World) -> Result<()> {
         Bytes::from(map.to_string())
     };
     let (raw, _) = load(&world, &echo, OBJECTS, move |number| (Method::POST, "/".to_owned(), body(number))).await?;
-    let create = load(&world, &server, OBJECTS, move |number| (Method::POST, CONFIG_MAPS.to_owned(), body(number))).await?;
+    let create =
+        load(&world, &server, OBJECTS, move |number| (Method::POST, CONFIG_MAPS.to_owned(), body(number))).await?;
     print("create", create, raw);
     let path = |number: usize| format!("{CONFIG_MAPS}/bench-{}", number % OBJECTS);
     let get = load(&world, &server, OBJECTS * 5, move |number| (Method::GET, path(number), Bytes::new())).await?;

@@ -31,7 +31,12 @@ pub async fn run(world: World) -> Result<()> {
         spawns.push(world.elapsed() - began);
     }
     let (up, spawn) = (spread(ups), spread(spawns));
-    let beside = format!("goal {}, worst of {RUNS} {}; starting a process {}", millis(GOAL), millis(up.worst), millis(spawn.median));
+    let beside = format!(
+        "goal {}, worst of {RUNS} {}; starting a process {}",
+        millis(GOAL),
+        millis(up.worst),
+        millis(spawn.median)
+    );
     line("up to two Ready nodes, listed over HTTPS", &millis(up.median), &beside);
     Ok(())
 }

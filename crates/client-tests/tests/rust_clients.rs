@@ -116,13 +116,21 @@ async fn the_published_rust_clients_run_a_cluster() {
     let world = World::real();
     let region = region(&world).await;
     let eks = eks(&region);
-    let (cluster_role, node_role) = (role(&region, "c", "eks.amazonaws.com").await, role(&region, "n", "ec2.amazonaws.com").await);
+    let (cluster_role, node_role) =
+        (role(&region, "c", "eks.amazonaws.com").await, role(&region, "n", "ec2.amazonaws.com").await);
     let subnets = subnets(&region).await;
 
     let missing = eks.describe_cluster().name("rust").send().await.unwrap_err().into_service_error();
     assert!(missing.is_resource_not_found_exception(), "{missing:?}");
     let vpc = VpcConfigRequest::builder().set_subnet_ids(Some(subnets.clone())).build();
-    let created = eks.create_cluster().name("rust").role_arn(&cluster_role).resources_vpc_config(vpc.clone()).send().await.unwrap();
+    let created = eks
+        .create_cluster()
+        .name("rust")
+        .role_arn(&cluster_role)
+        .resources_vpc_config(vpc.clone())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(created.cluster().unwrap().name(), Some("rust"));
     eks.wait_until_cluster_active().name("rust").wait(PATIENCE).await.unwrap();
     let twice = eks.create_cluster().name("rust").role_arn(&cluster_role).resources_vpc_config(vpc).send().await;
@@ -141,13 +149,18 @@ async fn the_published_rust_clients_run_a_cluster() {
     deployments.create(&PostParams::default(), &deployment(3, "nginx:1")).await.unwrap();
     let settled = wait::await_condition(deployments.clone(), "web", rolled_out(3));
     world.timeout(PATIENCE, settled).await.expect("the deployment rolls out").unwrap();
-    let patch = json!({"spec": {"replicas": 4, "template": {"spec": {"containers": [{"name": "web", "image": "nginx:2"}]}}}});
+    let patch =
+        json!({"spec": {"replicas": 4, "template": {"spec": {"containers": [{"name": "web", "image": "nginx:2"}]}}}});
     deployments.patch("web", &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
     let settled = wait::await_condition(deployments.clone(), "web", rolled_out(4));
     world.timeout(PATIENCE, settled).await.expect("the new version rolls out").unwrap();
     let pods = Api::<Pod>::default_namespaced(client.clone());
     let selected = pods.list(&ListParams::default().labels("app=web").fields("status.phase=Running")).await.unwrap();
-    let images: Vec<_> = selected.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(|pod| pod.spec.as_ref().unwrap().containers[0].image.clone()).collect();
+    let images: Vec<_> = selected
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .map(|pod| pod.spec.as_ref().unwrap().containers[0].image.clone())
+        .collect();
     assert_eq!(images, vec![Some("nginx:2".to_owned()); 4]);
 
     region.shutdown(Duration::from_secs(10)).await;
@@ -188,7 +201,10 @@ async fn a_kube_watcher_sees_every_change_in_order() {
         seen.push(change.data.unwrap()["step"].clone());
     }
     assert_eq!(seen, (0..20).map(|step: u32| step.to_string()).collect::<Vec<_>>());
-    let stale = ConfigMap { metadata: kube::api::ObjectMeta { resource_version: Some("1".into()), ..map(1).metadata }, ..map(1) };
+    let stale = ConfigMap {
+        metadata: kube::api::ObjectMeta { resource_version: Some("1".into()), ..map(1).metadata },
+        ..map(1)
+    };
     let conflict = maps.replace("a", &PostParams::default(), &stale).await.unwrap_err();
     assert!(matches!(&conflict, kube::Error::Api(status) if status.code == 409), "{conflict}");
     maps.delete("a", &DeleteParams::default()).await.unwrap();

@@ -11,12 +11,22 @@ use crate::request::{Body, Options, PatchType, Preconditions, Reply, Request, Ve
 /// An API server in the same process.
 pub trait Api: Send + Sync {
     /// Carries out one request as `user`, through authorization, admission and audit.
-    fn call<'a>(&'a self, user: &'a Arc<UserInfo>, agent: &'a str, request: Request) -> BoxFuture<'a, Result<Reply, ApiError>>;
+    fn call<'a>(
+        &'a self,
+        user: &'a Arc<UserInfo>,
+        agent: &'a str,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Reply, ApiError>>;
 
     /// Starts a watch as `user`. `request.verb` is [`Verb::Watch`]; `options.resource_version` says from where: changes after
     /// that version, or, when absent or `0`, first an `Added` for everything there is.
     /// Fails with [`k8s_object::Reason::Expired`] where history does not reach back so far.
-    fn watch<'a>(&'a self, user: &'a Arc<UserInfo>, agent: &'a str, request: Request) -> BoxFuture<'a, Result<Watch, ApiError>>;
+    fn watch<'a>(
+        &'a self,
+        user: &'a Arc<UserInfo>,
+        agent: &'a str,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Watch, ApiError>>;
 }
 
 /// One change to what is watched.
@@ -100,12 +110,21 @@ impl Client {
     }
 
     /// One object.
-    pub async fn get(&self, resource: &GroupVersionResource, namespace: &str, name: &str) -> Result<Arc<Object>, ApiError> {
+    pub async fn get(
+        &self,
+        resource: &GroupVersionResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<Object>, ApiError> {
         object(self.call(request(Verb::Get, resource, namespace, name, "")).await?)
     }
 
     /// All objects, of all namespaces when `namespace` is empty, and the resourceVersion of the list.
-    pub async fn list(&self, resource: &GroupVersionResource, namespace: &str) -> Result<(Vec<Arc<Object>>, String), ApiError> {
+    pub async fn list(
+        &self,
+        resource: &GroupVersionResource,
+        namespace: &str,
+    ) -> Result<(Vec<Arc<Object>>, String), ApiError> {
         self.list_with(resource, namespace, Options::default()).await
     }
 
@@ -124,7 +143,12 @@ impl Client {
     }
 
     /// Creates an object.
-    pub async fn create(&self, resource: &GroupVersionResource, namespace: &str, body: Value) -> Result<Arc<Object>, ApiError> {
+    pub async fn create(
+        &self,
+        resource: &GroupVersionResource,
+        namespace: &str,
+        body: Value,
+    ) -> Result<Arc<Object>, ApiError> {
         let request = Request { body: Body::Json(body), ..request(Verb::Create, resource, namespace, "", "") };
         object(self.call(request).await?)
     }
@@ -138,7 +162,8 @@ impl Client {
         subresource: &str,
         body: Value,
     ) -> Result<Reply, ApiError> {
-        let request = Request { body: Body::Json(body), ..request(Verb::Create, resource, namespace, name, subresource) };
+        let request =
+            Request { body: Body::Json(body), ..request(Verb::Create, resource, namespace, name, subresource) };
         self.call(request).await
     }
 
@@ -151,7 +176,8 @@ impl Client {
         subresource: &str,
         body: Value,
     ) -> Result<Arc<Object>, ApiError> {
-        let request = Request { body: Body::Json(body), ..request(Verb::Update, resource, namespace, name, subresource) };
+        let request =
+            Request { body: Body::Json(body), ..request(Verb::Update, resource, namespace, name, subresource) };
         object(self.call(request).await?)
     }
 

@@ -118,7 +118,10 @@ impl InformersBuilder {
     /// Builds the tables; nothing is watched before [`Informers::start`], so that subscribers miss nothing.
     pub fn build(self, client: Client) -> Informers {
         let resources = self.resources.into_iter().map(|(gvr, indices)| {
-            let table = Table { indices: indices.into_iter().map(|index| (index, BTreeMap::new())).collect(), ..Table::default() };
+            let table = Table {
+                indices: indices.into_iter().map(|index| (index, BTreeMap::new())).collect(),
+                ..Table::default()
+            };
             let resource = Resource {
                 gvr: gvr.clone(),
                 table: RwLock::new(table),
@@ -284,7 +287,8 @@ async fn list_and_watch(
 
 /// Makes the table what a list says, told to subscribers as single changes.
 fn replace(resource: &Resource, objects: Vec<Arc<Object>>) {
-    let listed: BTreeMap<NamespacedName, Arc<Object>> = objects.into_iter().map(|object| (object.key(), object)).collect();
+    let listed: BTreeMap<NamespacedName, Arc<Object>> =
+        objects.into_iter().map(|object| (object.key(), object)).collect();
     let table = resource.table.read().unwrap_or_else(PoisonError::into_inner);
     let gone: Vec<NamespacedName> = table.objects.keys().filter(|key| !listed.contains_key(key)).cloned().collect();
     drop(table);

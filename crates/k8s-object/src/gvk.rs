@@ -63,7 +63,11 @@ impl GroupVersionResource {
 
     /// From names known at run time.
     pub fn new(group: &str, version: &str, resource: &str) -> Self {
-        Self { group: group.to_owned().into(), version: version.to_owned().into(), resource: resource.to_owned().into() }
+        Self {
+            group: group.to_owned().into(),
+            version: version.to_owned().into(),
+            resource: resource.to_owned().into(),
+        }
     }
 
     /// What stands in `apiVersion`.
@@ -96,8 +100,7 @@ pub mod resources {
     pub const CLUSTER_ROLES: Gvr = Gvr::of("rbac.authorization.k8s.io", "v1", "clusterroles");
     pub const CLUSTER_ROLE_BINDINGS: Gvr = Gvr::of("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
     pub const CONFIG_MAPS: Gvr = Gvr::of("", "v1", "configmaps");
-    pub const CUSTOM_RESOURCE_DEFINITIONS: Gvr =
-        Gvr::of("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    pub const CUSTOM_RESOURCE_DEFINITIONS: Gvr = Gvr::of("apiextensions.k8s.io", "v1", "customresourcedefinitions");
     pub const DEPLOYMENTS: Gvr = Gvr::of("apps", "v1", "deployments");
     pub const ENDPOINT_SLICES: Gvr = Gvr::of("discovery.k8s.io", "v1", "endpointslices");
     pub const EVENTS: Gvr = Gvr::of("", "v1", "events");

@@ -240,9 +240,12 @@ mod tests {
 
     #[test]
     fn the_canonical_forms_read_back() {
-        for (text, decimal, binary) in
-            [("1000m", "1", "1"), ("1500m", "1500m", "1500m"), ("16Gi", "17179869184", "16Gi"), ("12000", "12k", "12000")]
-        {
+        for (text, decimal, binary) in [
+            ("1000m", "1", "1"),
+            ("1500m", "1500m", "1500m"),
+            ("16Gi", "17179869184", "16Gi"),
+            ("12000", "12k", "12000"),
+        ] {
             let quantity: Quantity = text.parse().unwrap();
             assert_eq!((quantity.to_string().as_str(), quantity.to_binary_string().as_str()), (decimal, binary));
             assert_eq!(quantity.to_string().parse(), Ok(quantity));

@@ -119,14 +119,12 @@ impl LabelSelector {
 
 impl Requirement {
     /// From the operators of `LabelSelector` and of node selectors (`In`, `NotIn`, `Exists`, `DoesNotExist`, `Gt`, `Lt`).
-    pub fn from_operator(
-        key: String,
-        operator: &str,
-        values: Vec<String>,
-    ) -> Result<Requirement, ParseSelectorError> {
+    pub fn from_operator(key: String, operator: &str, values: Vec<String>) -> Result<Requirement, ParseSelectorError> {
         let bound = || {
             let text = values.first().filter(|_| values.len() == 1).map(|text| text.parse::<i64>());
-            text.and_then(Result::ok).ok_or_else(|| problem(format!("for 'Gt', 'Lt' operators, exactly one integer value is required for {key:?}")))
+            text.and_then(Result::ok).ok_or_else(|| {
+                problem(format!("for 'Gt', 'Lt' operators, exactly one integer value is required for {key:?}"))
+            })
         };
         match operator {
             "In" | "NotIn" if values.is_empty() => {
@@ -198,7 +196,9 @@ fn parse_requirement(text: &str) -> Result<Requirement, ParseSelectorError> {
         return Ok(Requirement::In(key_of(key)?, one(value)?));
     }
     let number = |text: &str| {
-        text.trim().parse::<i64>().map_err(|_| problem(format!("{:?}: for 'Gt', 'Lt' operators, the value must be an integer", text.trim())))
+        text.trim()
+            .parse::<i64>()
+            .map_err(|_| problem(format!("{:?}: for 'Gt', 'Lt' operators, the value must be an integer", text.trim())))
     };
     if let Some((key, value)) = text.split_once('>') {
         return Ok(Requirement::GreaterThan(key_of(key)?, number(value)?));
@@ -213,7 +213,8 @@ fn key_of(text: &str) -> Result<String, ParseSelectorError> {
     let key = text.trim();
     let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
     let name_ok = (1..=63).contains(&name.len()) && is_label_text(name);
-    let prefix_ok = prefix.len() <= 253 && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+    let prefix_ok = prefix.len() <= 253
+        && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
     if name_ok && prefix_ok {
         return Ok(key.to_owned());
     }
@@ -256,7 +257,8 @@ impl FieldSelector {
                 Some(pair) => (Some(pair), false),
                 None => (part.split_once("==").or_else(|| part.split_once('=')), true),
             };
-            let (path, value) = pair.ok_or_else(|| problem(format!("invalid selector: {part:?}; can't understand {part:?}")))?;
+            let (path, value) =
+                pair.ok_or_else(|| problem(format!("invalid selector: {part:?}; can't understand {part:?}")))?;
             terms.push((path.trim().to_owned(), value.trim().to_owned(), equal));
         }
         Ok(FieldSelector { terms })
@@ -321,7 +323,9 @@ mod tests {
         .unwrap();
         let labels = |tier: &str| [("app", "web"), ("tier", tier)].into_iter().collect::<Properties>();
         assert!(selector.matches(&labels("a")) && !selector.matches(&labels("b")));
-        assert!(serde_json::from_str::<LabelSelector>(r#"{"matchExpressions":[{"key":"a","operator":"In"}]}"#).is_err());
+        assert!(
+            serde_json::from_str::<LabelSelector>(r#"{"matchExpressions":[{"key":"a","operator":"In"}]}"#).is_err()
+        );
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Client {
     pub async fn json(&self, service: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let answer = self.send(service, method, path, "application/json", body).await?;
-        Ok(serde_json::from_slice(&answer).context("the answer is not JSON")?)
+        serde_json::from_slice(&answer).context("the answer is not JSON")
     }
 
     /// A request in the query protocol, answered in XML.
@@ -72,7 +72,8 @@ impl Client {
             form.push_str(&format!("&{key}={}", cloud_wire::encode_percent(value, false)));
         }
         let answer = self.send(name, Method::POST, "/", "application/x-www-form-urlencoded", form.into()).await?;
-        Element::parse(&String::from_utf8_lossy(&answer)).map_err(|problem| anyhow!("the answer to {action} is not XML: {problem}"))
+        Element::parse(&String::from_utf8_lossy(&answer))
+            .map_err(|problem| anyhow!("the answer to {action} is not XML: {problem}"))
     }
 
     async fn send(&self, service: &str, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<Bytes> {

@@ -123,7 +123,7 @@ pub async fn kubeconfig(home: &Home, client: &Client, arguments: &Kubeconfig) ->
     };
     let cluster = describe(client, &name).await?;
     if arguments.print {
-        print!("{}", with_entry(home, &cluster, |entry| kubeconfig::render(entry))?);
+        print!("{}", with_entry(home, &cluster, kubeconfig::render)?);
         return Ok(());
     }
     write_entry(home, &cluster)?;

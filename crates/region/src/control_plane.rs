@@ -62,9 +62,12 @@ impl ControlPlane {
         let world = &inner.world;
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let mut keys = keys(inner, &spec.name).await?;
-        let authority = Authority::from_pem(AUTHORITY, &keys.authority_key, &keys.authority_certificate).map_err(|error| text(&error))?;
-        let service_cidr = ServiceCidr::parse(&spec.service_cidr).ok_or_else(|| format!("{} is no range for services", spec.service_cidr))?;
-        let listener = if inner.sockets { Some(listen(inner.address, keys.port).map_err(|error| text(&error))?) } else { None };
+        let authority = Authority::from_pem(AUTHORITY, &keys.authority_key, &keys.authority_certificate)
+            .map_err(|error| text(&error))?;
+        let service_cidr = ServiceCidr::parse(&spec.service_cidr)
+            .ok_or_else(|| format!("{} is no range for services", spec.service_cidr))?;
+        let listener =
+            if inner.sockets { Some(listen(inner.address, keys.port).map_err(|error| text(&error))?) } else { None };
         let issuer = format!("https://oidc.eks.{}.amazonaws.com/id/{}", inner.region, spec.id.to_uppercase());
         let address = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(|error| text(&error))?;
         let url = match address {
@@ -85,7 +88,8 @@ impl ControlPlane {
             world: world.clone(),
             keyspace: objects(inner, &spec.name),
             minor: minor(&spec.version)?,
-            git_version: cloud_eks::git_version(&spec.version).ok_or_else(|| format!("{} is not served", spec.version))?,
+            git_version: cloud_eks::git_version(&spec.version)
+                .ok_or_else(|| format!("{} is not served", spec.version))?,
             issuer: Issuer::new(service_account_key, &issuer, &[AUDIENCE]),
             token_authenticators: vec![tokens],
             authorizers: vec![policies],
@@ -104,7 +108,11 @@ impl ControlPlane {
             client("system:kube-controller-manager"),
             world,
             &tasks,
-            controllers::Options { root_ca_pem: authority.certificate_pem(), resources: resources(server.minor()), ..controllers::Options::default() },
+            controllers::Options {
+                root_ca_pem: authority.certificate_pem(),
+                resources: resources(server.minor()),
+                ..controllers::Options::default()
+            },
         );
         scheduler::run(client("system:kube-scheduler"), &tasks, scheduler::Options::default());
         let pace = match inner.pace {
@@ -172,7 +180,8 @@ const KEYS: &str = "/control-planes/";
 async fn keys(inner: &Inner, cluster: &str) -> Result<Keys, String> {
     let stored = inner.store.keyspace(KEYS).get(cluster.to_owned()).await.map_err(|error| error.to_string())?;
     if let Some(stored) = stored {
-        let keys: Keys = serde_json::from_slice(&stored.value).map_err(|error| format!("its keys cannot be read: {error}"))?;
+        let keys: Keys =
+            serde_json::from_slice(&stored.value).map_err(|error| format!("its keys cannot be read: {error}"))?;
         if keys.v != KEYS_VERSION {
             return Err(format!("its keys have version {}, this build reads {KEYS_VERSION}", keys.v));
         }
@@ -201,12 +210,21 @@ fn listen(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
 }
 
 fn minor(version: &str) -> Result<u8, String> {
-    version.strip_prefix("1.").and_then(|minor| minor.parse().ok()).ok_or_else(|| format!("{version} is no version of Kubernetes"))
+    version
+        .strip_prefix("1.")
+        .and_then(|minor| minor.parse().ok())
+        .ok_or_else(|| format!("{version} is no version of Kubernetes"))
 }
 
 /// The server's identity, good for every name that clients use.
 fn tls(world: &World, authority: &Authority, address: IpAddr, service_cidr: ServiceCidr) -> Result<Tls, String> {
-    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
     let addresses = vec![address, IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(service_cidr.address(1))];
     let purpose = Purpose::Server { names: names.map(str::to_owned).to_vec(), addresses };
     let identity = authority.issue(world, &purpose).map_err(|error| error.to_string())?;

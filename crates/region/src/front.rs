@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cloud_iam::{Caller, CallContext};
+use cloud_iam::{CallContext, Caller};
 use cloud_wire::{AwsError, Name, PathRules, Protocol, RequestParts, Secret, Service, Verifier};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
@@ -92,7 +92,8 @@ async fn call(
     source_ip: String,
     request_id: &str,
 ) -> Result<(&'static cloud_wire::Operation, Value), AwsError> {
-    let caller = verify(inner, name.signing(), name.global_region(), parts, body).map_err(|error| error.to_aws(service.protocol))?;
+    let caller = verify(inner, name.signing(), name.global_region(), parts, body)
+        .map_err(|error| error.to_aws(service.protocol))?;
     let call = service.route(parts, body).map_err(|error| error.to_aws(service.protocol))?;
     service.validate(call.operation, &call.input).map_err(|error| error.to_aws(service))?;
     let context = CallContext {

@@ -31,7 +31,9 @@ impl AccessPolicies {
     fn set(&self, user: &UserInfo, policies: Vec<AssociatedPolicy>) {
         let Some(principal) = principal(user) else { return };
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if known.get(principal).is_some_and(|known| known[..] == policies[..]) || (policies.is_empty() && !known.contains_key(principal)) {
+        if known.get(principal).is_some_and(|known| known[..] == policies[..])
+            || (policies.is_empty() && !known.contains_key(principal))
+        {
             return;
         }
         drop(known);
@@ -45,7 +47,11 @@ impl AccessPolicies {
 
 /// The IAM principal that a user is; nobody for users who did not come with an IAM token.
 fn principal(user: &UserInfo) -> Option<&str> {
-    user.uid.starts_with("aws-iam-authenticator:").then(|| user.extra.get(CANONICAL_ARN))?.and_then(|values| values.first()).map(String::as_str)
+    user.uid
+        .starts_with("aws-iam-authenticator:")
+        .then(|| user.extra.get(CANONICAL_ARN))?
+        .and_then(|values| values.first())
+        .map(String::as_str)
 }
 
 impl Authorizer for AccessPolicies {
@@ -137,7 +143,11 @@ async fn aws_auth(inner: &Arc<Inner>, cluster: &str) -> Result<Option<AwsAuth>, 
         Ok(object) => {
             let value = object.value();
             let text = |key: &str| value["data"][key].as_str().unwrap_or_default().to_owned();
-            Ok(Some(AwsAuth { map_roles: text("mapRoles"), map_users: text("mapUsers"), map_accounts: text("mapAccounts") }))
+            Ok(Some(AwsAuth {
+                map_roles: text("mapRoles"),
+                map_users: text("mapUsers"),
+                map_accounts: text("mapAccounts"),
+            }))
         }
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(AuthError::Unavailable(error.to_string())),

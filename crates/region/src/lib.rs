@@ -125,7 +125,8 @@ impl Region {
         let tasks = world.tasks("region");
         let store = Store::memory(&world, Limits::default());
         let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
-        let iam = Iam::open(&world, store.keyspace("/aws/iam/"), &account, &tasks).await.map_err(|error| failed(&error))?;
+        let iam =
+            Iam::open(&world, store.keyspace("/aws/iam/"), &account, &tasks).await.map_err(|error| failed(&error))?;
         let access = iam.bootstrap(ADMINISTRATOR).await.map_err(|error| failed(&error))?;
         let credential = iam.lookup(&access.key.id).ok_or_else(|| failed(&"the administrator has no key"))?;
         let administrator = Administrator {
@@ -154,7 +155,17 @@ impl Region {
             sockets: listener.is_some(),
             clusters: Mutex::default(),
             tasks: tasks.clone(),
-            world, region, account, pace, endpoint, address, store, iam, ec2, eks, administrator,
+            world,
+            region,
+            account,
+            pace,
+            endpoint,
+            address,
+            store,
+            iam,
+            ec2,
+            eks,
+            administrator,
         });
         planes.connect(&inner);
         inner.ec2.run(&tasks);
@@ -187,7 +198,12 @@ impl Region {
     ///
     /// # Errors
     /// Those of the operation.
-    pub async fn call_as_administrator(&self, service: &str, operation: &str, input: &Value) -> Result<Value, AwsError> {
+    pub async fn call_as_administrator(
+        &self,
+        service: &str,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, AwsError> {
         let name = Name::from_signing(service).ok_or_else(|| AwsError::not_supported(service, operation))?;
         let model = Service::get(name);
         let known = model.operation(operation).ok_or_else(|| AwsError::not_supported(service, operation))?;

@@ -177,7 +177,11 @@ mod tests {
         ] {
             let facts = facts(vcpus, 8192, eni);
             assert_eq!(facts.max_pods(), pods, "{vcpus} vCPUs");
-            assert_eq!((reserved_cpu_millis(vcpus), reserved_memory_mib(pods)), (cpu, memory), "{vcpus} vCPUs, {pods} pods");
+            assert_eq!(
+                (reserved_cpu_millis(vcpus), reserved_memory_mib(pods)),
+                (cpu, memory),
+                "{vcpus} vCPUs, {pods} pods"
+            );
         }
     }
 

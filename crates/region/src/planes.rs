@@ -159,7 +159,12 @@ fn instance_of(node: &Node) -> &str {
 async fn nodes_of(client: &Client, instances: &[String]) -> Result<Vec<String>, ApiError> {
     let (nodes, _) = client.list(&NODES, "").await?;
     let wanted = |node: &Node| instances.iter().any(|instance| instance == instance_of(node));
-    Ok(nodes.iter().filter_map(|node| node.view::<Node>().ok()).filter(|node| wanted(node)).map(|node| node.metadata.name.clone()).collect())
+    Ok(nodes
+        .iter()
+        .filter_map(|node| node.view::<Node>().ok())
+        .filter(|node| wanted(node))
+        .map(|node| node.metadata.name.clone())
+        .collect())
 }
 
 /// Gives a node the labels and taints of `config` and takes away those that only `previous` has.
@@ -175,10 +180,20 @@ async fn configure(client: &Client, name: &str, previous: &NodeConfig, config: &
     }
     labels.extend(config.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
     let ours = |key: &str, effect: &str| {
-        previous.taints.iter().chain(&config.taints).any(|taint| taint.key == key && taint.kubernetes_effect() == effect)
+        previous
+            .taints
+            .iter()
+            .chain(&config.taints)
+            .any(|taint| taint.key == key && taint.kubernetes_effect() == effect)
     };
-    let mut taints: Vec<Value> = view.spec.taints.iter().filter(|taint| !ours(&taint.key, &taint.effect)).map(taint_json).collect();
-    taints.extend(config.taints.iter().map(|taint| json!({"key": taint.key, "value": taint.value, "effect": taint.kubernetes_effect()})));
+    let mut taints: Vec<Value> =
+        view.spec.taints.iter().filter(|taint| !ours(&taint.key, &taint.effect)).map(taint_json).collect();
+    taints.extend(
+        config
+            .taints
+            .iter()
+            .map(|taint| json!({"key": taint.key, "value": taint.value, "effect": taint.kubernetes_effect()})),
+    );
     let patch = json!({
         "metadata": {"resourceVersion": node.meta().resource_version, "labels": labels},
         "spec": {"taints": taints},

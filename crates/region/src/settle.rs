@@ -18,8 +18,11 @@ const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
 /// Operations that describe one life cycle, and where its status is.
-static DESCRIPTIONS: &[(&str, &str)] =
-    &[("DescribeCluster", "/cluster/status"), ("DescribeNodegroup", "/nodegroup/status"), ("DescribeUpdate", "/update/status")];
+static DESCRIPTIONS: &[(&str, &str)] = &[
+    ("DescribeCluster", "/cluster/status"),
+    ("DescribeNodegroup", "/nodegroup/status"),
+    ("DescribeUpdate", "/update/status"),
+];
 
 /// Whether the description of a life cycle says that it is about to change.
 fn in_transition(path: &str, output: &Value) -> bool {
@@ -28,7 +31,12 @@ fn in_transition(path: &str, output: &Value) -> bool {
 }
 
 /// Calls an operation of EKS; a description is that of a settled state if it settles soon.
-pub(crate) async fn call(inner: &Inner, context: &CallContext, operation: &str, input: &Value) -> Result<Value, AwsError> {
+pub(crate) async fn call(
+    inner: &Inner,
+    context: &CallContext,
+    operation: &str,
+    input: &Value,
+) -> Result<Value, AwsError> {
     let mut output = inner.eks.call(context, operation, input).await?;
     let described = DESCRIPTIONS.iter().find(|(name, _)| *name == operation);
     let Some((_, path)) = described.filter(|_| inner.pace == Pace::Instant) else { return Ok(output) };
@@ -49,7 +57,9 @@ mod tests {
 
     #[test]
     fn only_what_is_about_to_change_is_waited_for() {
-        for (status, expected) in [("CREATING", true), ("ACTIVE", false), ("DELETING", true), ("CREATE_FAILED", false), ("DEGRADED", false)] {
+        for (status, expected) in
+            [("CREATING", true), ("ACTIVE", false), ("DELETING", true), ("CREATE_FAILED", false), ("DEGRADED", false)]
+        {
             assert_eq!(in_transition("/cluster/status", &json!({"cluster": {"status": status}})), expected, "{status}");
         }
         assert!(in_transition("/update/status", &json!({"update": {"status": "InProgress"}})));

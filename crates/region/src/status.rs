@@ -20,9 +20,11 @@ pub(crate) async fn read(inner: &Arc<Inner>) -> Value {
         let (pods, _) = client.list(&PODS, "").await.unwrap_or_default();
         let ready = |node: &Node| node.condition("Ready").is_some_and(|condition| condition.status == "True");
         let ready = nodes.iter().filter(|node| node.view::<Node>().is_ok_and(|node| ready(&node))).count();
-        let running = pods.iter().filter(|pod| pod.view::<Pod>().is_ok_and(|pod| pod.status.phase == "Running")).count();
+        let running =
+            pods.iter().filter(|pod| pod.view::<Pod>().is_ok_and(|pod| pod.status.phase == "Running")).count();
         let context = inner.context(inner.administrator.caller.clone());
-        let described = inner.eks.call(&context, "DescribeCluster", &json!({"name": plane.spec.name})).await.unwrap_or_default();
+        let described =
+            inner.eks.call(&context, "DescribeCluster", &json!({"name": plane.spec.name})).await.unwrap_or_default();
         clusters.push(json!({
             "name": plane.spec.name,
             "status": described["cluster"]["status"],

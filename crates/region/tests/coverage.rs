@@ -54,7 +54,9 @@ fn the_list_of_aws_operations_is_true() {
 
 #[test]
 fn the_list_of_kinds_is_true() {
-    let mut text = String::from("# Kubernetes kinds\n\nGenerated from the table of built-in kinds.\n\n| group | version | kind | resource | since |\n|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "# Kubernetes kinds\n\nGenerated from the table of built-in kinds.\n\n| group | version | kind | resource | since |\n|---|---|---|---|---|\n",
+    );
     for kind in k8s_kinds::KINDS {
         let group = if kind.group.is_empty() { "core" } else { kind.group };
         writeln!(text, "| {group} | {} | {} | {} | 1.{} |", kind.version, kind.kind, kind.plural, kind.since).unwrap();
@@ -64,9 +66,8 @@ fn the_list_of_kinds_is_true() {
 
 #[test]
 fn every_requirement_has_a_row_with_a_known_state() {
-    const ROWS: &[(char, u32)] = &[
-        ('K', 8), ('E', 9), ('N', 8), ('V', 7), ('I', 3), ('S', 5), ('O', 3), ('D', 4), ('P', 5),
-    ];
+    const ROWS: &[(char, u32)] =
+        &[('K', 8), ('E', 9), ('N', 8), ('V', 7), ('I', 3), ('S', 5), ('O', 3), ('D', 4), ('P', 5)];
     let text = std::fs::read_to_string(docs("coverage.md")).unwrap();
     for (letter, count) in ROWS {
         for number in 1..=*count {

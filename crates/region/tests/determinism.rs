@@ -41,10 +41,17 @@ async fn eks(region: &Region, operation: &str, input: Value) -> Value {
 
 /// A cluster with a node group of three.
 async fn cluster(world: &World, region: &Region) -> Client {
-    let (cluster_role, node_role) = (role(region, "c", "eks.amazonaws.com").await, role(region, "n", "ec2.amazonaws.com").await);
+    let (cluster_role, node_role) =
+        (role(region, "c", "eks.amazonaws.com").await, role(region, "n", "ec2.amazonaws.com").await);
     let subnets = region.call_as_administrator("ec2", "DescribeSubnets", &json!({})).await.unwrap();
-    let subnets: Vec<&str> = subnets["Subnets"].as_array().unwrap().iter().filter_map(|own| own["SubnetId"].as_str()).collect();
-    eks(region, "CreateCluster", json!({"name": "sim", "roleArn": cluster_role, "resourcesVpcConfig": {"subnetIds": subnets}})).await;
+    let subnets: Vec<&str> =
+        subnets["Subnets"].as_array().unwrap().iter().filter_map(|own| own["SubnetId"].as_str()).collect();
+    eks(
+        region,
+        "CreateCluster",
+        json!({"name": "sim", "roleArn": cluster_role, "resourcesVpcConfig": {"subnetIds": subnets}}),
+    )
+    .await;
     until(world, "the cluster is active", || async {
         eks(region, "DescribeCluster", json!({"name": "sim"})).await["cluster"]["status"] == "ACTIVE"
     })
@@ -131,14 +138,16 @@ struct Recorder {
 impl Recorder {
     fn start(world: &World, region: &Region) -> Recorder {
         let log = Arc::new(Mutex::new((0, String::new())));
-        let mut watcher = region.store().watch(WatchRequest { from: Some(1), ..WatchRequest::new(KeyRange::all()) }).unwrap();
+        let mut watcher =
+            region.store().watch(WatchRequest { from: Some(1), ..WatchRequest::new(KeyRange::all()) }).unwrap();
         let written = log.clone();
         world.spawn("recorder", async move {
             while let Ok(batch) = watcher.next().await {
                 let mut log = written.lock().unwrap();
                 for event in batch.events {
                     let kind = if event.kind == EventKind::Put { "put" } else { "delete" };
-                    let (key, value) = (String::from_utf8_lossy(&event.kv.key), String::from_utf8_lossy(&event.kv.value));
+                    let (key, value) =
+                        (String::from_utf8_lossy(&event.kv.key), String::from_utf8_lossy(&event.kv.value));
                     writeln!(log.1, "{} {kind} {key} {value}", event.kv.mod_revision).unwrap();
                 }
                 log.0 = batch.revision;
@@ -171,7 +180,10 @@ fn one_seed_gives_one_event_log() {
         }
         assert_eq!(took, took_again);
         assert!(first.lines().count() > 500, "the log holds the run: {} lines", first.lines().count());
-        assert!(pace == Pace::Instant || took > Duration::from_secs(600), "a cluster takes its minutes at AWS's pace: {took:?}");
+        assert!(
+            pace == Pace::Instant || took > Duration::from_secs(600),
+            "a cluster takes its minutes at AWS's pace: {took:?}"
+        );
     }
 }
 

@@ -52,7 +52,11 @@ impl<T> Deref for Ref<'_, T> {
 
 /// A value and its first follower.
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
-    let shared = Shared { state: RwLock::new(State { version: 0, value }), changed: Notify::new(), senders: AtomicUsize::new(1) };
+    let shared = Shared {
+        state: RwLock::new(State { version: 0, value }),
+        changed: Notify::new(),
+        senders: AtomicUsize::new(1),
+    };
     let shared = Arc::new(shared);
     (Sender(shared.clone()), Receiver { shared, seen: 0 })
 }

@@ -44,7 +44,11 @@ impl IntOrString {
             IntOrString::String(text) => {
                 let percent: i64 = text.strip_suffix('%')?.parse().ok()?;
                 let product = percent.checked_mul(total)?;
-                Some(if round_up { product.div_euclid(100) + i64::from(product.rem_euclid(100) != 0) } else { product.div_euclid(100) })
+                Some(if round_up {
+                    product.div_euclid(100) + i64::from(product.rem_euclid(100) != 0)
+                } else {
+                    product.div_euclid(100)
+                })
             }
         }
     }

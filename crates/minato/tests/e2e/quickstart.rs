@@ -77,7 +77,8 @@ fn manifests_are_applied_and_custom_resources_take_the_same_path() {
     assert!(wrong.contains("spec.berths"), "{wrong}");
     assert!(minato.ok("kubectl", &["explain", "boat.spec"]).contains("berths"));
     minato.ok("kubectl", &["delete", "-f", &crd]);
-    let gone = minato.fails("kubectl", &["get", "boats", "--cache-dir", &minato.home().join("fresh").display().to_string()]);
+    let gone =
+        minato.fails("kubectl", &["get", "boats", "--cache-dir", &minato.home().join("fresh").display().to_string()]);
     assert!(gone.contains("the server doesn't have a resource type"), "{gone}");
 }
 
