@@ -56,7 +56,7 @@ fn show(instance: &Instance, interfaces: &[NetworkInterface], account: &str) -> 
     let ended = instance.state == InstanceState::Terminated;
     let groups: Vec<Value> = instance.groups.iter().map(|id| json!({ "GroupId": id })).collect();
     let interfaces: Vec<Value> =
-        interfaces.iter().map(|interface| network_interfaces::show(interface, account)).collect();
+        interfaces.iter().map(|interface| network_interfaces::show_in_instance(interface, account)).collect();
     let mut json = json!({
         "InstanceId": instance.id, "InstanceType": instance.instance_type, "ImageId": instance.image,
         "State": instance.state.json(), "LaunchTime": instance.launched_at().seconds(), "AmiLaunchIndex": 0,

@@ -63,7 +63,24 @@ impl NetworkInterface {
     }
 }
 
+/// An interface as `DescribeNetworkInterfaces` shows it.
 pub(crate) fn show(interface: &NetworkInterface, account: &str) -> Value {
+    let mut json = show_in_instance(interface, account);
+    json["AvailabilityZone"] = json!(interface.zone);
+    json["RequesterManaged"] = json!(interface.requester.is_some());
+    json["TagSet"] = tags_json(&interface.tags);
+    if let Some(requester) = &interface.requester {
+        json["RequesterId"] = json!(requester);
+    }
+    if let Some(attachment) = &interface.attachment {
+        json["Attachment"]["InstanceId"] = json!(attachment.instance);
+        json["Attachment"]["InstanceOwnerId"] = json!(account);
+    }
+    json
+}
+
+/// An interface as `DescribeInstances` shows it among those of its instance: without what the instance says itself.
+pub(crate) fn show_in_instance(interface: &NetworkInterface, account: &str) -> Value {
     let addresses: Vec<Value> = interface
         .addresses()
         .map(|ip| json!({"PrivateIpAddress": ip.to_string(), "Primary": ip == interface.address}))
@@ -71,18 +88,14 @@ pub(crate) fn show(interface: &NetworkInterface, account: &str) -> Value {
     let groups: Vec<Value> = interface.groups.iter().map(|id| json!({ "GroupId": id })).collect();
     let mut json = json!({
         "NetworkInterfaceId": interface.id, "SubnetId": interface.subnet, "VpcId": interface.vpc, "OwnerId": account,
-        "AvailabilityZone": interface.zone, "MacAddress": interface.mac, "PrivateIpAddress": interface.address.to_string(),
-        "PrivateIpAddresses": addresses, "Groups": groups, "Description": interface.description, "Status": interface.status(),
-        "InterfaceType": "interface", "SourceDestCheck": true, "RequesterManaged": interface.requester.is_some(),
-        "Ipv6Addresses": [], "TagSet": tags_json(&interface.tags),
+        "MacAddress": interface.mac, "PrivateIpAddress": interface.address.to_string(), "PrivateIpAddresses": addresses,
+        "Groups": groups, "Description": interface.description, "Status": interface.status(),
+        "InterfaceType": "interface", "SourceDestCheck": true, "Ipv6Addresses": [],
     });
-    if let Some(requester) = &interface.requester {
-        json["RequesterId"] = json!(requester);
-    }
     if let Some(attachment) = &interface.attachment {
         json["Attachment"] = json!({
-            "AttachmentId": attachment.id, "InstanceId": attachment.instance, "DeviceIndex": attachment.device,
-            "InstanceOwnerId": account, "Status": "attached", "DeleteOnTermination": true, "NetworkCardIndex": 0,
+            "AttachmentId": attachment.id, "DeviceIndex": attachment.device, "Status": "attached",
+            "DeleteOnTermination": true, "NetworkCardIndex": 0,
         });
     }
     json
