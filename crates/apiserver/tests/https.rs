@@ -2,96 +2,11 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
+use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
-use k8s_auth::pki::{Authority, Identity, Purpose};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
-use store::Store;
-use world::{Tasks, World};
-
-struct Served {
-    runtime: tokio::runtime::Runtime,
-    address: std::net::SocketAddr,
-    tasks: Tasks,
-    ca: Authority,
-    admin: Identity,
-    stranger: Identity,
-}
-
-impl Served {
-    fn start() -> Served {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, tasks, ca, admin, stranger) = runtime.block_on(async {
-            let world = World::real();
-            let cluster = support::start(&world, &Store::memory(&world, store::Limits::default())).await;
-            let ca = Authority::generate(&world, "kubernetes").unwrap();
-            let server = Purpose::Server { names: vec!["localhost".into()], addresses: vec![] };
-            let server = ca.issue(&world, &server).unwrap();
-            let client = |user: &str, group: &str| Purpose::Client { user: user.into(), group: Some(group.into()) };
-            let admin = ca.issue(&world, &client("admin", "system:masters")).unwrap();
-            let other = Authority::generate(&world, "other").unwrap();
-            let stranger = other.issue(&world, &client("admin", "system:masters")).unwrap();
-            let tls = serve::Tls {
-                chain: vec![server.certificate.clone()],
-                key: server.key.to_der(),
-                client_ca: vec![ca.certificate().clone()],
-            };
-            let options = serve::Options { tls: Some(tls), ..serve::Options::default() };
-            let served = serve::start(listener, cluster.server.handler(), options, &cluster.tasks).unwrap();
-            (served.address(), cluster.tasks.clone(), ca, admin, stranger)
-        });
-        Served { runtime, address, tasks, ca, admin, stranger }
-    }
-
-    fn connect(&self, identity: Option<&Identity>) -> StreamOwned<ClientConnection, TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.ca.certificate().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let builder = builder.with_root_certificates(roots);
-        let config = match identity {
-            Some(identity) => {
-                builder.with_client_auth_cert(vec![identity.certificate.clone()], identity.key.to_der()).unwrap()
-            }
-            None => builder.with_no_client_auth(),
-        };
-        let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
-        let socket = TcpStream::connect(self.address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        StreamOwned::new(connection, socket)
-    }
-
-    /// One request on its own connection: status, headers, body.
-    fn call(&self, identity: Option<&Identity>, line: &str, headers: &[&str], body: &str) -> (u16, String, String) {
-        let mut stream = self.connect(identity);
-        let mut request =
-            format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
-        for header in headers {
-            request += &format!("{header}\r\n");
-        }
-        request += "\r\n";
-        request += body;
-        let mut answer = Vec::new();
-        if stream.write_all(request.as_bytes()).is_ok() {
-            // A peer that closes without saying so at the TLS level has said all there is.
-            let _ = stream.read_to_end(&mut answer);
-        }
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        (status, head.to_lowercase(), body.to_owned())
-    }
-
-    fn admin(&self, line: &str, headers: &[&str], body: &str) -> (u16, String, String) {
-        self.call(Some(&self.admin), line, headers, body)
-    }
-}
+use support::tls::Served;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -168,6 +83,13 @@ fn answers_come_in_the_form_that_is_asked_for() {
     assert_eq!(served.admin("PUT /api/v1/pods", &[], "").0, 405);
     let (_, head, body) = served.admin("GET /openapi/v3", &[], "");
     assert!(head.contains("etag: ") && body.contains("/openapi/v3/apis/apps/v1?hash="), "{head}");
+    let (status, head, body) = served.admin("GET /openapi/v2", &["accept-encoding: gzip"], "");
+    assert!(status == 200 && head.contains("content-encoding: gzip") && !body.is_empty(), "{head}");
+    let (_, head, body) = served.admin("GET /openapi/v3/apis/apps/v1", &["accept: application/json"], "");
+    assert!(
+        head.contains("content-type: application/json") && body.contains("io.k8s.api.apps.v1.Deployment"),
+        "{head}"
+    );
     let big = format!("{{\"metadata\":{{\"name\":\"big\"}},\"data\":{{\"k\":\"{}\"}}}}", "x".repeat(4 << 20));
     assert!([413, 0].contains(&served.admin(&format!("POST {CONFIG_MAPS}"), &[], &big).0), "refused before it is read");
 }

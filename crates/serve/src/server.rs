@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -49,7 +50,7 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
-    /// Time for a request's head to arrive.
+    /// Time for a request's head to arrive, and for the first one to begin.
     pub header_timeout: Duration,
     /// Requests at a time on one HTTP/2 connection.
     pub streams: u32,
@@ -106,7 +107,8 @@ pub fn start(
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     let listener = TcpListener::from_std(listener).map_err(ServeError::Listener)?;
     let tls = options.tls.map(Tls::config).transpose()?.map(TlsAcceptor::from);
-    let acceptor = Acceptor { handler, tls, tasks: tasks.clone(), http: Arc::new(builder(&options.limits)) };
+    let http = Arc::new(builder(&options.limits));
+    let acceptor = Acceptor { handler, tls, tasks: tasks.clone(), http, header_timeout: options.limits.header_timeout };
     let slots = Arc::new(Semaphore::new(options.limits.connections));
     let stop = tasks.stop();
     tasks.spawn("accept", async move {
@@ -141,6 +143,7 @@ struct Acceptor {
     tls: Option<TlsAcceptor>,
     tasks: Tasks,
     http: Arc<Http>,
+    header_timeout: Duration,
 }
 
 impl Acceptor {
@@ -183,18 +186,30 @@ impl Acceptor {
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
         let (peer, handler) = (Arc::new(peer), self.handler);
+        let (begun, begin) = (Arc::new(AtomicBool::new(false)), self.header_timeout);
+        let begins = begun.clone();
         let service = service_fn(move |request: Request<Incoming>| {
+            begins.store(true, Ordering::Relaxed);
             let request = request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync());
             let answer = handler.handle(&peer, request);
             async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         let connection = self.http.serve_connection_with_upgrades(io, service);
         let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            biased;
-            () = stop.stopped() => connection.as_mut().graceful_shutdown(),
-            // The client sees what went wrong with the connection; nobody else can do anything about it.
-            _ = connection.as_mut() => return,
+        // Hyper's own limit begins when it knows the version, which a client that says nothing does not tell.
+        let mut late = std::pin::pin!(self.tasks.world().sleep(begin));
+        let mut waited = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.stopped() => break connection.as_mut().graceful_shutdown(),
+                () = late.as_mut(), if !waited => waited = true,
+                // The client sees what went wrong with the connection; nobody else can do anything about it.
+                _ = connection.as_mut() => return,
+            }
+            if !begun.load(Ordering::Relaxed) {
+                return;
+            }
         }
         let _ = connection.await;
     }
@@ -229,16 +244,21 @@ mod tests {
         answer
     }
 
-    #[test]
-    fn requests_are_answered_limited_and_drained() {
+    /// A server of [`Echo`] on its own threads.
+    fn echo(limits: Limits) -> (tokio::runtime::Runtime, SocketAddr, Tasks) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, tasks) = runtime.block_on(async {
             let tasks = World::real().tasks("test");
-            let limits = Limits { header_bytes: 8 << 10, ..Limits::default() };
             let server = start(listener, Arc::new(Echo), Options { limits, tls: None }, &tasks).unwrap();
             (server.address(), tasks)
         });
+        (runtime, address, tasks)
+    }
+
+    #[test]
+    fn requests_are_answered_limited_and_drained() {
+        let (runtime, address, tasks) = echo(Limits { header_bytes: 8 << 10, ..Limits::default() });
         let post = |length: usize| {
             let body = "x".repeat(length);
             let head = format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
@@ -261,5 +281,55 @@ mod tests {
         );
         assert!(std::net::TcpStream::connect(address).is_err());
         drop(idle);
+    }
+
+    #[test]
+    fn a_head_that_does_not_come_ends_the_connection() {
+        let (_runtime, address, _tasks) =
+            echo(Limits { header_timeout: Duration::from_millis(50), ..Limits::default() });
+        for head in ["", "GET / HTTP/1.1\r\nhost: a\r\nx: "] {
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            socket.write_all(head.as_bytes()).unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{head:?} is waited for: {error}"));
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_connection_over_the_limit_waits_for_one_to_end() {
+        let (_runtime, address, _tasks) = echo(Limits { connections: 1, ..Limits::default() });
+        let first = std::net::TcpStream::connect(address).unwrap();
+        let mut second = std::net::TcpStream::connect(address).unwrap();
+        second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        second.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert!(second.read(&mut [0; 1]).is_err(), "the first has the only place");
+        drop(first);
+        second.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut answer = String::new();
+        second.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    #[test]
+    fn a_request_under_way_is_answered_before_the_end() {
+        let (runtime, address, tasks) = echo(Limits::default());
+        let mut socket = std::net::TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.write_all(b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n").unwrap();
+        // The handler has begun to read the body: it is under way.
+        let mut interim = [0; 25];
+        socket.read_exact(&mut interim).unwrap();
+        assert!(interim.starts_with(b"HTTP/1.1 100"));
+        let ending = runtime.spawn(async move { tasks.shutdown(Duration::from_secs(10)).await });
+        while std::net::TcpStream::connect(address).is_ok() {
+            std::thread::yield_now();
+        }
+        socket.write_all(b"abc").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("false 3"), "{answer}");
+        assert!(runtime.block_on(ending).unwrap().is_empty());
     }
 }

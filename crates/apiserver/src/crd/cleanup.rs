@@ -59,11 +59,11 @@ async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -
         served.map(|resource| (resource.version.clone(), entry.cache.clone()))
     });
     if let Some((version, cache)) = version
-        && !cache.all().is_empty()
+        && cache.len() > 0
     {
         let resource = GroupVersionResource::new(&group, &version, &plural);
         core.execute(user, AGENT, None, request(Verb::DeleteCollection, resource)).await?;
-        if !cache.all().is_empty() {
+        if cache.len() > 0 {
             return Ok(false);
         }
     }

@@ -91,7 +91,9 @@ impl Allocator<'_> {
             return Ok(None);
         }
         let address = match asked.as_str() {
-            "" => self.any_address().ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?,
+            "" => {
+                self.any_address().ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?
+            }
             text => {
                 self.check_address(text).map_err(|problem| self.refuse("spec.clusterIPs", json!([text]), problem))?
             }

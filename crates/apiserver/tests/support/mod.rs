@@ -1,6 +1,9 @@
 //! One API server in a simulated world.
 #![allow(dead_code)] // Not every test file uses all of it.
 
+pub mod http;
+pub mod tls;
+
 use std::future::Future;
 
 use apiserver::{ApiServer, Options, ServiceCidr};
@@ -18,8 +21,13 @@ pub struct Cluster {
 }
 
 pub async fn start(world: &World, store: &Store) -> Cluster {
+    start_with(world, store, |_| {}).await
+}
+
+/// As [`start`], with other options.
+pub async fn start_with(world: &World, store: &Store, change: impl FnOnce(&mut Options)) -> Cluster {
     let tasks = world.tasks("apiserver");
-    let options = Options {
+    let mut options = Options {
         world: world.clone(),
         keyspace: store.keyspace("cluster/"),
         minor: 34,
@@ -31,6 +39,7 @@ pub async fn start(world: &World, store: &Store) -> Cluster {
         service_cidr: ServiceCidr::parse("172.20.0.0/16").unwrap(),
         endpoint: None,
     };
+    change(&mut options);
     let server = ApiServer::start(options, &tasks).await.unwrap();
     Cluster { world: world.clone(), tasks, server, store: store.clone() }
 }
@@ -47,10 +56,15 @@ impl Cluster {
 
 /// Runs a test against a new cluster.
 pub fn with_cluster<F: Future<Output = ()>>(test: impl FnOnce(Cluster) -> F) {
+    with_options(|_| {}, test);
+}
+
+/// As [`with_cluster`], with other options.
+pub fn with_options<F: Future<Output = ()>>(change: impl FnOnce(&mut Options), test: impl FnOnce(Cluster) -> F) {
     let (world, mut simulation) = World::simulated(1);
     let store = Store::memory(&world, store::Limits::default());
     simulation.block_on(async move {
-        let cluster = start(&world, &store).await;
+        let cluster = start_with(&world, &store, change).await;
         test(cluster).await;
     });
 }

@@ -102,7 +102,12 @@ fn resolve(ty: &Type) -> &Type {
     }
 }
 
-fn put(object: &mut Map<String, Value>, field: &Field, payload: Payload<'_>, depth: usize) -> Result<(), ProtobufError> {
+fn put(
+    object: &mut Map<String, Value>,
+    field: &Field,
+    payload: Payload<'_>,
+    depth: usize,
+) -> Result<(), ProtobufError> {
     let (pointer, ty) = match &field.ty {
         Type::Pointer(inner) => (true, resolve(inner)),
         ty => (false, resolve(ty)),

@@ -1,0 +1,147 @@
+//! What HTTP adds to a request: compression, limits, versions, OpenAPI, and words for what is not served.
+
+mod support;
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use serde_json::{Value, json};
+use support::http::{Answer, ask, send, with_names};
+use support::with_options;
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[test]
+fn the_version_names_the_build() {
+    with_options(with_names, |cluster| async move {
+        let version = send(&cluster, "GET /version", &[], serve::empty()).await.json();
+        for (field, expected) in [
+            ("major", "1"),
+            ("minor", "34"),
+            ("gitVersion", "v1.34.4-eks-4d696e6"),
+            ("gitCommit", "4d696e6"),
+            ("minCompatibilityMinor", "33"),
+            ("goVersion", ""),
+            ("platform", "linux/amd64"),
+        ] {
+            assert_eq!(version[field], expected, "{field}");
+        }
+    });
+}
+
+#[test]
+fn subresources_that_need_a_container_say_that_they_are_not_supported() {
+    with_options(with_names, |cluster| async move {
+        let pod = "/api/v1/namespaces/default/pods/a";
+        for (line, what) in [
+            (format!("GET {pod}/log?container=c"), "pods/log"),
+            (format!("POST {pod}/exec?command=ls&stdout=true"), "pods/exec"),
+            (format!("GET {pod}/exec?command=ls"), "pods/exec"),
+            (format!("POST {pod}/attach"), "pods/attach"),
+            (format!("POST {pod}/portforward"), "pods/portforward"),
+            (format!("GET {pod}/proxy/metrics"), "pods/proxy"),
+            ("GET /api/v1/namespaces/default/services/a/proxy/".to_owned(), "services/proxy"),
+            ("GET /api/v1/nodes/n/proxy/stats/summary".to_owned(), "nodes/proxy"),
+        ] {
+            let answer = ask(&cluster, "admin", &line, &[], "").await;
+            let message = format!("{what} is not supported by Minato yet");
+            assert_eq!((answer.status, &answer.json()["message"]), (503, &json!(message)), "{line}");
+            assert_eq!(ask(&cluster, "jane", &line, &[], "").await.status, 403, "{line}");
+        }
+        let nothing = ask(&cluster, "admin", &format!("GET {pod}/nothing"), &[], "").await;
+        assert_eq!((nothing.status, &nothing.json()["reason"]), (404, &json!("NotFound")));
+    });
+}
+
+fn unzipped(answer: &Answer) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&answer.body[..]).read_to_end(&mut plain).unwrap();
+    plain
+}
+
+#[test]
+fn large_answers_are_compressed_for_those_who_accept_it() {
+    with_options(with_names, |cluster| async move {
+        let list = format!("GET {CONFIG_MAPS}");
+        // A list under the threshold, one that is sent whole, and one that is streamed.
+        for (index, compressed) in [(0, false), (1, true), (2, true), (3, true)] {
+            let zipped = ask(&cluster, "admin", &list, &["accept-encoding: deflate, gzip"], "").await;
+            let plain = ask(&cluster, "admin", &list, &[], "").await;
+            assert_eq!(plain.header("content-encoding"), "");
+            if compressed {
+                assert_eq!((zipped.header("content-encoding"), zipped.header("vary")), ("gzip", "Accept-Encoding"));
+                assert!(zipped.body.len() < plain.body.len() / 2);
+                assert!(unzipped(&zipped) == plain.body, "{index}: what comes out is what went in");
+            } else {
+                assert_eq!((zipped.header("content-encoding"), &zipped.body), ("", &plain.body));
+            }
+            assert_eq!(plain.json()["items"].as_array().map(Vec::len), Some(index));
+            let object =
+                json!({"metadata": {"name": format!("m{index}")}, "data": {"k": "x".repeat(600 << 10)}}).to_string();
+            assert_eq!(ask(&cluster, "admin", &format!("POST {CONFIG_MAPS}"), &[], &object).await.status, 201);
+        }
+    });
+}
+
+#[test]
+fn a_body_is_read_up_to_its_limit() {
+    with_options(with_names, |cluster| async move {
+        const CHUNK: usize = 256 << 10;
+        for (chunks, status) in [(12, 400), (13, 413), (usize::MAX, 413)] {
+            let taken = Arc::new(AtomicUsize::new(0));
+            let count = taken.clone();
+            // Without a length, as a chunked body comes.
+            let body = serve::stream(move |_| {
+                let more = count.fetch_add(1, Ordering::Relaxed) < chunks;
+                Poll::Ready(more.then(|| Ok(vec![b'x'; CHUNK].into())))
+            });
+            let token = "authorization: Bearer user:admin";
+            let answer = send(&cluster, &format!("POST {CONFIG_MAPS}"), &[token], body).await;
+            assert_eq!(answer.status, status, "{chunks} chunks: {}", answer.text());
+            assert!(taken.load(Ordering::Relaxed) <= 13, "no more is read than the limit");
+        }
+    });
+}
+
+#[test]
+fn openapi_describes_what_is_served() {
+    with_options(with_names, |cluster| async move {
+        let get = async |path: &str, headers: &[&str]| ask(&cluster, "jane", &format!("GET {path}"), headers, "").await;
+        let v2 = get("/openapi/v2", &[]).await.json();
+        assert_eq!(v2["swagger"], "2.0");
+        assert!(v2["definitions"]["io.k8s.api.core.v1.Pod"]["properties"]["spec"].is_object());
+        assert!(v2["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"].is_object());
+        let url = |group: &str, root: &Value| root["paths"][group]["serverRelativeURL"].as_str().map(str::to_owned);
+        let root = get("/openapi/v3", &[]).await.json();
+        let apps = url("apis/apps/v1", &root).unwrap();
+        let answer = get(&apps, &[]).await;
+        let document = answer.json();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.0"));
+        assert!(document["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"].is_object());
+        let tag = answer.header("etag").to_owned();
+        assert!(apps.ends_with(&format!("?hash={}", tag.trim_matches('"'))), "{apps} {tag}");
+        assert_eq!(get(&apps, &[&format!("if-none-match: {tag}")]).await.status, 304);
+        assert_eq!(get("/openapi/v3/apis/stable.example.com/v1", &[]).await.status, 404);
+
+        let definition = json!({
+            "metadata": {"name": "crontabs.stable.example.com"},
+            "spec": {
+                "group": "stable.example.com", "scope": "Namespaced", "names": {"plural": "crontabs", "kind": "CronTab"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                    "type": "object", "properties": {"spec": {"type": "object", "properties": {"cron": {"type": "string"}}}},
+                }}}],
+            },
+        });
+        let path = "POST /apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        assert_eq!(ask(&cluster, "admin", path, &[], &definition.to_string()).await.status, 201);
+        let root = get("/openapi/v3", &[]).await.json();
+        assert_eq!(url("apis/apps/v1", &root), Some(apps), "what did not change keeps its hash");
+        let custom = get(&url("apis/stable.example.com/v1", &root).unwrap(), &[]).await.json();
+        let spec = &custom["components"]["schemas"]["com.example.stable.v1.CronTab"]["properties"]["spec"];
+        assert_eq!(spec["properties"]["cron"]["type"], "string");
+        let v2 = get("/openapi/v2", &[]).await.json();
+        assert!(v2["definitions"]["com.example.stable.v1.CronTab"].is_object());
+    });
+}
