@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloud_iam::records::Tx;
 use cloud_wire::AwsError;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,9 +12,10 @@ use crate::access_policies::{self, AssociateError, Scope};
 use crate::clusters::check_tags;
 use crate::error;
 use crate::identity::{
-    EntryError, EntryType, Kind, default_username, shown_groups, validate_groups, validate_principal, validate_username,
+    EntryError, EntryType, Kind, PrincipalArn, default_username, shown_groups, validate_groups, validate_principal,
+    validate_username,
 };
-use crate::model::{AccessEntry, Association, Cluster, Tags};
+use crate::model::{AccessEntry, Association, Cluster, Nodegroup, Tags};
 use crate::service::{Call, Eks, paged, text};
 
 /// AWS's quota.
@@ -79,31 +81,51 @@ fn new_entry(
 }
 
 /// The creator's entry, with the policy of cluster administrators.
-pub(crate) fn insert_creator(call: &mut Call<'_>, cluster: &Cluster, id: String) -> Result<(), AwsError> {
-    let mut entry = new_entry(call.eks, &cluster.name, &cluster.creator, EntryType::Standard, id).map_err(refused)?;
+pub(crate) fn insert_creator(eks: &Eks, tx: &mut Tx, cluster: &Cluster, id: String) -> Result<(), AwsError> {
+    let mut entry = new_entry(eks, &cluster.name, &cluster.creator, EntryType::Standard, id).map_err(refused)?;
     let now = entry.created;
     entry
         .policies
         .insert(access_policies::cluster_admin_arn(), Association { namespaces: None, created: now, modified: now });
-    call.tx.put(&key(&cluster.name, &cluster.creator), &entry);
+    tx.put(&key(&cluster.name, &cluster.creator), &entry);
     Ok(())
 }
 
-/// The entry of a node role, unless the role has one.
-pub(crate) async fn ensure_node_entry(
-    call: &mut Call<'_>,
-    cluster: &str,
-    role: &str,
-    kind: EntryType,
-) -> Result<(), AwsError> {
-    let key = key(cluster, role);
-    if call.tx.get::<AccessEntry>(&key).await?.is_some() {
+/// The entry of a group's node role, unless the role has one. A role that is gone gets none: without its unique id the entry
+/// would be that of whoever takes the name next.
+pub(crate) async fn ensure_node_entry(eks: &Eks, tx: &mut Tx, nodegroup: &Nodegroup) -> Result<(), AwsError> {
+    let key = key(&nodegroup.cluster, &nodegroup.role);
+    if tx.get::<AccessEntry>(&key).await?.is_some() {
         return Ok(());
     }
-    let id = call.eks.0.parts.iam.principal_id(role).await?.unwrap_or_default();
-    let mut entry = new_entry(call.eks, cluster, role, kind, id).map_err(refused)?;
+    let Some(id) = eks.0.parts.iam.principal_id(&nodegroup.role).await? else { return Ok(()) };
+    let windows = nodegroup.ami_type.starts_with("WINDOWS");
+    let kind = if windows { EntryType::Ec2Windows } else { EntryType::Ec2Linux };
+    let mut entry = new_entry(eks, &nodegroup.cluster, &nodegroup.role, kind, id).map_err(refused)?;
     entry.managed = true;
-    call.tx.put(&key, &entry);
+    tx.put(&key, &entry);
+    Ok(())
+}
+
+/// The entries that a cluster has from the moment it uses entries: those of its creator and of its node groups. Whoever has
+/// one keeps it as it is.
+pub(crate) async fn ensure_first_entries(eks: &Eks, tx: &mut Tx, cluster: &Cluster) -> Result<(), AwsError> {
+    if cluster.creator_admin && tx.get::<AccessEntry>(&key(&cluster.name, &cluster.creator)).await?.is_none() {
+        // A creator that can have no entry, such as a service or a deleted user, must not hold the cluster up.
+        let id = match validate_principal(&cluster.creator, EntryType::Standard, eks.account()) {
+            Ok(arn) => unique_id(eks, &arn, &cluster.creator).await?,
+            Err(_) => None,
+        };
+        if let Some(id) = id {
+            insert_creator(eks, tx, cluster, id)?;
+        }
+    }
+    for (key, _) in tx.list::<Nodegroup>(&format!("{}/", cluster.name)).await? {
+        // Read again, so that a group that is deleted meanwhile leaves no entry behind.
+        if let Some(nodegroup) = tx.get::<Nodegroup>(&key).await? {
+            ensure_node_entry(eks, tx, &nodegroup).await?;
+        }
+    }
     Ok(())
 }
 
@@ -169,17 +191,22 @@ pub(crate) async fn create(mut call: Call<'_>) -> Result<Value, AwsError> {
     Ok(json!({ "accessEntry": show(&entry) }))
 }
 
-/// The principal's unique id; empty when it is in another account, where it cannot be looked up.
+/// The principal's unique id, as [`unique_id`] has it.
 async fn check_principal(call: &Call<'_>, principal: &str, kind: EntryType) -> Result<String, AwsError> {
     let arn = validate_principal(principal, kind, call.eks.account()).map_err(refused)?;
-    if arn.account() != call.eks.account() {
-        return Ok(String::new());
+    let id = unique_id(call.eks, &arn, principal).await?;
+    id.ok_or_else(|| error::invalid_parameter("The specified principalArn is invalid: invalid principal."))
+}
+
+/// A principal's unique id; empty when it is in another account, where it cannot be looked up, none when it does not exist.
+async fn unique_id(eks: &Eks, arn: &PrincipalArn, principal: &str) -> Result<Option<String>, AwsError> {
+    if arn.account() != eks.account() {
+        return Ok(Some(String::new()));
     }
     if arn.kind == Kind::Root {
-        return Ok(call.eks.account().to_owned());
+        return Ok(Some(eks.account().to_owned()));
     }
-    let id = call.eks.0.parts.iam.principal_id(principal).await?;
-    id.ok_or_else(|| error::invalid_parameter("The specified principalArn is invalid: invalid principal."))
+    Ok(eks.0.parts.iam.principal_id(principal).await?)
 }
 
 /// Sets what the caller gives, after checking it.

@@ -174,7 +174,7 @@ async fn create_checked(call: &mut Call<'_>, input: Input) -> Result<Value, AwsE
     call.tx.put(&cluster.name, &cluster);
     if creator_admin && authentication.has_entries() {
         let id = call.ctx.caller.principal_id().to_owned();
-        access_entries::insert_creator(call, &cluster, id)?;
+        access_entries::insert_creator(eks, call.tx, &cluster, id)?;
     }
     Ok(json!({ "cluster": show(&cluster) }))
 }

@@ -147,7 +147,7 @@ pub struct Cluster {
     pub logging: BTreeSet<String>,
     /// Who decides who gets in.
     pub authentication: AuthenticationMode,
-    /// Whether the creator got an access entry.
+    /// Whether the creator is an administrator: by an access entry where the mode has entries, else without.
     pub creator_admin: bool,
     /// Whether vpc-cni, kube-proxy and coredns are installed without being add-ons.
     pub default_addons: bool,
@@ -175,7 +175,7 @@ pub struct Cluster {
     pub token: Option<String>,
     /// Digest of the request that created it.
     pub digest: String,
-    /// Who created it; in the modes with the ConfigMap that principal is an administrator too.
+    /// Who created it: a user, root, or the role (with its path) of a session.
     pub creator: String,
 }
 

@@ -11,7 +11,6 @@ use world::Timestamp;
 use crate::access_entries;
 use crate::clusters::{check_tags, role_trusts};
 use crate::error;
-use crate::identity::EntryType;
 use crate::model::{ClusterStatus, Nodegroup, NodegroupStatus, Scaling, Tags, Taint, issues_json};
 use crate::service::{Call, digest, paged, text};
 use crate::versions;
@@ -219,9 +218,11 @@ async fn create_checked(call: &mut Call<'_>, input: Input) -> Result<Value, AwsE
     }
     call.tx.put(&key, &nodegroup);
     if cluster.authentication.has_entries() {
-        let windows = nodegroup.ami_type.starts_with("WINDOWS");
-        let kind = if windows { EntryType::Ec2Windows } else { EntryType::Ec2Linux };
-        access_entries::ensure_node_entry(call, cluster_name, &nodegroup.role, kind).await?;
+        access_entries::ensure_node_entry(eks, call.tx, &nodegroup).await?;
+    } else if cluster.status == ClusterStatus::Updating {
+        // The update may be about to give every group's role an entry. A list does not notice a new group, but the cluster's
+        // record is compared: written, it makes the update look again.
+        call.tx.put(cluster_name, &cluster);
     }
     Ok(json!({ "nodegroup": show(&nodegroup) }))
 }

@@ -10,6 +10,7 @@
 use cloud_ec2::InterfaceSpec;
 use cloud_wire::AwsError;
 
+use crate::access_entries;
 use crate::model::{AccessEntry, Change, Cluster, ClusterStatus, Issue, StoredEndpoint, Update};
 use crate::ports::{ControlPlaneSpec, UpgradeError};
 use crate::reconcile::{Next, until};
@@ -158,7 +159,12 @@ impl Eks {
                 return Ok(Next::Settled);
             }
             if let (Some(update), true) = (update, errors.is_empty()) {
+                let had_entries = cluster.authentication.has_entries();
                 apply(&mut cluster, &update.change);
+                // At once with the mode: between the two the creator and the nodes would be locked out.
+                if !had_entries && cluster.authentication.has_entries() {
+                    access_entries::ensure_first_entries(self, &mut tx, &cluster).await?;
+                }
             }
             cluster.status = ClusterStatus::Active;
             cluster.update = None;

@@ -1,6 +1,7 @@
 //! The service over a simulated world, a real IAM and EC2, and control planes that only remember what they were told.
 
 mod access;
+mod access_switch;
 mod clusters;
 mod nodegroups;
 
