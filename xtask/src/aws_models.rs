@@ -33,10 +33,21 @@ const SERVICES: &[Row] = &[
 
 /// What a cluster needs of EC2's 830 operations.
 const EC2: &[&str] = &[
+    "AssociateRouteTable",
+    "AttachInternetGateway",
+    "AuthorizeSecurityGroupEgress",
+    "AuthorizeSecurityGroupIngress",
+    "CreateInternetGateway",
+    "CreateRoute",
+    "CreateRouteTable",
     "CreateSecurityGroup",
     "CreateSubnet",
     "CreateTags",
     "CreateVpc",
+    "DeleteInternetGateway",
+    "DeleteNetworkInterface",
+    "DeleteRoute",
+    "DeleteRouteTable",
     "DeleteSecurityGroup",
     "DeleteSubnet",
     "DeleteTags",
@@ -54,8 +65,12 @@ const EC2: &[&str] = &[
     "DescribeTags",
     "DescribeVpcAttribute",
     "DescribeVpcs",
+    "DetachInternetGateway",
+    "DisassociateRouteTable",
     "ModifySubnetAttribute",
     "ModifyVpcAttribute",
+    "RevokeSecurityGroupEgress",
+    "RevokeSecurityGroupIngress",
     "TerminateInstances",
 ];
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::error::AwsError;
-use crate::model::{Kind, Member, Operation, Service, Shape};
+use crate::model::{Kind, Member, Operation, Protocol, Service, Shape};
 
 /// Most violations that are reported at once; one request can break thousands.
 pub const MAX_VIOLATIONS: usize = 20;
@@ -186,7 +186,9 @@ impl Checker<'_> {
         if let Some(pattern) = shape.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
             self.report(at, value, Rule::Pattern(pattern.source()));
         }
-        if !shape.values.is_empty() && !shape.values.iter().any(|allowed| allowed == text) {
+        // EC2 has errors of its own for values that it does not know, such as InvalidInstanceType.
+        let closed = !shape.values.is_empty() && self.service.protocol != Protocol::Ec2;
+        if closed && !shape.values.iter().any(|allowed| allowed == text) {
             self.report(at, value, Rule::Enum(shape.values.iter().collect()));
         }
     }

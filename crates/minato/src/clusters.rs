@@ -39,7 +39,8 @@ pub async fn create(world: &World, home: &Home, client: &Client, arguments: &Cre
     progress.begin("roles and subnets");
     let [cluster_role, node_role] = roles(client).await?;
     let subnets = subnets(client).await?;
-    progress.begin(&format!("cluster {name}"));
+    let real = client.region().pace == "real";
+    progress.begin(&format!("cluster {name}{}", if real { ", about 9 minutes at this pace" } else { "" }));
     let mut request = json!({
         "name": name,
         "roleArn": cluster_role,

@@ -18,15 +18,14 @@ impl Progress {
         Progress { world: world.clone(), step_began: world.elapsed(), terminal: std::io::stderr().is_terminal() }
     }
 
-    /// Says what takes time now. Only a terminal sees it; the line is replaced by what comes next.
+    /// Says what takes time now. On a terminal the line is replaced by what comes next.
     pub fn begin(&mut self, what: &str) {
         self.step_began = self.world.elapsed();
-        if self.terminal {
-            let mut stderr = std::io::stderr().lock();
-            // A terminal that went away is no reason to fail.
-            let _ = write!(stderr, "\r\x1b[2K  … {what}");
-            let _ = stderr.flush();
-        }
+        let mut stderr = std::io::stderr().lock();
+        let (start, end) = if self.terminal { ("\r\x1b[2K", "") } else { ("", "\n") };
+        // A terminal that went away is no reason to fail.
+        let _ = write!(stderr, "{start}  … {what}{end}");
+        let _ = stderr.flush();
     }
 
     /// The step is done.

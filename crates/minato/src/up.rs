@@ -151,7 +151,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 async fn start_in_background(world: &World, home: &Home, arguments: &Up) -> Result<()> {
-    let log = std::fs::File::create(home.log()).with_context(|| format!("writing {}", home.log().display()))?;
+    // Appended to: two of these may start at once, and the one that loses says why.
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(home.log());
+    let log = log.with_context(|| format!("writing {}", home.log().display()))?;
     let program = std::env::current_exe().context("finding this program")?;
     let mut command = std::process::Command::new(program);
     command
@@ -188,7 +190,8 @@ async fn first_cluster(world: &World, home: &Home, arguments: &Up, region: Regio
             instance_type: arguments.instance_type.clone(),
             kubernetes_version: arguments.kubernetes_version.clone(),
         };
-        clusters::create(world, home, &client, &request).await?;
+        let created = clusters::create(world, home, &client, &request).await;
+        created.context("the region runs, but its first cluster could not be made; `minato cluster create` makes one, `minato down` stops the region")?;
     }
     print!("{}", next_steps(home, arguments)?);
     Ok(())

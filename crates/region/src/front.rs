@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cloud_iam::{CallContext, Caller};
+use cloud_iam::{CallContext, Caller, KeyStatus};
 use cloud_wire::{AwsError, Name, PathRules, Protocol, RequestParts, Secret, Service, Verifier};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
@@ -132,7 +132,7 @@ fn verify(
 impl Inner {
     /// What belongs to an active access key.
     pub(crate) fn secret(&self, access_key_id: &str) -> Option<Secret> {
-        let credential = self.iam.lookup(access_key_id)?;
+        let credential = self.iam.lookup(access_key_id).filter(|credential| credential.status == KeyStatus::Active)?;
         Some(Secret {
             secret_key: credential.secret,
             session_token: credential.session_token,

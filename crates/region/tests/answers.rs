@@ -91,6 +91,20 @@ fn every_answer_fits_its_model() {
         ] {
             eks(operation, input).await;
         }
+        let text = |output: &Value, path: &str| json!(output.pointer(path).and_then(Value::as_str).expect("an id"));
+        let vpc = text(&ec2("CreateVpc", json!({"CidrBlock": "10.9.0.0/16"})).await, "/Vpc/VpcId");
+        let subnet = text(&ec2("CreateSubnet", json!({"VpcId": vpc, "CidrBlock": "10.9.1.0/24"})).await, "/Subnet/SubnetId");
+        let gateway = text(&ec2("CreateInternetGateway", json!({})).await, "/InternetGateway/InternetGatewayId");
+        ec2("AttachInternetGateway", json!({"InternetGatewayId": gateway, "VpcId": vpc})).await;
+        let table = text(&ec2("CreateRouteTable", json!({"VpcId": vpc})).await, "/RouteTable/RouteTableId");
+        let route = json!({"RouteTableId": table, "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": gateway});
+        ec2("CreateRoute", route).await;
+        let association = ec2("AssociateRouteTable", json!({"RouteTableId": table, "SubnetId": subnet})).await;
+        let group = json!({"GroupName": "g", "Description": "d", "VpcId": vpc});
+        let group = text(&ec2("CreateSecurityGroup", group).await, "/GroupId");
+        let rule = json!([{"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}]);
+        ec2("AuthorizeSecurityGroupIngress", json!({"GroupId": group, "IpPermissions": rule})).await;
+        ec2("AuthorizeSecurityGroupEgress", json!({"GroupId": group, "IpPermissions": rule})).await;
         // With instances, interfaces and a cluster's security group to show.
         for operation in Service::get(Name::Ec2).operations().iter().map(|operation| operation.name) {
             let no_input = operation.starts_with("Describe") && operation != "DescribeVpcAttribute";
@@ -98,6 +112,19 @@ fn every_answer_fits_its_model() {
                 ec2(operation, json!({})).await;
             }
         }
+        ec2("RevokeSecurityGroupIngress", json!({"GroupId": group, "IpPermissions": rule})).await;
+        ec2("RevokeSecurityGroupEgress", json!({"GroupId": group, "IpPermissions": rule})).await;
+        ec2("DeleteSecurityGroup", json!({"GroupId": group})).await;
+        ec2("DisassociateRouteTable", json!({"AssociationId": association["AssociationId"]})).await;
+        ec2("DeleteRoute", json!({"RouteTableId": table, "DestinationCidrBlock": "0.0.0.0/0"})).await;
+        ec2("DeleteRouteTable", json!({"RouteTableId": table})).await;
+        ec2("DetachInternetGateway", json!({"InternetGatewayId": gateway, "VpcId": vpc})).await;
+        ec2("DeleteInternetGateway", json!({"InternetGatewayId": gateway})).await;
+        ec2("DeleteSubnet", json!({"SubnetId": subnet})).await;
+        ec2("DeleteVpc", json!({"VpcId": vpc})).await;
+        let unknown = json!({"InstanceTypes": ["nope.large"]});
+        let error = region.call_as_administrator("ec2", "DescribeInstanceTypes", &unknown).await.unwrap_err();
+        assert_eq!(error.code, "InvalidInstanceType");
         region.shutdown(Duration::from_secs(10)).await;
     });
 }

@@ -34,10 +34,12 @@ fn the_list_of_aws_operations_is_true() {
     for name in Name::ALL {
         let service = Service::get(name);
         let handled = handled(name);
-        let modelled = service.operations().iter().map(|operation| operation.name);
-        let all: BTreeSet<&str> = modelled.chain(service.other_operations().iter().copied()).collect();
-        let unknown: Vec<_> = handled.difference(&all).collect();
-        assert!(unknown.is_empty(), "{name:?} handles operations that its model does not have: {unknown:?}");
+        let known = service.operations().iter().map(|operation| operation.name);
+        let all: BTreeSet<&str> = known.chain(service.other_operations().iter().copied()).collect();
+        // An operation whose shapes are not in the model cannot be reached, whatever handles it.
+        let modelled: BTreeSet<&str> = service.operations().iter().map(|operation| operation.name).collect();
+        let unreachable: Vec<_> = handled.difference(&modelled).collect();
+        assert!(unreachable.is_empty(), "{name:?} handles operations that its model does not have: {unreachable:?}");
         let list = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         writeln!(text, "\n## {} ({} of {})\n", name.signing(), handled.len(), all.len()).unwrap();
         writeln!(text, "Served: {}.\n", list(handled.iter().copied().collect())).unwrap();

@@ -86,6 +86,26 @@ fn access_entries_and_policies_decide() {
 }
 
 #[test]
+fn an_inactive_key_opens_nothing() {
+    if !have(&["aws", "kubectl"]) {
+        return;
+    }
+    let minato = Minato::up(&["--nodes", "0"]);
+    let jane = user(&minato, "jane");
+    minato.ok("aws", &["eks", "create-access-entry", "--cluster-name", "minato", "--principal-arn", &jane.arn]);
+    succeeds(kubectl(&minato, &jane, &["auth", "whoami"]));
+    minato.ok(
+        "aws",
+        &["iam", "update-access-key", "--user-name", "jane", "--access-key-id", &jane.key, "--status", "Inactive"],
+    );
+    let refused = fails(kubectl(&minato, &jane, &["auth", "whoami"]));
+    assert!(refused.contains("Unauthorized") || refused.contains("must be logged in"), "{refused}");
+    let mut identity = minato.command("aws", &["sts", "get-caller-identity"]);
+    identity.env("AWS_ACCESS_KEY_ID", &jane.key).env("AWS_SECRET_ACCESS_KEY", &jane.secret);
+    assert!(fails(identity).contains("InvalidClientTokenId"));
+}
+
+#[test]
 fn the_aws_auth_config_map_works_in_the_modes_that_read_it() {
     if !have(&["aws", "kubectl"]) {
         return;
