@@ -9,6 +9,9 @@ use crate::core::Call;
 use crate::ports::{AuthError, Decision};
 use crate::write;
 
+/// What upstream's webhook authorizer says when it is asked for rules; EKS has such an authorizer.
+const NO_RULES: &str = "webhook authorizer does not support user rule resolution";
+
 /// Answers a review.
 pub(crate) async fn answer(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let mut review = match body {
@@ -116,7 +119,12 @@ fn rules(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
             paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
         }
     }
-    Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false}))
+    let incomplete = call.core.auth.asks_others();
+    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete});
+    if incomplete {
+        status["evaluationError"] = json!(NO_RULES);
+    }
+    Ok(status)
 }
 
 async fn token(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {

@@ -99,7 +99,13 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     let mut causes = names::metadata(object, scope, rule, &context);
     causes.extend(call.resource.schema.validate(object));
     match &call.resource.strategy {
-        Strategy::Builtin(kind) => causes.extend((kind.validate)(object, &context)),
+        Strategy::Builtin(kind) => causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {
+            // Upstream writes the path of the object itself, an element without a name, as an empty index.
+            if cause.field.is_empty() {
+                cause.field = "[]".to_owned();
+            }
+            cause
+        })),
         Strategy::Custom(_) => {}
     }
     if crd::is_definition(&call.resource.group, &call.resource.plural) {

@@ -113,6 +113,11 @@ fn openapi_describes_what_is_served() {
         assert_eq!(v2["swagger"], "2.0");
         assert!(v2["definitions"]["io.k8s.api.core.v1.Pod"]["properties"]["spec"].is_object());
         assert!(v2["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"].is_object());
+        let protobuf = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+        let asked = "accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        let answer = get("/openapi/v2", &[asked]).await;
+        assert_eq!((answer.header("content-type"), answer.header("vary")), (protobuf, "Accept"));
+        assert!(answer.body.starts_with(b"\x0a\x032.0\x12"), "a message whose first field is its version");
         let url = |group: &str, root: &Value| root["paths"][group]["serverRelativeURL"].as_str().map(str::to_owned);
         let root = get("/openapi/v3", &[]).await.json();
         let apps = url("apis/apps/v1", &root).unwrap();

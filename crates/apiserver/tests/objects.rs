@@ -108,7 +108,12 @@ fn wrong_objects_are_refused() {
             ("default", with(|o| o["data"] = json!({"k": 3})), Reason::BadRequest, "cannot be handled as a ConfigMap"),
             ("default", with(|o| o["data"] = json!({"a/b": "c"})), Reason::Invalid, "data[a/b]"),
             ("default", json!([]), Reason::BadRequest, "not a JSON object"),
-            ("default", with(|o| o["data"]["big"] = json!("x".repeat(1_600_000))), Reason::Invalid, "Too long"),
+            (
+                "default",
+                with(|o| o["data"]["big"] = json!("x".repeat(1_600_000))),
+                Reason::Invalid,
+                "is invalid: []: Too long: may not be more than 1048576 bytes",
+            ),
         ];
         for (namespace, object, reason, text) in cases {
             let error = client.create(&CM, namespace, object).await.unwrap_err();

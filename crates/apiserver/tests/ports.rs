@@ -114,6 +114,24 @@ fn authorizers_decide_before_roles_do() {
             let path = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
             assert_eq!(ask(&cluster, "jane", path, &[], &review).await.json()["status"], expected);
         }
+        let status = rules_of(&cluster, "jane").await;
+        assert_eq!(status["incomplete"], true);
+        assert_eq!(status["evaluationError"], "webhook authorizer does not support user rule resolution");
+    });
+}
+
+async fn rules_of(cluster: &Cluster, user: &str) -> Value {
+    let path = "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let review = json!({"spec": {"namespace": "default"}}).to_string();
+    ask(cluster, user, path, &[], &review).await.json()["status"].clone()
+}
+
+#[test]
+fn rules_are_complete_when_only_roles_decide() {
+    with_options(with_names, |cluster| async move {
+        let status = rules_of(&cluster, "jane").await;
+        assert_eq!((&status["incomplete"], &status["evaluationError"]), (&json!(false), &Value::Null));
+        assert!(status["resourceRules"].is_array());
     });
 }
 

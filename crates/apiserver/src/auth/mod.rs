@@ -36,6 +36,11 @@ impl Auth {
         &self.issuer
     }
 
+    /// Whether something besides roles decides, so that rules do not tell all that a user may do.
+    pub(crate) fn asks_others(&self) -> bool {
+        !self.authorizers.is_empty()
+    }
+
     /// Roles and bindings.
     pub(crate) fn rbac(&self) -> RwLockReadGuard<'_, RbacIndex> {
         self.rbac.read().unwrap_or_else(PoisonError::into_inner)

@@ -220,7 +220,7 @@ fn other(
     if let Some(response) = issuer::answer(core, trimmed) {
         return Ok(response);
     }
-    if let Some(response) = openapi::answer(core, trimmed, &parts.headers, gzip) {
+    if let Some(response) = openapi::answer(core, trimmed, &parts.headers, accept, gzip) {
         return Ok(response);
     }
     if let Some(response) = discovery::answer(core, trimmed, accept, gzip)? {

@@ -5,16 +5,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Response, StatusCode};
-use k8s_schema::{OpenApiGroup, OpenApiKind, openapi_v2, openapi_v3};
+use k8s_schema::{OpenApiGroup, OpenApiKind, openapi_v2, openapi_v2_protobuf, openapi_v3};
 use serde_json::{Value, json};
 use serve::Body;
 use sha2::{Digest, Sha256};
 
-use super::respond;
+use super::{negotiate, respond};
 use crate::core::Core;
 use crate::registry::{Resource, Served, Strategy};
+
+const JSON: &str = "application/json";
+/// The protobuf form of the v2 document.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// What kubectl calls it. It is no valid media type, and kubectl itself cannot read it as a Content-Type.
+const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// A document and its hash.
 #[derive(Clone)]
@@ -25,7 +31,10 @@ struct Document {
 
 impl Document {
     fn new(value: &Value) -> Document {
-        let bytes = Bytes::from(value.to_string());
+        Document::of(value.to_string().into())
+    }
+
+    fn of(bytes: Bytes) -> Document {
         let digest = Sha256::digest(&bytes);
         let hash = digest.iter().map(|byte| format!("{byte:02X}")).collect();
         Document { bytes, hash }
@@ -118,11 +127,29 @@ fn place(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-pub(super) fn answer(core: &Arc<Core>, path: &str, headers: &HeaderMap, gzip: bool) -> Option<Response<Body>> {
+/// The form of the v2 document that a client likes best; JSON for those who name none that there is.
+fn v2_type(accept: &str) -> &'static str {
+    let known = |range: negotiate::Range<'_>| match range.media {
+        "*/*" | "application/*" | JSON => Some(JSON),
+        PROTOBUF | PROTOBUF_ASKED => Some(PROTOBUF),
+        _ => None,
+    };
+    negotiate::ranges(accept).into_iter().find_map(known).unwrap_or(JSON)
+}
+
+pub(super) fn answer(
+    core: &Arc<Core>,
+    path: &str,
+    headers: &HeaderMap,
+    accept: &str,
+    gzip: bool,
+) -> Option<Response<Body>> {
     let rest = path.strip_prefix("/openapi/")?;
     let served = core.registry.served();
+    let content_type = if rest == "v2" { v2_type(accept) } else { JSON };
     let document = match rest {
-        "v2" => v2(core, &served),
+        "v2" if content_type == JSON => v2(core, &served),
+        "v2" => Document::of(openapi_v2_protobuf(core.minor).into()),
         "v3" => {
             let paths = group_versions(&served).into_iter().map(|(group, version)| {
                 let place = place(&group, &version);
@@ -150,9 +177,35 @@ pub(super) fn answer(core: &Arc<Core>, path: &str, headers: &HeaderMap, gzip: bo
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Some(response);
     }
-    let mut response = respond::json_bytes(StatusCode::OK, document.bytes, gzip);
+    let mut response = respond::compressed(StatusCode::OK, content_type, document.bytes, gzip);
+    if rest == "v2" {
+        response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
+    }
     if let Ok(value) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, value);
     }
     Some(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_v2_document_comes_in_the_form_that_is_liked_best() {
+        let asked = PROTOBUF_ASKED;
+        let cases = [
+            (String::new(), JSON),
+            ("*/*".to_owned(), JSON),
+            ("text/html".to_owned(), JSON),
+            (asked.to_owned(), PROTOBUF),
+            (PROTOBUF.to_owned(), PROTOBUF),
+            (format!("{JSON},{asked}"), JSON),
+            (format!("{JSON};q=0.5,{asked}"), PROTOBUF),
+            (format!("text/html,{asked},*/*"), PROTOBUF),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(v2_type(&accept), expected, "{accept}");
+        }
+    }
 }

@@ -58,7 +58,8 @@ pub(crate) fn value(status: StatusCode, value: &Value, format: Format, gzip: boo
     }
 }
 
-fn compressed(status: StatusCode, content_type: &'static str, bytes: Bytes, gzip: bool) -> Response<Body> {
+/// Bytes of any type, compressed when they are large and the client can read that.
+pub(crate) fn compressed(status: StatusCode, content_type: &'static str, bytes: Bytes, gzip: bool) -> Response<Body> {
     if !gzip || bytes.len() < GZIP_THRESHOLD {
         return response(status, content_type, serve::full(bytes));
     }

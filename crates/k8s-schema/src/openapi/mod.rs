@@ -4,6 +4,7 @@
 //! table has none. Version differences of the notation are in [`Flavour`], nowhere else.
 
 mod paths;
+mod protobuf;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{Minor, TypeId, model};
 use crate::schema::Schema;
+
+pub use protobuf::openapi_v2_protobuf;
 
 /// One served kind.
 #[derive(Clone, Debug)]
