@@ -155,6 +155,35 @@ fn a_deployment_settles_and_is_served() {
 }
 
 #[test]
+fn a_disruption_budget_follows_its_pods_and_their_number() {
+    let budgets = GroupVersionResource::of("policy", "v1", "poddisruptionbudgets");
+    let mut cluster = Cluster::start(3);
+    cluster.nodes(&["n1", "n2"]);
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    });
+    cluster.create(&budgets, "a", budget);
+    cluster.create(&DEPLOYMENTS, "a", deployment(3, "v1"));
+    let says = |expected: i64, allowed: i64| {
+        let budgets = budgets.clone();
+        move |fake: &Fake| {
+            let status = fake.get(&budgets, "a", "web").map(|budget| budget.value()["status"].clone());
+            status.is_some_and(|is| is["expectedPods"] == expected && is["disruptionsAllowed"] == allowed)
+        }
+    };
+    cluster.until("three are ready and one may go", says(3, 1));
+    cluster.patch(&DEPLOYMENTS, "web", json!({"spec": {"replicas": 5}}));
+    cluster.until("two are missing and none may go", says(5, 0));
+    cluster.until("five are ready and one may go", says(5, 1));
+    cluster.patch(&budgets, "web", json!({"spec": {"maxUnavailable": 2}}));
+    cluster.until("the budget is larger", says(5, 2));
+    let errors: Vec<String> = cluster.fake.requests().into_iter().filter(|line| line.contains("may not")).collect();
+    assert_eq!(errors, [""; 0], "controllers do what their roles allow");
+    cluster.stop();
+}
+
+#[test]
 fn an_idle_manager_has_no_task_but_its_informers() {
     let mut cluster = Cluster::start(2);
     cluster.pass(Duration::from_secs(60));

@@ -2,6 +2,7 @@
 
 mod clusterrole_aggregation;
 mod deployment;
+mod disruption;
 mod endpointslice;
 mod garbage_collector;
 mod namespace;
@@ -23,6 +24,7 @@ use crate::controller::Controller;
 pub static CONTROLLERS: &[&Controller] = &[
     &clusterrole_aggregation::CONTROLLER,
     &deployment::CONTROLLER,
+    &disruption::CONTROLLER,
     &endpointslice::CONTROLLER,
     &garbage_collector::CONTROLLER,
     &namespace::CONTROLLER,

@@ -35,6 +35,7 @@ const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (NAMESPACES, "Namespace", false),
     (NODES, "Node", false),
     (PODS, "Pod", true),
+    (GroupVersionResource::of("policy", "v1", "poddisruptionbudgets"), "PodDisruptionBudget", true),
     (REPLICA_SETS, "ReplicaSet", true),
     (SERVICE_ACCOUNTS, "ServiceAccount", true),
     (SERVICES, "Service", true),
