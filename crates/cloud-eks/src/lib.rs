@@ -29,7 +29,6 @@ pub use identity::{ArnError, AwsAuth, AwsAuthError, EntryType, Identity, NotMapp
 pub use model::{AccessEntry, AuthenticationMode, Cluster, ClusterStatus, Nodegroup, NodegroupStatus, Taint};
 pub use pace::Pace;
 pub use ports::{ControlPlaneSpec, ControlPlanes, DrainError, Endpoint, NodeConfig, UpgradeError};
-pub use reconcile::NODE_JOIN_LIMIT;
 pub use service::{Eks, EksOperation, EksParts};
 pub use versions::{Support, VERSIONS, Version, git_version};
 

@@ -297,7 +297,7 @@ pub struct Nodegroup {
     pub labels: BTreeMap<String, String>,
     /// Taints of its nodes.
     pub taints: Vec<Taint>,
-    /// What its nodes have now, while an update gives them other labels and taints.
+    /// What its nodes have now, or may have as long as not all of them are Ready: an update takes away what it no longer wants.
     pub applied_labels: BTreeMap<String, String>,
     /// See `applied_labels`.
     pub applied_taints: Vec<Taint>,
@@ -315,6 +315,9 @@ pub struct Nodegroup {
     pub since: i64,
     /// When the present status may end, in microseconds since the epoch.
     pub due: i64,
+    /// Since when some node of its instances is not Ready, in microseconds since the epoch.
+    #[serde(default)]
+    pub unready_since: Option<i64>,
     /// Problems.
     pub health: Vec<Issue>,
     /// The update in progress.

@@ -13,7 +13,7 @@ use crate::clusters::{check_tags, role_trusts};
 use crate::error;
 use crate::model::{ClusterStatus, Nodegroup, NodegroupStatus, Scaling, Tags, Taint, issues_json};
 use crate::service::{Call, digest, paged, text};
-use crate::versions;
+use crate::{updates, versions};
 
 /// AWS's default quota.
 const MAX_NODEGROUPS: usize = 30;
@@ -208,6 +208,7 @@ async fn create_checked(call: &mut Call<'_>, input: Input) -> Result<Value, AwsE
         status: NodegroupStatus::Creating,
         since: now,
         due: (call.ctx.now + eks.0.parts.pace.nodegroup_create).micros(),
+        unready_since: None,
         health: Vec::new(),
         update: None,
         token: input.client_request_token,
@@ -402,14 +403,11 @@ pub(crate) async fn delete(mut call: Call<'_>) -> Result<Value, AwsError> {
     let mut nodegroup = call.nodegroup(&cluster, &name).await?;
     match nodegroup.status {
         NodegroupStatus::Deleting => {}
-        NodegroupStatus::Updating => {
-            return Err(error::in_use(format!(
-                "Nodegroup {name} of cluster {cluster} currently has an update in progress"
-            ))
-            .with("clusterName", cluster)
-            .with("nodegroupName", name));
-        }
         _ => {
+            // A group whose update hangs can go too: the update has no more to do.
+            if let Some(update) = nodegroup.update.take() {
+                updates::cancel(call.tx, (&cluster, &name), &update).await?;
+            }
             let now = call.ctx.now;
             nodegroup.status = NodegroupStatus::Deleting;
             nodegroup.since = now.micros();

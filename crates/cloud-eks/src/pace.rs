@@ -19,6 +19,8 @@ pub struct Pace {
     pub nodegroup_update: Duration,
     /// DELETING of a node group.
     pub nodegroup_delete: Duration,
+    /// How long nodes may take to join or be Ready again, and pods to leave a node, before the group says so and goes on.
+    pub node_join_limit: Duration,
     /// How often a life cycle looks again at what it waits for.
     pub poll: Duration,
 }
@@ -33,6 +35,8 @@ impl Pace {
         nodegroup_create: Duration::ZERO,
         nodegroup_update: Duration::ZERO,
         nodegroup_delete: Duration::ZERO,
+        // Nodes here boot in seconds; a minute leaves room for a busy machine.
+        node_join_limit: Duration::from_secs(60),
         poll: Duration::from_millis(20),
     };
 
@@ -45,6 +49,8 @@ impl Pace {
         nodegroup_create: Duration::from_secs(130),
         nodegroup_update: Duration::from_secs(60),
         nodegroup_delete: Duration::from_secs(180),
+        // Source: "Understand each phase of node updates".
+        node_join_limit: Duration::from_secs(15 * 60),
         poll: Duration::from_secs(5),
     };
 }

@@ -14,9 +14,6 @@ use world::Timestamp;
 use crate::model::{Cluster, Nodegroup};
 use crate::service::Eks;
 
-/// How long nodes may take to join, and pods to leave a node. Source: "Understand each phase of node updates".
-pub const NODE_JOIN_LIMIT: Duration = Duration::from_secs(15 * 60);
-
 /// How long a worker waits after an error that may pass.
 const RETRY: Duration = Duration::from_secs(1);
 

@@ -2,12 +2,14 @@
 //!
 //! | status | step | then |
 //! |---|---|---|
-//! | CREATING | instance profile, instances; wait for Ready nodes | ACTIVE; CREATE_FAILED when they do not come in fifteen minutes |
-//! | UPDATING | labels and taints of nodes, more or fewer instances | ACTIVE or DEGRADED, the update Successful or Failed |
-//! | ACTIVE, DEGRADED | replace instances that ended | the other of the two, when what is lacking changes |
+//! | CREATING | instance profile, instances; wait for Ready nodes | ACTIVE; CREATE_FAILED when they do not come in time |
+//! | UPDATING | labels and taints of nodes, more or fewer instances; wait for running instances, not for nodes | ACTIVE or DEGRADED, the update Successful or Failed |
+//! | ACTIVE, DEGRADED | replace instances that ended, watch for nodes that stay unready | the other of the two, when what is lacking changes |
 //! | DELETING | end all instances, then the profile and the entry of the role | gone |
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use cloud_ec2::{CapacityType, Instance, InstanceState, LaunchSpec};
@@ -15,21 +17,25 @@ use cloud_iam::{CallContext, Caller};
 use cloud_wire::AwsError;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use world::BoxFuture;
 
 use crate::model::{AccessEntry, Issue, Nodegroup, NodegroupStatus, Update};
-use crate::reconcile::{NODE_JOIN_LIMIT, Next, until};
+use crate::reconcile::{Next, until};
 use crate::service::Eks;
 use crate::updates;
 
 /// The longest time between two looks at a group that lacks something.
 const MAX_POLL: Duration = Duration::from_secs(5);
 
+/// How often a drain looks whether its group is to be deleted.
+const SUPERSEDED_POLL: Duration = Duration::from_secs(1);
+
 /// How things stand after a step towards what is desired.
 struct Standing {
     /// Instances that live.
     live: Vec<Instance>,
-    /// How many of them have a Ready node.
-    ready: usize,
+    /// Those of them without a Ready node.
+    unready: Vec<String>,
     /// What is lacking.
     issues: Vec<Issue>,
 }
@@ -55,10 +61,13 @@ impl Eks {
                     return self.lost_role(nodegroup).await;
                 };
                 let mut standing = self.converge(&nodegroup, &profile).await?;
-                if nodegroup.applied_config() != nodegroup.node_config() {
+                // A node that joins late may have booted with what the group wanted before an update.
+                let changed = nodegroup.applied_config() != nodegroup.node_config();
+                if changed || nodegroup.unready_since.is_some() {
                     let ids: Vec<String> = standing.live.iter().map(|instance| instance.id.clone()).collect();
                     let (old, new) = (nodegroup.applied_config(), nodegroup.node_config());
-                    if let Err(message) = self.0.parts.planes.configure_nodes(cluster, &ids, &old, &new).await {
+                    let configured = self.0.parts.planes.configure_nodes(cluster, &ids, &old, &new).await;
+                    if let (true, Err(message)) = (changed, configured) {
                         let issue = Issue { code: "KubernetesLabelInvalid".to_owned(), message, resources: ids };
                         standing.issues.push(issue);
                     }
@@ -108,7 +117,7 @@ impl Eks {
             message: "The role of the node group was not found".to_owned(),
             resources: vec![nodegroup.role.clone()],
         };
-        let standing = Standing { live: self.live(&nodegroup).await?, ready: 0, issues: vec![issue] };
+        let standing = Standing { live: self.live(&nodegroup).await?, unready: Vec::new(), issues: vec![issue] };
         self.finish_nodegroup(nodegroup, standing).await
     }
 
@@ -135,17 +144,50 @@ impl Eks {
                 issues.push(Issue { code: code.to_owned(), message: shortfall.message, resources });
             }
         }
-        for victim in surplus(&live, desired) {
-            // Whatever the pods say, the node goes: a smaller group is not an update that can fail.
-            let drain = self.0.parts.planes.drain(&nodegroup.cluster, &victim);
-            let _ = self.0.parts.world.timeout(NODE_JOIN_LIMIT, drain).await;
+        let victims = surplus(&live, desired);
+        if !victims.is_empty() {
+            tokio::select! {
+                biased;
+                () = self.drain_all(&nodegroup.cluster, &victims) => {}
+                () = self.goes_away(nodegroup) => {}
+            }
             let reason = "Client.UserInitiatedShutdown: the node group became smaller";
-            self.0.parts.ec2.terminate(std::slice::from_ref(&victim), reason).await?;
-            live.retain(|instance| instance.id != victim);
+            self.0.parts.ec2.terminate(&victims, reason).await?;
+            live.retain(|instance| !victims.contains(&instance.id));
         }
         let ready = self.0.parts.planes.ready_nodes(&nodegroup.cluster, &nodegroup.name).await;
-        let ready = live.iter().filter(|instance| ready.contains(&instance.id)).count();
-        Ok(Standing { live, ready, issues })
+        let unready = live.iter().map(|instance| instance.id.clone()).filter(|id| !ready.contains(id)).collect();
+        Ok(Standing { live, unready, issues })
+    }
+
+    /// Drains nodes at the same time, so that one whose pods stay does not hold up the others. Whatever the pods say, in the
+    /// end the nodes go: a smaller group is not an update that can fail.
+    async fn drain_all(&self, cluster: &str, instances: &[String]) {
+        let parts = &self.0.parts;
+        let mut drains: Vec<BoxFuture<'_, ()>> = Vec::new();
+        for instance in instances {
+            let drain = parts.world.timeout(parts.pace.node_join_limit, parts.planes.drain(cluster, instance));
+            drains.push(Box::pin(async move {
+                let _ = drain.await;
+            }));
+        }
+        poll_fn(|cx| {
+            drains.retain_mut(|drain| drain.as_mut().poll(cx).is_pending());
+            if drains.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Returns when the group is to be deleted, which no drain shall hold up.
+    async fn goes_away(&self, nodegroup: &Nodegroup) {
+        loop {
+            self.0.parts.world.sleep(SUPERSEDED_POLL).await;
+            let stored = self.nodegroup(&nodegroup.cluster, &nodegroup.name).await;
+            // A store that cannot be read now says nothing about the group.
+            if stored.is_ok_and(|stored| stored.is_none_or(|stored| stored.status == NodegroupStatus::Deleting)) {
+                return;
+            }
+        }
     }
 
     async fn launch_spec(&self, nodegroup: &Nodegroup, count: usize, profile: &str) -> Result<LaunchSpec, AwsError> {
@@ -182,10 +224,16 @@ impl Eks {
     async fn finish_nodegroup(&self, nodegroup: Nodegroup, standing: Standing) -> Result<Next, AwsError> {
         let now = self.0.parts.world.now();
         let poll = self.0.parts.pace.poll;
+        let limit = i64::try_from(self.0.parts.pace.node_join_limit.as_micros()).unwrap_or(i64::MAX);
         let desired = usize::try_from(nodegroup.scaling.desired_size).unwrap_or_default();
-        let complete = standing.issues.is_empty() && standing.live.len() == desired && standing.ready == desired;
-        let in_transit = matches!(nodegroup.status, NodegroupStatus::Creating | NodegroupStatus::Updating);
-        let late = now.micros() - nodegroup.since > i64::try_from(NODE_JOIN_LIMIT.as_micros()).unwrap_or(i64::MAX);
+        let live = &standing.live;
+        let running = live.len() == desired && live.iter().all(|instance| instance.state == InstanceState::Running);
+        let creating = nodegroup.status == NodegroupStatus::Creating;
+        let in_transit = creating || nodegroup.status == NodegroupStatus::Updating;
+        // An update is over when its instances run: nodes that cannot join must not keep the group from its next change.
+        let all_ready = standing.unready.is_empty() && live.len() == desired;
+        let complete = standing.issues.is_empty() && if creating { all_ready } else { running };
+        let late = now.micros() - nodegroup.since > limit;
         if in_transit {
             if !complete && !late {
                 // The longer it has waited, the less often it looks.
@@ -196,20 +244,28 @@ impl Eks {
                 return Ok(Next::After(wait));
             }
         }
-        let mut issues = standing.issues;
-        if !complete && issues.is_empty() && (in_transit || late_nodes(&standing.live, now.micros())) {
-            issues.push(Issue {
-                code: "NodeCreationFailure".to_owned(),
-                message: "Instances failed to join the kubernetes cluster".to_owned(),
-                resources: standing.live.iter().map(|instance| instance.id.clone()).collect(),
-            });
+        let mut failures = standing.issues;
+        if in_transit && !complete && failures.is_empty() {
+            let ids = match standing.unready.is_empty() {
+                true => live.iter().map(|instance| instance.id.clone()).collect(),
+                false => standing.unready.clone(),
+            };
+            failures.push(join_failure("Instances failed to join the kubernetes cluster", ids));
+        }
+        let unready_since = match standing.unready.is_empty() {
+            true => None,
+            false => Some(nodegroup.unready_since.unwrap_or(now.micros())),
+        };
+        let mut issues = failures.clone();
+        if issues.is_empty() && unready_since.is_some_and(|since| now.micros() - since > limit) {
+            issues.push(join_failure("Unhealthy nodes in the kubernetes cluster", standing.unready));
         }
         let status = match (nodegroup.status, issues.is_empty()) {
             (NodegroupStatus::Creating, false) => NodegroupStatus::CreateFailed,
             (_, false) => NodegroupStatus::Degraded,
             (_, true) => NodegroupStatus::Active,
         };
-        let (key, seen, issues) = (nodegroup.key(), &nodegroup, &issues);
+        let (key, seen, issues, failures) = (nodegroup.key(), &nodegroup, &issues, &failures);
         let key = key.as_str();
         self.transact(|mut tx| async move {
             let Some(mut stored) = tx.get::<Nodegroup>(key).await? else { return Ok(()) };
@@ -217,27 +273,29 @@ impl Eks {
             if stored.status != seen.status || stored.update != seen.update {
                 return Ok(());
             }
-            if stored.status == status && stored.health == *issues && stored.update.is_none() {
-                return Ok(());
-            }
+            let before = stored.clone();
             if let Some(update) = stored.update.take() {
                 let of = (stored.cluster.as_str(), stored.name.as_str());
-                let errors = issues.iter().map(update_error).collect();
+                let errors = failures.iter().map(update_error).collect();
                 updates::finish(&mut tx, of, &update, errors).await?;
             }
-            if issues.is_empty() {
-                stored.applied_labels.clone_from(&stored.labels);
-                stored.applied_taints.clone_from(&stored.taints);
+            if failures.is_empty() {
+                applied(&mut stored, unready_since.is_none());
+            }
+            if stored.status != status || before.update.is_some() {
+                stored.since = now.micros();
             }
             stored.status = status;
+            stored.unready_since = unready_since;
             stored.health.clone_from(issues);
-            stored.since = now.micros();
-            tx.put(key, &stored);
+            if stored != before {
+                tx.put(key, &stored);
+            }
             Ok(())
         })
         .await?;
         // A group that lacks something looks again now and then; a complete one waits for a change.
-        let settled = complete || status == NodegroupStatus::CreateFailed;
+        let settled = (complete && all_ready) || status == NodegroupStatus::CreateFailed;
         Ok(if settled { Next::Settled } else { Next::After(MAX_POLL.max(poll)) })
     }
 
@@ -300,10 +358,25 @@ impl Eks {
     }
 }
 
-/// Whether an instance has lived for longer than nodes may take to join.
-fn late_nodes(live: &[Instance], now: i64) -> bool {
-    let limit = i64::try_from(NODE_JOIN_LIMIT.as_micros()).unwrap_or(i64::MAX);
-    live.iter().any(|instance| now - instance.launched > limit)
+/// The issue of instances whose nodes are not there.
+fn join_failure(message: &str, resources: Vec<String>) -> Issue {
+    Issue { code: "NodeCreationFailure".to_owned(), message: message.to_owned(), resources }
+}
+
+/// Notes that the nodes have what the group wants. While some are not Ready, one of them may yet come with what was wanted
+/// before, so that is kept to be taken away then.
+fn applied(nodegroup: &mut Nodegroup, all_ready: bool) {
+    if all_ready {
+        nodegroup.applied_labels.clone_from(&nodegroup.labels);
+        nodegroup.applied_taints.clone_from(&nodegroup.taints);
+        return;
+    }
+    nodegroup.applied_labels.extend(nodegroup.labels.clone());
+    for taint in &nodegroup.taints {
+        if !nodegroup.applied_taints.contains(taint) {
+            nodegroup.applied_taints.push(taint.clone());
+        }
+    }
 }
 
 /// Which instances go when there are too many: from the zone with the most, the oldest first.

@@ -31,6 +31,7 @@ pub(crate) struct Told {
     pub(crate) configured: Vec<NodeConfig>,
     pub(crate) refuse: Option<String>,
     pub(crate) nodes_never_join: bool,
+    pub(crate) pods_never_leave: bool,
 }
 
 pub(crate) struct FakePlanes {
@@ -115,7 +116,13 @@ impl ControlPlanes for FakePlanes {
 
     fn drain<'a>(&'a self, _cluster: &'a str, instance: &'a str) -> BoxFuture<'a, Result<(), DrainError>> {
         Box::pin(async move {
-            self.told(|told| told.drained.push(instance.to_owned()));
+            let stuck = self.told(|told| {
+                told.drained.push(instance.to_owned());
+                told.pods_never_leave
+            });
+            if stuck {
+                std::future::pending::<()>().await;
+            }
             Ok(())
         })
     }

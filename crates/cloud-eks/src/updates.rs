@@ -76,6 +76,15 @@ pub(crate) async fn finish(tx: &mut Tx, of: (&str, &str), id: &str, errors: Vec<
     Ok(())
 }
 
+/// Ends an update whose node group goes away.
+pub(crate) async fn cancel(tx: &mut Tx, of: (&str, &str), id: &str) -> Result<(), AwsError> {
+    if let Some((key, mut update)) = find(tx, of, id).await? {
+        update.status = "Cancelled".to_owned();
+        tx.put(&key, &update);
+    }
+    Ok(())
+}
+
 /// Deletes all updates of a node group, or of a cluster and everything in it.
 pub(crate) async fn forget(tx: &mut Tx, cluster: &str, nodegroup: Option<&str>) -> Result<(), AwsError> {
     let prefix = nodegroup.map_or_else(|| format!("{cluster}/"), |nodegroup| prefix(cluster, nodegroup));

@@ -152,9 +152,91 @@ fn nodes_that_do_not_join_fail_their_group() {
         region.call("CreateNodegroup", region.nodegroup_input("one", 1)).await.expect("accepted");
         let nodegroup = region.nodegroup("one", "CREATE_FAILED").await;
         assert_eq!(nodegroup["health"]["issues"][0]["code"], "NodeCreationFailure");
-        assert!(region.world.elapsed() - began >= Duration::from_secs(900));
+        let waited = region.world.elapsed() - began;
+        assert!(waited >= Pace::INSTANT.node_join_limit && waited < 2 * Pace::INSTANT.node_join_limit, "{waited:?}");
         region.call("DeleteNodegroup", json!({"clusterName": "blue", "nodegroupName": "one"})).await.expect("accepted");
         region.nodegroup("one", "").await;
+    });
+}
+
+fn one_with(change: Value) -> Value {
+    with(json!({"clusterName": "blue", "nodegroupName": "one"}), change)
+}
+
+/// Status of an update of the group `one`.
+async fn update_status(region: &Region, id: &Value) -> Value {
+    let input = json!({"name": "blue", "updateId": id, "nodegroupName": "one"});
+    region.call("DescribeUpdate", input).await.expect("found")["update"]["status"].clone()
+}
+
+#[test]
+fn an_update_does_not_wait_for_nodes_that_cannot_join() {
+    run(Pace::INSTANT, async |region| {
+        region.active_cluster().await;
+        region.call("CreateNodegroup", region.nodegroup_input("one", 1)).await.expect("accepted");
+        region.nodegroup("one", "ACTIVE").await;
+        region.planes.told(|told| told.nodes_never_join = true);
+        let began = region.world.elapsed();
+        let change = json!({"scalingConfig": {"desiredSize": 2}, "labels": {"addOrUpdateLabels": {"team": "a"}}});
+        let update = region.call("UpdateNodegroupConfig", one_with(change)).await.expect("accepted");
+        let nodegroup = region.nodegroup("one", "ACTIVE").await;
+        assert!(region.world.elapsed() - began < Duration::from_secs(10), "the next change need not wait");
+        assert_eq!(nodegroup["health"]["issues"], json!([]));
+        assert_eq!(update_status(region, &update["update"]["id"]).await, "Successful");
+        assert!(live(region, "one").await.iter().all(|instance| instance.state == InstanceState::Running));
+        // What a late node may have booted with is taken away when it comes.
+        let change = json!({"labels": {"removeLabels": ["team"]}});
+        region.call("UpdateNodegroupConfig", one_with(change)).await.expect("accepted");
+        let nodegroup = region.nodegroup("one", "DEGRADED").await;
+        let waited = region.world.elapsed() - began;
+        assert!(waited >= Pace::INSTANT.node_join_limit && waited < 2 * Pace::INSTANT.node_join_limit, "{waited:?}");
+        assert_eq!(nodegroup["health"]["issues"][0]["code"], "NodeCreationFailure");
+        assert_eq!(nodegroup["health"]["issues"][0]["resourceIds"].as_array().map(Vec::len), Some(2));
+        let stored = region.eks.nodegroup("blue", "one").await.expect("readable").expect("there");
+        assert!(stored.applied_labels.contains_key("team"), "not known to be gone");
+        // An update of an unhealthy group is one all the same.
+        let change = json!({"scalingConfig": {"desiredSize": 3}});
+        let update = region.call("UpdateNodegroupConfig", one_with(change)).await.expect("accepted");
+        region.nodegroup("one", "DEGRADED").await;
+        assert_eq!(update_status(region, &update["update"]["id"]).await, "Successful");
+        // Nodes that come back end it.
+        region.planes.told(|told| told.nodes_never_join = false);
+        let nodegroup = region.nodegroup("one", "ACTIVE").await;
+        assert_eq!(nodegroup["health"]["issues"], json!([]));
+        let stored = region.eks.nodegroup("blue", "one").await.expect("readable").expect("there");
+        assert_eq!((stored.applied_labels.len(), stored.unready_since), (0, None));
+        region.planes.told(|told| told.nodes_never_join = true);
+        region.call("DeleteNodegroup", one_with(json!({}))).await.expect("accepted");
+        region.nodegroup("one", "").await;
+        region.call("DeleteCluster", json!({"name": "blue"})).await.expect("accepted");
+        region.cluster("blue", "").await;
+    });
+}
+
+#[test]
+fn pods_that_stay_hold_up_a_smaller_group_only_so_long() {
+    run(Pace::INSTANT, async |region| {
+        region.active_cluster().await;
+        region.call("CreateNodegroup", region.nodegroup_input("one", 4)).await.expect("accepted");
+        region.nodegroup("one", "ACTIVE").await;
+        region.planes.told(|told| told.pods_never_leave = true);
+        let began = region.world.elapsed();
+        let change = json!({"scalingConfig": {"desiredSize": 2}});
+        let update = region.call("UpdateNodegroupConfig", one_with(change)).await.expect("accepted");
+        region.nodegroup("one", "ACTIVE").await;
+        let waited = region.world.elapsed() - began;
+        assert!(waited >= Pace::INSTANT.node_join_limit && waited < 2 * Pace::INSTANT.node_join_limit, "{waited:?}");
+        assert_eq!(update_status(region, &update["update"]["id"]).await, "Successful");
+        assert_eq!(live(region, "one").await.len(), 2);
+        // The deletion of the group does not wait for a drain.
+        let began = region.world.elapsed();
+        let change = json!({"scalingConfig": {"desiredSize": 1}});
+        let update = region.call("UpdateNodegroupConfig", one_with(change)).await.expect("accepted");
+        region.nodegroup("one", "UPDATING").await;
+        region.call("DeleteNodegroup", one_with(json!({}))).await.expect("accepted");
+        assert_eq!(update_status(region, &update["update"]["id"]).await, "Cancelled");
+        region.nodegroup("one", "").await;
+        assert!(region.world.elapsed() - began < Duration::from_secs(20));
     });
 }
 
