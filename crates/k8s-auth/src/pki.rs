@@ -250,11 +250,6 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
 }
 
 /// The user whom a client certificate names, if it is valid now. That it was signed by the cluster's authority, TLS has checked.
-pub fn user_of(certificate: &CertificateDer<'_>, now: Timestamp) -> Result<UserInfo, PkiError> {
-    user_of_certificate(certificate, now)
-}
-
-/// As [`user_of`], from DER.
 pub fn user_of_certificate(der: &[u8], now: Timestamp) -> Result<UserInfo, PkiError> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|error| PkiError::Read(error.to_string()))?;
     let validity = certificate.validity();
@@ -292,7 +287,7 @@ mod tests {
     #[test]
     fn a_client_certificate_names_user_and_group() {
         let (_, client, now) = made(1);
-        let user = user_of(&client.certificate, now).unwrap();
+        let user = user_of_certificate(&client.certificate, now).unwrap();
         assert_eq!(user.username, "jane");
         assert_eq!(user.groups, ["system:masters", "system:authenticated"]);
     }
@@ -301,7 +296,10 @@ mod tests {
     fn certificates_end() {
         let (_, client, now) = made(1);
         for moment in [now - Duration::from_secs(3600), now + LEAF_VALID + Duration::from_secs(1)] {
-            assert!(matches!(user_of(&client.certificate, moment), Err(PkiError::NotValid { .. })), "{moment}");
+            assert!(
+                matches!(user_of_certificate(&client.certificate, moment), Err(PkiError::NotValid { .. })),
+                "{moment}"
+            );
         }
     }
 
@@ -334,13 +332,13 @@ mod tests {
         let authority = Authority::generate(&world, "kubernetes").unwrap();
         let purpose = Purpose::Server { names: vec!["localhost".into()], addresses: Vec::new() };
         let server = authority.issue(&world, &purpose).unwrap();
-        assert!(matches!(user_of(&server.certificate, world.now()), Err(PkiError::NotForClients(_))));
+        assert!(matches!(user_of_certificate(&server.certificate, world.now()), Err(PkiError::NotForClients(_))));
     }
 
     #[test]
     fn what_is_no_certificate_is_refused() {
         let (_, _, now) = made(1);
-        assert!(matches!(user_of(&CertificateDer::from(vec![1, 2, 3]), now), Err(PkiError::Read(_))));
+        assert!(matches!(user_of_certificate(&CertificateDer::from(vec![1, 2, 3]), now), Err(PkiError::Read(_))));
         assert!(PrivateKey::from_pem("nonsense").is_err());
     }
 }

@@ -16,7 +16,7 @@ use world::BoxFuture;
 
 use crate::Inner;
 
-/// Users whose policies are remembered; the least recently added go first. A principal that is forgotten is only asked for anew.
+/// Principals whose policies are remembered. Beyond that the first in order of their ARNs is forgotten, until its next token is verified.
 const MAX_USERS: usize = 10_000;
 
 /// The key under which the authenticator notes whose identity this is.

@@ -146,8 +146,7 @@ impl ControlPlanes for Planes {
 /// The instance behind a node, if the node is Ready.
 fn ready_instance(node: &Object) -> Option<String> {
     let node = node.view::<Node>().ok()?;
-    let ready = node.condition("Ready").is_some_and(|condition| condition.status == "True");
-    ready.then(|| instance_of(&node).to_owned())
+    node.is_ready().then(|| instance_of(&node).to_owned())
 }
 
 /// The instance id in a provider id such as `aws:///us-east-1a/i-0123`.

@@ -18,8 +18,7 @@ pub(crate) async fn read(inner: &Arc<Inner>) -> Value {
         // A cluster that is just stopping shows nothing.
         let (nodes, _) = client.list(&NODES, "").await.unwrap_or_default();
         let (pods, _) = client.list(&PODS, "").await.unwrap_or_default();
-        let ready = |node: &Node| node.condition("Ready").is_some_and(|condition| condition.status == "True");
-        let ready = nodes.iter().filter(|node| node.view::<Node>().is_ok_and(|node| ready(&node))).count();
+        let ready = nodes.iter().filter(|node| node.view::<Node>().is_ok_and(|node| node.is_ready())).count();
         let running =
             pods.iter().filter(|pod| pod.view::<Pod>().is_ok_and(|pod| pod.status.phase == "Running")).count();
         let context = inner.context(inner.administrator.caller.clone());

@@ -66,6 +66,11 @@ impl Node {
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.status.conditions.iter().find(|condition| condition.kind == kind)
     }
+
+    /// Whether the node has condition Ready.
+    pub fn is_ready(&self) -> bool {
+        self.condition("Ready").is_some_and(|ready| ready.status == "True")
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -314,7 +314,7 @@ impl Inner {
             Ok(object) => {
                 // A server that drops the status on create, and a Node from an earlier life, get it by a write of its own.
                 let view = object.view::<Node>().unwrap_or_default();
-                let reported = view.condition("Ready").is_some_and(|ready| ready.status == "True");
+                let reported = view.is_ready();
                 let ready_at = elapsed.saturating_add(self.options.pace.node_ready);
                 node.stage = Stage::Joined { ready_at };
                 node.object = Some(object);
