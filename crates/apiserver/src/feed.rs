@@ -69,7 +69,7 @@ impl Feed {
         }
         let mut request = WatchRequest::new(storage::everything());
         request.from = Some(range.revision + 1);
-        let watcher = self.keyspace.watch(request).map_err(storage::error)?;
+        let watcher = self.keyspace.watch(request).await.map_err(storage::error)?;
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         target.replace(objects, range.revision);
         source.watcher = Some(watcher);

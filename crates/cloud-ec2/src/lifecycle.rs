@@ -109,7 +109,7 @@ impl Ec2 {
     /// The store's.
     pub async fn instances(&self) -> Result<(Vec<Instance>, InstanceWatch), AwsError> {
         let (instances, revision) = self.snapshot().await?;
-        let watcher = self.watch_from(revision + 1)?;
+        let watcher = self.watch_from(revision + 1).await?;
         Ok((instances, InstanceWatch { watcher }))
     }
 
@@ -120,9 +120,9 @@ impl Ec2 {
         Ok((decoded.collect::<Result<_, _>>()?, result.revision))
     }
 
-    fn watch_from(&self, from: Revision) -> Result<Watcher, RecordError> {
+    async fn watch_from(&self, from: Revision) -> Result<Watcher, RecordError> {
         let range = KeyRange::prefix(key_of::<Instance>(""));
-        Ok(self.0.space.watch(WatchRequest { from: Some(from), ..WatchRequest::new(range) })?)
+        Ok(self.0.space.watch(WatchRequest { from: Some(from), ..WatchRequest::new(range) }).await?)
     }
 
     /// Starts the task that moves instances on.

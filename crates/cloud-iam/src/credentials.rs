@@ -66,7 +66,7 @@ impl Index {
         let revision = index.load(space, account).await?;
         // Both kinds lie below one prefix, so that one watch sees them in order.
         let request = WatchRequest { from: Some(revision + 1), ..WatchRequest::new(KeyRange::prefix("credential/")) };
-        let mut watcher = space.watch(request)?;
+        let mut watcher = space.watch(request).await?;
         let (following, account, stop, space) = (index.clone(), account.to_owned(), tasks.stop(), space.clone());
         tasks.spawn("iam credentials", async move {
             loop {
@@ -86,7 +86,7 @@ impl Index {
                             from: Some(revision + 1),
                             ..WatchRequest::new(KeyRange::prefix("credential/"))
                         };
-                        let Ok(next) = space.watch(request) else { break };
+                        let Ok(next) = space.watch(request).await else { break };
                         watcher = next;
                     }
                 }

@@ -106,7 +106,7 @@ fn run(seed: u64, pace: Pace) -> (String, Duration) {
             pace,
         };
         let region = Region::start(options).await.unwrap();
-        let recorder = Recorder::start(&world, &region);
+        let recorder = Recorder::start(&world, &region).await;
         let client = cluster(&world, &region).await;
         client.create(&DEPLOYMENTS, "default", deployment("nginx:1")).await.unwrap();
         until(&world, "the deployment is rolled out", || rolled_out(&client, "nginx:1")).await;
@@ -136,10 +136,10 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn start(world: &World, region: &Region) -> Recorder {
+    async fn start(world: &World, region: &Region) -> Recorder {
         let log = Arc::new(Mutex::new((0, String::new())));
         let mut watcher =
-            region.store().watch(WatchRequest { from: Some(1), ..WatchRequest::new(KeyRange::all()) }).unwrap();
+            region.store().watch(WatchRequest { from: Some(1), ..WatchRequest::new(KeyRange::all()) }).await.unwrap();
         let written = log.clone();
         world.spawn("recorder", async move {
             while let Ok(batch) = watcher.next().await {

@@ -72,9 +72,9 @@ impl Keyspace {
     }
 
     /// See [`Store::watch`].
-    pub fn watch(&self, mut request: WatchRequest) -> Result<Watcher, StoreError> {
+    pub async fn watch(&self, mut request: WatchRequest) -> Result<Watcher, StoreError> {
         request.range = self.prefix_range(request.range)?;
-        Ok(self.store.watch(request)?.hide(self.prefix.len()))
+        Ok(self.store.watch(request).await?.hide(self.prefix.len()))
     }
 
     /// See [`Store::lease_grant`].
@@ -100,6 +100,11 @@ impl Keyspace {
             key.advance(self.prefix.len());
         }
         Ok(status)
+    }
+
+    /// See [`Store::current_revision`].
+    pub async fn current_revision(&self) -> Result<Revision, StoreError> {
+        self.store.current_revision().await
     }
 
     /// See [`Store::revision`].

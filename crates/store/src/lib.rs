@@ -91,7 +91,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Compacted`] when the events it asks for are gone.
-    pub fn watch(&self, request: WatchRequest) -> Result<Watcher, StoreError> {
+    pub async fn watch(&self, request: WatchRequest) -> Result<Watcher, StoreError> {
         match &self.0 {
             Engine::Memory(memory) => Ok(Watcher::memory(memory.watch(request)?)),
         }
@@ -145,7 +145,14 @@ impl Store {
         }
     }
 
-    /// The revision of the last write; 1 in a store that was never written to.
+    /// The revision of the last write that anyone has been told of, now: what is read at it or later is not stale.
+    pub async fn current_revision(&self) -> Result<Revision, StoreError> {
+        match &self.0 {
+            Engine::Memory(memory) => Ok(memory.revision()),
+        }
+    }
+
+    /// The revision of the last write that this process knows of; 1 in a store that was never written to.
     pub fn revision(&self) -> Revision {
         match &self.0 {
             Engine::Memory(memory) => memory.revision(),

@@ -59,11 +59,11 @@ fn the_quota_refuses_growth_and_lets_deletions_through() {
 fn watchers_and_leases_are_bounded() {
     let (_world, mut simulation, store) = store(Limits { watchers: 1, leases: 1, ..Limits::default() });
     simulation.block_on(async {
-        let watcher = store.watch(WatchRequest::new(KeyRange::all())).unwrap();
-        let refused = store.watch(WatchRequest::new(KeyRange::all())).err();
+        let watcher = store.watch(WatchRequest::new(KeyRange::all())).await.unwrap();
+        let refused = store.watch(WatchRequest::new(KeyRange::all())).await.err();
         assert_eq!(refused, Some(StoreError::TooManyWatchers { limit: 1 }));
         drop(watcher);
-        assert!(store.watch(WatchRequest::new(KeyRange::all())).is_ok());
+        assert!(store.watch(WatchRequest::new(KeyRange::all())).await.is_ok());
         let ttl = Duration::from_millis(1500);
         let lease = store.lease_grant(ttl, None).await.unwrap();
         assert_eq!(lease.ttl, Duration::from_secs(2), "whole seconds, rounded up");
@@ -76,7 +76,7 @@ fn watchers_and_leases_are_bounded() {
 #[test]
 fn a_write_wakes_a_waiting_watcher() {
     let (world, mut simulation, store) = store(Limits::default());
-    let mut watcher = store.watch(WatchRequest::new(KeyRange::prefix("a/"))).unwrap();
+    let mut watcher = simulation.block_on(store.watch(WatchRequest::new(KeyRange::prefix("a/")))).unwrap();
     let writer = store.clone();
     let clock = world.clone();
     world.spawn("writer", async move {
@@ -99,8 +99,8 @@ fn a_write_wakes_a_waiting_watcher() {
 fn a_slow_watcher_is_told_that_it_lost_history_and_an_idle_one_is_not() {
     let (_world, mut simulation, store) = store(Limits { history_revisions: 50, ..Limits::default() });
     simulation.block_on(async {
-        let mut slow = store.watch(WatchRequest::new(KeyRange::prefix("busy/"))).unwrap();
-        let mut idle = store.watch(WatchRequest::new(KeyRange::prefix("quiet/"))).unwrap();
+        let mut slow = store.watch(WatchRequest::new(KeyRange::prefix("busy/"))).await.unwrap();
+        let mut idle = store.watch(WatchRequest::new(KeyRange::prefix("quiet/"))).await.unwrap();
         for i in 0..1000 {
             store.put(format!("busy/{}", i % 7), "v").await.unwrap();
         }
@@ -151,7 +151,8 @@ fn history_older_than_the_limit_is_forgotten_at_the_next_write() {
 fn a_batch_takes_many_revisions_but_splits_none() {
     let (_world, mut simulation, store) = store(Limits::default());
     simulation.block_on(async {
-        let mut watcher = store.watch(WatchRequest { capacity: 3, ..WatchRequest::new(KeyRange::all()) }).unwrap();
+        let mut watcher =
+            store.watch(WatchRequest { capacity: 3, ..WatchRequest::new(KeyRange::all()) }).await.unwrap();
         store.put("a", "1").await.unwrap();
         store.put("b", "1").await.unwrap();
         let txn = (0..5).fold(Txn::default(), |txn, i| txn.then(Op::put(format!("t{i}"), "1")));
@@ -183,7 +184,7 @@ fn a_lease_takes_all_its_keys_at_one_revision() {
         store.lease_keep_alive(7).await.unwrap();
         world.sleep(Duration::from_secs(8)).await;
         assert_eq!(store.lease_time_to_live(7).await.unwrap().remaining, Duration::from_secs(2));
-        let mut watcher = store.watch(WatchRequest::new(KeyRange::all())).unwrap();
+        let mut watcher = store.watch(WatchRequest::new(KeyRange::all())).await.unwrap();
         let batch = watcher.next().await.unwrap();
         assert_eq!(world.elapsed(), Duration::from_secs(18));
         assert_eq!(events(&batch), [(EventKind::Delete, "a", ""), (EventKind::Delete, "c", "")]);
@@ -198,7 +199,7 @@ fn keyspaces_share_revisions_and_nothing_else() {
     let (_world, mut simulation, store) = store(Limits::default());
     simulation.block_on(async {
         let (a, b) = (store.keyspace("/a/"), store.keyspace("/b/"));
-        let mut watcher = b.watch(WatchRequest { prev_kv: true, ..WatchRequest::new(KeyRange::all()) }).unwrap();
+        let mut watcher = b.watch(WatchRequest { prev_kv: true, ..WatchRequest::new(KeyRange::all()) }).await.unwrap();
         a.put("k", "of a").await.unwrap();
         b.put("k", "of b").await.unwrap();
         assert_eq!((a.revision(), b.revision()), (3, 3));
@@ -231,7 +232,7 @@ fn keyspaces_share_revisions_and_nothing_else() {
 #[test]
 fn the_end_of_a_store_ends_watches_and_requests() {
     let (world, mut simulation, store) = store(Limits::default());
-    let mut watcher = store.watch(WatchRequest::new(KeyRange::all())).unwrap();
+    let mut watcher = simulation.block_on(store.watch(WatchRequest::new(KeyRange::all()))).unwrap();
     let (ender, clock) = (store.clone(), world.clone());
     world.spawn("ender", async move {
         clock.sleep(Duration::from_secs(1)).await;
@@ -240,7 +241,7 @@ fn the_end_of_a_store_ends_watches_and_requests() {
     simulation.block_on(async {
         assert_eq!(watcher.next().await, Err(WatchError::Closed));
         assert_eq!(store.put("k", "v").await, Err(StoreError::Closed));
-        assert!(store.watch(WatchRequest::new(KeyRange::all())).is_err());
+        assert!(store.watch(WatchRequest::new(KeyRange::all())).await.is_err());
     });
 }
 
@@ -281,8 +282,10 @@ fn threads_that_compare_and_swap_lose_nothing() {
         }
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         for _ in 0..WATCHERS {
-            let mut watcher =
-                store.watch(WatchRequest { from: Some(1), ..WatchRequest::new(KeyRange::key("counter")) }).unwrap();
+            let mut watcher = store
+                .watch(WatchRequest { from: Some(1), ..WatchRequest::new(KeyRange::key("counter")) })
+                .await
+                .unwrap();
             let sender = sender.clone();
             tasks.push(world.spawn("watcher", async move {
                 let mut seen = Vec::new();

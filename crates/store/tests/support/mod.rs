@@ -337,7 +337,7 @@ pub async fn run(world: &World, store: Store, steps: usize, automatic: bool) {
                 let (range, from) = (draw.range(), draw.revision(&model));
                 let request = WatchRequest { range: range.clone(), from: Some(from), prev_kv: true, capacity: 3 };
                 let from = if from == 0 { model.revision() + 1 } else { from };
-                match store.watch(request) {
+                match store.watch(request).await {
                     Ok(watcher) => {
                         assert!(from >= model.compacted, "step {step}: watch from {from}");
                         followers.push(Follower { watcher, range, from, received: Vec::new() });
