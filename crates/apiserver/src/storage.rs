@@ -35,20 +35,22 @@ pub(crate) fn key(group: &str, plural: &str, object: &NamespacedName) -> Bytes {
 
 /// A key's parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Parsed<'a> {
+pub struct StoredKey<'a> {
+    /// Empty for the core group.
     pub group: &'a str,
     pub plural: &'a str,
+    /// Empty for cluster-scoped objects.
     pub namespace: &'a str,
     pub name: &'a str,
 }
 
-/// Reads a key; `None` for one that [`key`] does not write.
-pub(crate) fn parse(key: &[u8]) -> Option<Parsed<'_>> {
+/// Reads a key of an API server's keyspace, without the keyspace's prefix; `None` for one that no API server writes.
+pub fn parse(key: &[u8]) -> Option<StoredKey<'_>> {
     let text = std::str::from_utf8(key).ok()?.strip_prefix(ROOT)?;
     let (resource, object) = text.split_once('/')?;
     let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
     let (namespace, name) = object.split_once('/').unwrap_or(("", object));
-    Some(Parsed { group, plural, namespace, name })
+    Some(StoredKey { group, plural, namespace, name })
 }
 
 /// How a write ended.
@@ -113,7 +115,7 @@ mod tests {
         for (group, plural, namespace, name, expected) in cases {
             let written = key(group, plural, &NamespacedName::new(namespace, name));
             assert_eq!(written, expected);
-            assert_eq!(parse(&written), Some(Parsed { group, plural, namespace, name }));
+            assert_eq!(parse(&written), Some(StoredKey { group, plural, namespace, name }));
         }
         assert_eq!(parse(b"elsewhere/pods/a"), None);
     }

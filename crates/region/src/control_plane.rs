@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use apiserver::{ApiServer, ServiceCidr};
 use cloud_eks::{ControlPlaneSpec, Endpoint};
+use cloud_wire::AwsError;
 use controllers::{Controllers, ResourceInfo};
 use k8s_auth::pki::{Authority, PrivateKey, Purpose};
 use k8s_auth::tokens::Issuer;
@@ -17,10 +18,11 @@ use k8s_object::{GroupVersionResource, Object, UserInfo};
 use kubelet::{Host, HostOptions};
 use serde::{Deserialize, Serialize};
 use serve::Tls;
-use store::{KeyRange, Keyspace};
+use store::KeyRange;
 use world::{Tasks, World};
 
 use crate::identity::{AccessPolicies, IamTokens};
+use crate::past::Past;
 use crate::{Inner, Pace};
 
 /// Common name of every cluster's certificate authority.
@@ -49,6 +51,9 @@ struct Keys {
     service_account_key: String,
     /// The port it listened on, taken again if it is free.
     port: u16,
+    /// Which of the cluster's objects in the store are the present ones; another after each restore.
+    #[serde(default)]
+    generation: i64,
 }
 
 const KEYS_VERSION: u32 = 1;
@@ -86,7 +91,7 @@ impl ControlPlane {
         let service_account_key = PrivateKey::from_pem(&keys.service_account_key).map_err(|error| text(&error))?;
         let options = apiserver::Options {
             world: world.clone(),
-            keyspace: objects(inner, &spec.name),
+            keyspace: inner.store.keyspace(&objects_prefix(&spec.name, keys.generation)),
             minor: minor(&spec.version)?,
             git_version: cloud_eks::git_version(&spec.version)
                 .ok_or_else(|| format!("{} is not served", spec.version))?,
@@ -170,14 +175,51 @@ fn tell_eks_of_nodes(inner: &Arc<Inner>, cluster: &str, server: &ApiServer, task
 /// Forgets all that a control plane has stored.
 pub(crate) async fn erase(inner: &Inner, cluster: &str) -> Result<(), String> {
     let failed = |error: store::StoreError| error.to_string();
-    objects(inner, cluster).delete(KeyRange::all()).await.map_err(failed)?;
+    let prefix = objects_prefix(cluster, generation(inner, cluster).await?.unwrap_or(0));
+    inner.store.delete(KeyRange::prefix(prefix)).await.map_err(failed)?;
     let keys = inner.store.keyspace(KEYS).delete(KeyRange::key(cluster.to_owned())).await;
     keys.map(drop).map_err(failed)
 }
 
-/// Where a cluster's objects are.
-fn objects(inner: &Inner, cluster: &str) -> Keyspace {
-    inner.store.keyspace(&format!("/clusters/{cluster}/"))
+/// What the objects of all clusters are below.
+pub(crate) const OBJECTS: &str = "/clusters/";
+
+/// Where a generation of a cluster's objects is. No cluster's name holds the sign between the two.
+pub(crate) fn objects_prefix(cluster: &str, generation: i64) -> String {
+    match generation {
+        0 => format!("{OBJECTS}{cluster}/"),
+        _ => format!("{OBJECTS}{cluster}@{generation}/"),
+    }
+}
+
+/// The prefix, cluster and generation of an object's key.
+pub(crate) fn parse_objects(key: &[u8]) -> Option<(String, String, i64)> {
+    let (segment, _) = std::str::from_utf8(key).ok()?.strip_prefix(OBJECTS)?.split_once('/')?;
+    let (cluster, generation) = match segment.split_once('@') {
+        Some((cluster, generation)) => (cluster, generation.parse().ok()?),
+        None => (segment, 0),
+    };
+    let prefix = objects_prefix(cluster, generation);
+    key.starts_with(prefix.as_bytes()).then(|| (prefix, cluster.to_owned(), generation))
+}
+
+/// Which objects a cluster has; `None` when no control plane of it was ever started.
+pub(crate) async fn generation(inner: &Inner, cluster: &str) -> Result<Option<i64>, String> {
+    let stored = inner.store.get(format!("{KEYS}{cluster}")).await.map_err(|error| error.to_string())?;
+    stored.map(|stored| Ok(read_keys(&stored.value)?.generation)).transpose()
+}
+
+/// Which objects it had then.
+pub(crate) async fn generation_at(past: &Past, cluster: &str) -> Result<i64, AwsError> {
+    let Some(stored) = past.get(&format!("{KEYS}{cluster}")).await? else { return Ok(0) };
+    Ok(read_keys(&stored.value).map_err(AwsError::internal)?.generation)
+}
+
+/// Gives a cluster, whose control plane does not run, other objects; a new one gets keys of its own.
+pub(crate) async fn use_generation(inner: &Inner, cluster: &str, generation: i64) -> Result<(), String> {
+    let mut keys = keys(inner, cluster).await?;
+    keys.generation = generation;
+    store_keys(inner, cluster, &keys).await
 }
 
 /// Where the keys of control planes are.
@@ -186,12 +228,7 @@ const KEYS: &str = "/control-planes/";
 async fn keys(inner: &Inner, cluster: &str) -> Result<Keys, String> {
     let stored = inner.store.keyspace(KEYS).get(cluster.to_owned()).await.map_err(|error| error.to_string())?;
     if let Some(stored) = stored {
-        let keys: Keys =
-            serde_json::from_slice(&stored.value).map_err(|error| format!("its keys cannot be read: {error}"))?;
-        if keys.v != KEYS_VERSION {
-            return Err(format!("its keys have version {}, this build reads {KEYS_VERSION}", keys.v));
-        }
-        return Ok(keys);
+        return read_keys(&stored.value);
     }
     let authority = Authority::generate(&inner.world, AUTHORITY).map_err(|error| error.to_string())?;
     let keys = Keys {
@@ -200,8 +237,17 @@ async fn keys(inner: &Inner, cluster: &str) -> Result<Keys, String> {
         authority_certificate: authority.certificate_pem(),
         service_account_key: PrivateKey::generate(&inner.world).to_pem(),
         port: 0,
+        generation: 0,
     };
     store_keys(inner, cluster, &keys).await?;
+    Ok(keys)
+}
+
+fn read_keys(stored: &[u8]) -> Result<Keys, String> {
+    let keys: Keys = serde_json::from_slice(stored).map_err(|error| format!("its keys cannot be read: {error}"))?;
+    if keys.v != KEYS_VERSION {
+        return Err(format!("its keys have version {}, this build reads {KEYS_VERSION}", keys.v));
+    }
     Ok(keys)
 }
 

@@ -9,13 +9,16 @@
 //! | a node for this instance | `cloud_ec2::InstanceWatch`, `kubelet::Host` | [`nodes`], [`node_bootstrap`] |
 //! | the AWS endpoint | `serve::Handler` | [`front`] |
 
+mod admin;
 mod control_plane;
 mod front;
 mod identity;
 mod marker;
 mod node_bootstrap;
 mod nodes;
+mod past;
 mod planes;
+mod restore;
 mod settle;
 mod status;
 
@@ -184,6 +187,7 @@ impl Region {
             administrator,
         });
         planes.connect(&inner);
+        restore::recover(&inner).await.map_err(|error| failed(&error))?;
         inner.ec2.run(&tasks);
         nodes::run(&inner);
         inner.eks.run().await.map_err(|error| failed(&error))?;
@@ -225,6 +229,14 @@ impl Region {
         let known = model.operation(operation).ok_or_else(|| AwsError::not_supported(service, operation))?;
         model.validate(known, input).map_err(|error| error.to_aws(model))?;
         self.0.dispatch(name, &self.0.context(self.0.administrator.caller.clone()), operation, input).await
+    }
+
+    /// Brings a cluster back to a point in its past, as the administrator: the request of `POST /_minato/restore` without the socket.
+    ///
+    /// # Errors
+    /// AWS's: a moment that is not retained, a cluster that was not there or is busy, a name that is taken.
+    pub async fn restore_cluster(&self, request: &Value) -> Result<Value, AwsError> {
+        restore::handle(&self.0, request.to_string().as_bytes()).await
     }
 
     /// A client of a cluster's API server in the process, as any user; `None` for a cluster that does not run.

@@ -17,7 +17,7 @@ use crate::Inner;
 use crate::control_plane::{self, ControlPlane};
 
 /// How long what a control plane runs may take to end.
-const STOP: Duration = Duration::from_secs(5);
+pub(crate) const STOP: Duration = Duration::from_secs(5);
 /// Between two attempts to evict a pod that its disruption budget protects, and two looks at pods that are leaving.
 const EVICTION_RETRY: Duration = Duration::from_millis(250);
 /// How often an update that meets a conflict is made again.
@@ -151,7 +151,7 @@ fn ready_instance(node: &Object) -> Option<String> {
 }
 
 /// The instance id in a provider id such as `aws:///us-east-1a/i-0123`.
-fn instance_of(node: &Node) -> &str {
+pub(crate) fn instance_of(node: &Node) -> &str {
     node.spec.provider_id.rsplit('/').next().unwrap_or_default()
 }
 

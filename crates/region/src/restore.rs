@@ -1,0 +1,230 @@
+//! `minato cluster restore`: a cluster as it was at a past revision, as a new cluster or in place of the present one.
+//!
+//! The objects of the past are copied into a keyspace of their own, a new generation of the cluster's objects, while no control
+//! plane of the target runs. Naming that generation in the record of the control plane is the one write that makes them the
+//! cluster's. Before it, undoing is forgetting the copy; after it, only EKS has to be told. So whatever interrupts a restore,
+//! either all of the past is served or none of it: [`recover`].
+//!
+//! What is not copied: keys that die with a lease (Events), and what stands for machines that do not exist now: Nodes whose
+//! instance is gone, and the leases of kubelets. Pods of such nodes are copied: that their node is gone is noticed, and they are
+//! replaced, as Kubernetes does it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cloud_eks::Restoring;
+use cloud_wire::AwsError;
+use k8s_object::Object;
+use k8s_object::views::Node;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{KeyRange, KeyValue, NO_LEASE, Op, RangeRequest, Txn};
+use world::Timestamp;
+
+use crate::Inner;
+use crate::control_plane::{self, objects_prefix};
+use crate::past::{Moment, Past};
+use crate::planes::{STOP, instance_of};
+
+/// Objects in one transaction (a store takes 128 operations).
+const BATCH_OBJECTS: usize = 100;
+/// Bytes of keys and values in one transaction, below the store's limit of 1.5 MiB; a larger object goes alone.
+const BATCH_BYTES: usize = 1 << 20;
+/// Where EKS keeps its records.
+const EKS: &str = "/aws/eks/";
+
+/// The body of a request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    cluster: String,
+    #[serde(default)]
+    revision: Option<i64>,
+    /// RFC 3339.
+    #[serde(default)]
+    time: Option<String>,
+    /// The name of the new cluster.
+    #[serde(rename = "as", default)]
+    new: Option<String>,
+    #[serde(default)]
+    replace: bool,
+}
+
+fn invalid(message: impl Into<String>) -> AwsError {
+    AwsError::new("InvalidParameterException", 400, message)
+}
+
+/// Carries a request out; returns when the objects are in place and the cluster goes on to become ACTIVE.
+pub(crate) async fn handle(inner: &Arc<Inner>, body: &[u8]) -> Result<Value, AwsError> {
+    let request: Request = serde_json::from_slice(body).map_err(|error| invalid(format!("the request: {error}")))?;
+    let moment = match (request.revision, &request.time) {
+        (Some(revision), None) => Moment::Revision(revision),
+        (None, Some(text)) => Moment::Time(Timestamp::parse(text).map_err(|error| invalid(error.to_string()))?),
+        _ => return Err(invalid("give either a revision or a time")),
+    };
+    if request.new.is_some() == request.replace {
+        return Err(invalid("give either the name of a new cluster or that the present one is to be replaced"));
+    }
+    // In a task of the region: a client that goes away must not leave half of it.
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let task = inner.clone();
+    inner.tasks.spawn("cluster restore", async move {
+        // Whoever asked may be gone, which changes nothing.
+        let _ = send.send(restore(&task, &request, moment).await);
+    });
+    receive.await.unwrap_or_else(|_| Err(AwsError::new("ServiceUnavailableException", 503, "the region is stopping")))
+}
+
+async fn restore(inner: &Arc<Inner>, request: &Request, moment: Moment) -> Result<Value, AwsError> {
+    let source = request.cluster.as_str();
+    let past = Past::at(&inner.store, moment).await?;
+    let revision = past.revision;
+    let [cluster, groups, entries] = cloud_eks::Past::ranges(source);
+    let records = [past.all(cluster, EKS).await?, past.all(groups, EKS).await?, past.all(entries, EKS).await?];
+    let then = cloud_eks::Past::read(records)?.ok_or_else(|| {
+        let message = format!("There was no cluster {source} at revision {revision}.");
+        AwsError::new("ResourceNotFoundException", 404, message)
+    })?;
+    if then.cluster.endpoint.is_none() || then.cluster.restoring.is_some() {
+        let status = then.cluster.status.name();
+        return Err(invalid(format!(
+            "Cluster {source} was {status} at revision {revision} and had no objects of its own yet"
+        )));
+    }
+    let from = objects_prefix(source, control_plane::generation_at(&past, source).await?);
+    let generation = inner.store.current_revision().await.map_err(|error| AwsError::internal(error.to_string()))?;
+    let target = request.new.as_deref().unwrap_or(source);
+    match &request.new {
+        Some(name) => inner.eks.begin_restore_as(&then, name, generation, revision).await?,
+        None => inner.eks.begin_restore_in_place(&then, generation, revision).await?,
+    }
+    let plane = inner.clusters().remove(target);
+    if let Some(plane) = plane {
+        plane.stop(STOP).await;
+    }
+    let nodes = if request.replace { live_instances(inner, target).await? } else { BTreeSet::new() };
+    let copied = copy(inner, &past, &from, &objects_prefix(target, generation), &nodes).await;
+    let restoring = Restoring { generation, revision, replaces: request.replace, nodegroups: Vec::new() };
+    let objects = match copied {
+        Ok(objects) => objects,
+        Err(error) => {
+            undo(inner, target, &restoring).await?;
+            return Err(error);
+        }
+    };
+    control_plane::use_generation(inner, target, generation).await.map_err(AwsError::internal)?;
+    finish(inner, target, generation).await?;
+    Ok(json!({"cluster": target, "revision": revision, "objects": objects}))
+}
+
+/// Ends the restores that the end of the last process interrupted: those whose objects are in place are finished, the others
+/// undone. Then forgets objects that no cluster has.
+pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<(), AwsError> {
+    for (cluster, restoring) in inner.eks.restores().await? {
+        let generation = control_plane::generation(inner, &cluster).await.map_err(AwsError::internal)?;
+        if generation == Some(restoring.generation) {
+            finish(inner, &cluster, restoring.generation).await?;
+        } else {
+            undo(inner, &cluster, &restoring).await?;
+        }
+    }
+    sweep(inner, |_| true).await
+}
+
+async fn finish(inner: &Arc<Inner>, cluster: &str, generation: i64) -> Result<(), AwsError> {
+    inner.eks.finish_restore(cluster, generation).await?;
+    sweep(inner, |name| name == cluster).await
+}
+
+async fn undo(inner: &Arc<Inner>, cluster: &str, restoring: &Restoring) -> Result<(), AwsError> {
+    erase(inner, &objects_prefix(cluster, restoring.generation)).await?;
+    if !restoring.replaces {
+        control_plane::erase(inner, cluster).await.map_err(AwsError::internal)?;
+    }
+    inner.eks.abandon_restore(cluster, restoring.generation).await
+}
+
+async fn erase(inner: &Arc<Inner>, prefix: &str) -> Result<(), AwsError> {
+    let deleted = inner.store.delete(KeyRange::prefix(prefix.to_owned())).await;
+    deleted.map(drop).map_err(|error| AwsError::internal(error.to_string()))
+}
+
+/// Erases generations of objects that are no cluster's, of the clusters in question. Looks at one key of each generation.
+async fn sweep(inner: &Arc<Inner>, in_question: impl Fn(&str) -> bool) -> Result<(), AwsError> {
+    let failed = |error: store::StoreError| AwsError::internal(error.to_string());
+    let underway = inner.eks.restores().await?;
+    let mut start = Bytes::from_static(control_plane::OBJECTS.as_bytes());
+    loop {
+        let range = KeyRange::span(start.clone(), format!("{}0", control_plane::OBJECTS.trim_end_matches('/')));
+        let request = RangeRequest { limit: 1, keys_only: true, ..RangeRequest::new(range) };
+        let Some(kv) = inner.store.range(request).await.map_err(failed)?.kvs.pop() else { return Ok(()) };
+        let Some((prefix, cluster, generation)) = control_plane::parse_objects(&kv.key) else {
+            start = [kv.key.as_ref(), b"\0"].concat().into();
+            continue;
+        };
+        let current = control_plane::generation(inner, &cluster).await.map_err(AwsError::internal)?;
+        let copying = underway.iter().any(|(name, restoring)| *name == cluster && restoring.generation == generation);
+        if in_question(&cluster) && current != Some(generation) && !copying {
+            erase(inner, &prefix).await?;
+        }
+        start = format!("{}0", prefix.trim_end_matches('/')).into();
+    }
+}
+
+/// The instances that are nodes of a cluster now.
+async fn live_instances(inner: &Arc<Inner>, cluster: &str) -> Result<BTreeSet<String>, AwsError> {
+    let (instances, _) = inner.ec2.instances().await?;
+    let owner = format!("eks/{cluster}/");
+    let ours = |instance: &cloud_ec2::Instance| instance.state.is_live() && instance.owner.starts_with(&owner);
+    Ok(instances.into_iter().filter(ours).map(|instance| instance.id).collect())
+}
+
+/// Copies the objects below one prefix, as they were, to another; returns how many.
+async fn copy(
+    inner: &Arc<Inner>,
+    past: &Past,
+    from: &str,
+    to: &str,
+    nodes: &BTreeSet<String>,
+) -> Result<usize, AwsError> {
+    let failed = |error: store::StoreError| AwsError::internal(error.to_string());
+    let (mut copied, mut batch, mut bytes) = (0, Txn::default(), 0);
+    let mut after = None;
+    loop {
+        let page = past.below(from, after.as_ref()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.key.clone());
+        for kv in page.iter().filter(|kv| is_copied(kv, from.len(), nodes)) {
+            let key = [to.as_bytes(), &kv.key[from.len()..]].concat();
+            let size = key.len() + kv.value.len();
+            if batch.success.len() >= BATCH_OBJECTS || (bytes > 0 && bytes + size > BATCH_BYTES) {
+                inner.store.txn(std::mem::take(&mut batch)).await.map_err(failed)?;
+                bytes = 0;
+            }
+            batch = batch.then(Op::put(key, kv.value.clone()));
+            bytes += size;
+            copied += 1;
+        }
+    }
+    if !batch.success.is_empty() {
+        inner.store.txn(batch).await.map_err(failed)?;
+    }
+    Ok(copied)
+}
+
+/// See the module: what of the past also is of the present.
+fn is_copied(kv: &KeyValue, prefix: usize, nodes: &BTreeSet<String>) -> bool {
+    if kv.lease != NO_LEASE {
+        return false;
+    }
+    let Some(key) = apiserver::parse_stored_key(&kv.key[prefix..]) else { return true };
+    match (key.group, key.plural, key.namespace) {
+        ("coordination.k8s.io", "leases", "kube-node-lease") => false,
+        ("", "nodes", _) => {
+            let node = Object::from_stored(&kv.value, kv.mod_revision).ok().and_then(|node| node.view::<Node>().ok());
+            node.is_some_and(|node| nodes.contains(instance_of(&node)))
+        }
+        _ => true,
+    }
+}
