@@ -90,6 +90,7 @@ pub(crate) fn error(error: StoreError) -> ApiError {
         StoreError::RequestTooLarge { limit, .. } => ApiError::too_large(limit),
         StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided watch is too old."),
         StoreError::Closed => ApiError::new(Reason::ServiceUnavailable, "the API server is shutting down"),
+        stopped @ StoreError::Stopped { .. } => ApiError::new(Reason::ServiceUnavailable, stopped.to_string()),
         other => ApiError::internal(other),
     }
 }

@@ -3,6 +3,7 @@
 //! | request | who | answer |
 //! |---|---|---|
 //! | `GET /_minato/status` | any principal of the account | the region, its store, its clusters |
+//! | `GET /_minato/snapshot` | the administrator | a snapshot of the store, as the store writes it |
 //! | `POST /_minato/restore` | the administrator | a cluster's past made present, see [`crate::restore`] |
 //!
 //! Nothing here may be done before the signature is verified.
@@ -16,7 +17,7 @@ use serde_json::Value;
 use serve::Body;
 
 use crate::front::{refuse, verify};
-use crate::{Inner, restore, status};
+use crate::{Inner, restore, snapshot, status};
 
 /// Signing name of these operations, which are no AWS service.
 const MINATO: &str = "minato";
@@ -50,6 +51,10 @@ async fn carry_out(
 ) -> Result<Response<Body>, AwsError> {
     match (parts.method, parts.raw_path.strip_prefix(ROOT).unwrap_or_default()) {
         ("GET", "status") => Ok(json(&status::read(inner).await)),
+        ("GET", "snapshot") => {
+            administrators_only(inner, caller)?;
+            snapshot::stream(inner).await
+        }
         ("POST", "restore") => {
             administrators_only(inner, caller)?;
             Ok(json(&restore::handle(inner, body).await?))

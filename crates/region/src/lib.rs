@@ -20,6 +20,7 @@ mod past;
 mod planes;
 mod restore;
 mod settle;
+mod snapshot;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -35,10 +35,11 @@ impl Past {
         let now = store.current_revision().await.map_err(|error| refused(store, &error))?;
         let revision = match moment {
             Moment::Revision(revision) if revision < 1 || revision > now => {
-                return Err(outside(store, &format!("revision {revision} does not exist: the store is at {now}")));
+                let message = format!("revision {revision} does not exist: the store is at revision {now}");
+                return Err(AwsError::new("InvalidParameterException", 400, message));
             }
             Moment::Revision(revision) => revision,
-            Moment::Time(_) => return Err(AwsError::internal("TIME")),
+            Moment::Time(time) => store.revision_at(time).await.map_err(|error| refused(store, &error))?,
         };
         let past = Past { store: store.clone(), revision };
         // Whether it is retained shows at the first read.
@@ -54,7 +55,7 @@ impl Past {
     /// All keys of a range that fits into memory.
     pub(crate) async fn all(&self, range: KeyRange, prefix: &str) -> Result<Vec<KeyValue>, AwsError> {
         let request = self.request(range_below(range, prefix));
-        let found = self.store.range(RangeRequest { limit: 0, ..request }).await;
+        let found = self.store.range_past(RangeRequest { limit: 0, ..request }).await;
         let mut kvs = found.map_err(|error| refused(&self.store, &error))?.kvs;
         for kv in &mut kvs {
             kv.key = kv.key.slice(prefix.len()..);
@@ -78,7 +79,7 @@ impl Past {
     }
 
     async fn page(&self, range: KeyRange) -> Result<(Vec<KeyValue>, bool), AwsError> {
-        let found = self.store.range(self.request(range)).await.map_err(|error| refused(&self.store, &error))?;
+        let found = self.store.range_past(self.request(range)).await.map_err(|error| refused(&self.store, &error))?;
         Ok((found.kvs, found.more))
     }
 }
@@ -96,14 +97,12 @@ fn range_below(range: KeyRange, prefix: &str) -> KeyRange {
 fn refused(store: &Store, error: &StoreError) -> AwsError {
     match error {
         StoreError::Compacted { .. } => outside(store, "that revision is no longer retained"),
+        StoreError::TimeNotRetained { oldest } => outside(store, &format!("nothing from before {oldest} is retained")),
         other => AwsError::internal(other.to_string()),
     }
 }
 
 fn outside(store: &Store, what: &str) -> AwsError {
-    let message = format!(
-        "{what}; choose a moment up to now (revision {}) and inside the window that the store retains, which `minato status` shows",
-        store.revision()
-    );
+    let message = format!("{what}; choose a later moment, up to now (revision {})", store.revision());
     AwsError::new("InvalidParameterException", 400, message)
 }

@@ -43,18 +43,25 @@ impl Planes {
     }
 }
 
+impl Inner {
+    /// Starts a control plane that does not run.
+    pub(crate) async fn start_control_plane(self: &Arc<Self>, spec: &ControlPlaneSpec) -> Result<Endpoint, String> {
+        let plane = ControlPlane::start(self, spec).await?;
+        let endpoint = plane.endpoint.clone();
+        self.clusters().insert(spec.name.clone(), plane);
+        self.plane_started.notify_one();
+        Ok(endpoint)
+    }
+}
+
 impl ControlPlanes for Planes {
     fn ensure<'a>(&'a self, spec: &'a ControlPlaneSpec) -> BoxFuture<'a, Result<Endpoint, String>> {
         Box::pin(async move {
             let inner = self.inner()?;
-            if let Some(running) = inner.control_plane(&spec.name) {
-                return Ok(running.endpoint.clone());
+            match inner.control_plane(&spec.name) {
+                Some(running) => Ok(running.endpoint.clone()),
+                None => inner.start_control_plane(spec).await,
             }
-            let plane = ControlPlane::start(&inner, spec).await?;
-            let endpoint = plane.endpoint.clone();
-            inner.clusters().insert(spec.name.clone(), plane);
-            inner.plane_started.notify_one();
-            Ok(endpoint)
         })
     }
 

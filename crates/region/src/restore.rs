@@ -99,8 +99,8 @@ async fn restore(inner: &Arc<Inner>, request: &Request, moment: Moment) -> Resul
         Some(name) => inner.eks.begin_restore_as(&then, name, generation, revision).await?,
         None => inner.eks.begin_restore_in_place(&then, generation, revision).await?,
     }
-    let plane = inner.clusters().remove(target);
-    if let Some(plane) = plane {
+    let replaced = inner.clusters().remove(target);
+    if let Some(plane) = &replaced {
         plane.stop(STOP).await;
     }
     let nodes = if request.replace { live_instances(inner, target).await? } else { BTreeSet::new() };
@@ -114,6 +114,10 @@ async fn restore(inner: &Arc<Inner>, request: &Request, moment: Moment) -> Resul
         }
     };
     control_plane::use_generation(inner, target, generation).await.map_err(AwsError::internal)?;
+    if let Some(plane) = replaced {
+        // Before EKS says ACTIVE, so that nobody who believes it finds nothing there. If it fails, EKS tries again.
+        let _ = inner.start_control_plane(&plane.spec).await;
+    }
     finish(inner, target, generation).await?;
     Ok(json!({"cluster": target, "revision": revision, "objects": objects}))
 }
