@@ -97,33 +97,42 @@ pub async fn delete(world: &World, home: &Home, client: &Client, name: &str) -> 
 pub async fn found(world: &World, home: &Home, client: &Client) -> Result<Vec<String>> {
     let mut progress = Progress::new(world);
     let names = names(client).await?;
-    let give_up = world.elapsed() + PATIENCE;
-    let mut poll = FIRST_POLL;
     for name in &names {
         progress.begin(&format!("cluster {name}"));
-        loop {
-            let cluster = describe(client, name).await?;
-            let status = client.json("minato", Method::GET, "/_minato/status", None).await?;
-            let own = status["clusters"].as_array().into_iter().flatten().find(|own| own["name"] == name.as_str());
-            match (text(&cluster, "status"), own) {
-                ("ACTIVE" | "UPDATING", None) if world.elapsed() < give_up => {}
-                ("ACTIVE" | "UPDATING", Some(own)) => {
-                    with_entry(home, &cluster, |entry| kubeconfig::refresh_in(&home.kubeconfig(), entry))?;
-                    let (nodes, pods) = (&own["nodes"], &own["pods"]);
-                    let version = text(&cluster, "version");
-                    progress.done(&format!("cluster {name}, Kubernetes {version}, {nodes} nodes, {pods} pods"));
-                    break;
-                }
-                (status, _) => {
-                    progress.done(&format!("cluster {name} is {status}"));
-                    break;
-                }
-            }
-            world.sleep(poll).await;
-            poll = (poll * 2).min(LAST_POLL);
+        let (cluster, running) = served(world, client, name).await?;
+        let status = text(&cluster, "status");
+        if running.is_null() {
+            progress.done(&format!("cluster {name} is {status}"));
+            continue;
         }
+        with_entry(home, &cluster, |entry| kubeconfig::refresh_in(&home.kubeconfig(), entry))?;
+        let (version, nodes, pods) = (text(&cluster, "version"), &running["nodes"], &running["pods"]);
+        progress.done(&format!("cluster {name}, Kubernetes {version}, {nodes} nodes, {pods} pods"));
     }
     Ok(names)
+}
+
+/// Waits until a cluster that has a control plane serves where EKS says that it does: after a start, EKS says for a moment where
+/// it served before. Returns how EKS describes it, and what the region says of its control plane, if it should have one.
+async fn served(world: &World, client: &Client, name: &str) -> Result<(Value, Value)> {
+    let give_up = world.elapsed() + PATIENCE;
+    let mut poll = FIRST_POLL;
+    loop {
+        let cluster = describe(client, name).await?;
+        if !matches!(text(&cluster, "status"), "ACTIVE" | "UPDATING") {
+            return Ok((cluster, Value::Null));
+        }
+        let status = client.json("minato", Method::GET, "/_minato/status", None).await?;
+        let running = status["clusters"].as_array().into_iter().flatten().find(|own| own["name"] == name);
+        if let Some(running) = running.filter(|own| own["endpoint"] == cluster["endpoint"]) {
+            return Ok((cluster, running.clone()));
+        }
+        if world.elapsed() >= give_up {
+            bail!("the control plane of cluster {name} does not start: {}", cluster["health"]["issues"]);
+        }
+        world.sleep(poll).await;
+        poll = (poll * 2).min(LAST_POLL);
+    }
 }
 
 /// Brings a cluster back to its past and waits until it serves.
@@ -143,7 +152,8 @@ pub async fn restore(world: &World, home: &Home, client: &Client, arguments: &Re
     progress.done(&format!("{} objects as of revision {}", answer["objects"], answer["revision"]));
     progress.begin(&format!("cluster {name}"));
     let path = format!("/clusters/{}", cloud_wire::encode_percent(&name, false));
-    let cluster = wait(world, client, &path, "cluster").await?;
+    wait(world, client, &path, "cluster").await?;
+    let (cluster, _) = served(world, client, &name).await?;
     if arguments.replace {
         with_entry(home, &cluster, |entry| kubeconfig::refresh_in(&home.kubeconfig(), entry))?;
     } else {

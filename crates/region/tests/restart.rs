@@ -20,9 +20,14 @@ fn a_region_is_as_it_was() {
         (End::Shutdown, Pace::Real, Duration::from_secs(8 * 3600)),
         (End::Killed, Pace::Instant, Duration::from_secs(3600)),
         (End::Killed, Pace::Real, Duration::from_secs(30)),
+        (End::Shutdown, Pace::Instant, Duration::from_secs(60)),
+        (End::PowerLoss, Pace::Instant, Duration::from_secs(60)),
+        (End::PowerLoss, Pace::Real, Duration::from_secs(3600)),
     ];
     for (seed, (end, pace, pause)) in (1..).zip(cases) {
-        run(seed, async |world, store| {
+        run(seed, async |world, memory| {
+            let mut ground = if seed <= 4 { Ground::memory(&memory) } else { Ground::disk(&world, seed).await };
+            let store = ground.store.clone();
             let region = start(&world, &store, pace).await;
             begin_cluster(&region).await;
             active(&world, &region).await;
@@ -39,7 +44,7 @@ fn a_region_is_as_it_was() {
             assert_eq!(known["user"]["username"], "system:serviceaccount:default:robot", "{known}");
             let revision = store.revision();
 
-            let region = restart(&world, &store, pace, region, end, pause).await;
+            let region = restart(&world, &mut ground, pace, region, end, pause).await;
             until(&world, "the control plane runs", || async {
                 region.kubernetes("sim", UserInfo::new("admin", &["system:masters"])).is_some()
             })
@@ -69,21 +74,24 @@ fn a_region_is_as_it_was() {
 /// A life cycle that is interrupted at any moment ends as it would have.
 #[test]
 fn what_was_under_way_goes_on() {
-    for (seed, end) in [(11, End::Shutdown), (12, End::Killed)] {
-        run(seed, async |world, store| {
+    for (seed, end) in [(11, End::Shutdown), (12, End::Killed), (13, End::PowerLoss)] {
+        run(seed, async |world, memory| {
+            let mut ground =
+                if end == End::PowerLoss { Ground::disk(&world, seed).await } else { Ground::memory(&memory) };
+            let store = ground.store.clone();
             let pause = Duration::from_secs(90);
             let mut region = start(&world, &store, Pace::Real).await;
             begin_cluster(&region).await;
             for moment in [1, 60, 200] {
                 world.sleep(Duration::from_secs(moment)).await;
                 assert_eq!(cluster_status(&region).await, "CREATING");
-                region = restart(&world, &store, Pace::Real, region, end, pause).await;
+                region = restart(&world, &mut ground, Pace::Real, region, end, pause).await;
             }
             active(&world, &region).await;
             begin_nodegroup(&region, 2).await;
             for moment in [1, 15, 20] {
                 world.sleep(Duration::from_secs(moment)).await;
-                region = restart(&world, &store, Pace::Real, region, end, Duration::from_secs(1)).await;
+                region = restart(&world, &mut ground, Pace::Real, region, end, Duration::from_secs(1)).await;
             }
             let client = ready(&world, &region, 2).await;
             client.create(&DEPLOYMENTS, "default", web(4)).await.unwrap();
@@ -91,24 +99,24 @@ fn what_was_under_way_goes_on() {
             let input = json!({"clusterName": "sim", "nodegroupName": "g", "scalingConfig": {"desiredSize": 4}});
             call(&region, "eks", "UpdateNodegroupConfig", input).await;
             world.sleep(Duration::from_secs(2)).await;
-            region = restart(&world, &store, Pace::Real, region, end, pause).await;
+            region = restart(&world, &mut ground, Pace::Real, region, end, pause).await;
             ready(&world, &region, 4).await;
             let input = json!({"clusterName": "sim", "nodegroupName": "g", "scalingConfig": {"desiredSize": 1}});
             call(&region, "eks", "UpdateNodegroupConfig", input).await;
             world.sleep(Duration::from_secs(2)).await;
-            region = restart(&world, &store, Pace::Real, region, end, pause).await;
+            region = restart(&world, &mut ground, Pace::Real, region, end, pause).await;
             let client = ready(&world, &region, 1).await;
             rolled_out(&world, &client, 4).await;
             call(&region, "eks", "DeleteNodegroup", json!({"clusterName": "sim", "nodegroupName": "g"})).await;
             world.sleep(Duration::from_secs(10)).await;
-            region = restart(&world, &store, Pace::Real, region, end, pause).await;
+            region = restart(&world, &mut ground, Pace::Real, region, end, pause).await;
             until(&world, "the node group is gone", || async { nodegroup(&region).await.is_null() }).await;
             call(&region, "eks", "DeleteCluster", json!({"name": "sim"})).await;
             world.sleep(Duration::from_secs(10)).await;
-            region = restart(&world, &store, Pace::Real, region, end, pause).await;
+            region = restart(&world, &mut ground, Pace::Real, region, end, pause).await;
             until(&world, "the cluster is gone", || async { cluster_status(&region).await.is_null() }).await;
             for prefix in ["/clusters/", "/control-planes/"] {
-                let left = store.range(store::RangeRequest::new(store::KeyRange::prefix(prefix))).await.unwrap();
+                let left = ground.store.range(store::RangeRequest::new(store::KeyRange::prefix(prefix))).await.unwrap();
                 assert_eq!(left.kvs, [], "nothing of the cluster is left");
             }
             region.shutdown(Duration::from_secs(60)).await;

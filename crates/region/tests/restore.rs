@@ -164,7 +164,9 @@ fn the_past_takes_the_place_of_the_present() {
             .restore_cluster(&json!({"cluster": "sim", "revision": store.revision(), "replace": true}))
             .await
             .unwrap();
-        region = restart(&world, &store, Pace::Instant, region, End::Killed, Duration::from_secs(5)).await;
+        region =
+            restart(&world, &mut Ground::memory(&store), Pace::Instant, region, End::Killed, Duration::from_secs(5))
+                .await;
         until(&world, "the cluster is active", || async {
             status(&region, "sim").await == "ACTIVE" && client(&region, "sim").is_some()
         })

@@ -11,7 +11,7 @@ use k8s_object::resources::{DEPLOYMENTS, NODES, PODS, SERVICE_ACCOUNTS};
 use k8s_object::views::{Deployment, Node, Pod};
 use region::{Pace, Region};
 use serde_json::{Value, json};
-use store::{Limits, Store};
+use store::{Disk, DiskOptions, Limits, SimulatedDisk, Store};
 use world::World;
 
 /// Longest virtual time that any wait may take: the slowest is a cluster at AWS's pace.
@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub enum End {
     Shutdown,
     Killed,
+    /// The machine loses power: what the disk had not made durable is gone, or half there.
+    PowerLoss,
 }
 
 pub async fn until<F: Future<Output = bool>>(world: &World, what: &str, mut holds: impl FnMut() -> F) {
@@ -51,14 +53,59 @@ pub async fn start(world: &World, store: &Store, pace: Pace) -> Region {
 }
 
 /// Ends a region and starts the next one after a while, as long as an update of the program or a night takes.
-pub async fn restart(world: &World, store: &Store, pace: Pace, region: Region, end: End, pause: Duration) -> Region {
+pub async fn restart(
+    world: &World,
+    ground: &mut Ground,
+    pace: Pace,
+    region: Region,
+    end: End,
+    pause: Duration,
+) -> Region {
     match end {
         End::Shutdown => assert_eq!(region.shutdown(Duration::from_secs(60)).await, Vec::<&str>::new()),
-        End::Killed => region.abort(),
+        End::Killed | End::PowerLoss => region.abort(),
     }
     drop(region);
+    if let Some(disk) = &ground.disk {
+        if end == End::PowerLoss {
+            disk.crash();
+        }
+        ground.store.shutdown().await;
+        disk.restart();
+    }
     world.sleep(pause).await;
-    start(world, store, pace).await
+    if let Some(disk) = &ground.disk {
+        ground.store = open(world, disk).await;
+    }
+    start(world, &ground.store, pace).await
+}
+
+/// What a region stands on: a store in memory, which stays, or one on a disk, which is opened again after every end.
+pub struct Ground {
+    pub store: Store,
+    pub disk: Option<SimulatedDisk>,
+}
+
+impl Ground {
+    pub fn memory(store: &Store) -> Ground {
+        Ground { store: store.clone(), disk: None }
+    }
+
+    pub async fn disk(world: &World, seed: u64) -> Ground {
+        let disk = SimulatedDisk::new(seed);
+        Ground { store: open(world, &disk).await, disk: Some(disk) }
+    }
+}
+
+async fn open(world: &World, disk: &SimulatedDisk) -> Store {
+    // Short files, so that there are several, with snapshots between them.
+    let options = DiskOptions {
+        first_segment_bytes: 3 << 20,
+        segment_bytes: 3 << 20,
+        snapshot_bytes: 1 << 20,
+        ..DiskOptions::default()
+    };
+    Store::open(world, Disk::simulated(disk), options).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 pub async fn call(region: &Region, service: &str, operation: &str, input: Value) -> Value {
@@ -144,7 +191,7 @@ pub async fn rolled_out(world: &World, client: &Client, replicas: i64) {
         let view = object.view::<Deployment>().unwrap();
         let status = &view.status;
         status.observed_generation == view.metadata.generation
-            && (i64::from(status.available_replicas), i64::from(status.replicas)) == (replicas, replicas)
+            && (status.available_replicas, status.replicas) == (replicas, replicas)
     })
     .await;
 }
