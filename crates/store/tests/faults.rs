@@ -170,12 +170,24 @@ async fn history(store: &Store) -> BTreeMap<Revision, Changes> {
 /// Compares a store that was opened again with what clients know.
 async fn verify(store: &Store, known: &Shared) {
     let history = history(store).await;
-    let mut known = known.lock().unwrap();
+    let expected = expected(&history, &mut known.lock().unwrap(), store.revision());
+    let kvs = store.range(RangeRequest::new(KeyRange::all())).await.unwrap().kvs;
+    let held: BTreeMap<Bytes, (Bytes, Revision)> =
+        kvs.into_iter().map(|kv| (kv.key, (kv.value, kv.mod_revision))).collect();
+    assert_eq!(held, expected);
+}
+
+/// What a store at a revision must hold, if this is its history.
+fn expected(
+    history: &BTreeMap<Revision, Changes>,
+    known: &mut Known,
+    at: Revision,
+) -> BTreeMap<Bytes, (Bytes, Revision)> {
     for told in [&known.acknowledged, &known.found] {
         let last = told.last_key_value().map_or(1, |(revision, _)| *revision);
-        assert!(store.revision() >= last, "revision {last}, which clients know, is lost: {}", store.revision());
+        assert!(at >= last, "revision {last}, which clients know, is lost: {at}");
     }
-    for (revision, changes) in &history {
+    for (revision, changes) in history {
         let (acknowledged, found) = (known.acknowledged.get(revision), known.found.get(revision));
         for expected in acknowledged.iter().chain(&found) {
             assert_eq!(changes, *expected, "revision {revision}");
@@ -199,7 +211,7 @@ async fn verify(store: &Store, known: &Shared) {
     known.unknown_deletions.clear();
     let mut expected: BTreeMap<Bytes, (Bytes, Revision)> = BTreeMap::new();
     let all: BTreeMap<Revision, Changes> = known.acknowledged.clone().into_iter().chain(known.found.clone()).collect();
-    assert_eq!(all.len() as i64, store.revision() - 1, "every revision is known");
+    assert_eq!(all.len() as i64, at - 1, "every revision is known");
     for (revision, changes) in all {
         for (key, value) in changes {
             match value {
@@ -208,11 +220,7 @@ async fn verify(store: &Store, known: &Shared) {
             }
         }
     }
-    drop(known);
-    let kvs = store.range(RangeRequest::new(KeyRange::all())).await.unwrap().kvs;
-    let held: BTreeMap<Bytes, (Bytes, Revision)> =
-        kvs.into_iter().map(|kv| (kv.key, (kv.value, kv.mod_revision))).collect();
-    assert_eq!(held, expected);
+    expected
 }
 
 /// Opens, verifies, writes with several writers at once until all are done or the store stops, and ends the store.
