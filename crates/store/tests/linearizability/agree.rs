@@ -92,8 +92,20 @@ impl Watches {
         }
     }
 
+    /// What the watch of everything has delivered so far. Ends the watches.
+    pub fn so_far(self) -> Vec<Event> {
+        [&self.all, &self.part, &self.resumed].into_iter().for_each(|follower| follower.task.abort());
+        self.all.received.lock().unwrap_or_else(PoisonError::into_inner).events.clone()
+    }
+
     /// Waits for all events, compares the watches with each other and with reads of the past, and returns what they told.
     pub async fn finish(self, store: &Store) -> Log {
+        let (last, all) = self.all_events(store).await;
+        log(store, &all, last).await
+    }
+
+    /// Waits for all events and compares the watches with each other. Also returns the store's revision.
+    pub async fn all_events(self, store: &Store) -> (Revision, Vec<Event>) {
         let last = store.current_revision().await.expect("the store is open");
         let all = self.all.finish(&self.world, if last < FIRST { 0 } else { last }).await;
         let partial: Vec<&Event> = all.iter().filter(|event| PART.contains(&key_of(&event.kv.key))).collect();
@@ -102,7 +114,7 @@ impl Watches {
         assert!(part.iter().eq(partial), "the watch of a part differs from that of everything");
         let resumed = self.resumed.finish(&self.world, if last < FIRST { 0 } else { last }).await;
         assert_eq!(resumed, all, "a resumed watch differs from one that was never dropped");
-        log(store, &all, last).await
+        (last, all)
     }
 }
 

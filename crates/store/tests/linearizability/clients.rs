@@ -22,6 +22,8 @@ const NOBODY: usize = usize::MAX;
 #[derive(Clone, Copy)]
 pub struct Load {
     pub clients: usize,
+    /// The number of the first client: values of clients of different numbers differ.
+    pub first: usize,
     /// Per client.
     pub operations: usize,
     /// Some clients are cut off in the middle of an operation, whose outcome is then unknown.
@@ -148,7 +150,8 @@ impl Client {
         self.pause().await;
         let outcome = match ask(&self.store, &call).await {
             Ok(outcome) => outcome,
-            Err(StoreError::Closed) => return false,
+            // It has died, and what it was asked may have happened.
+            Err(StoreError::Closed | StoreError::Stopped { .. }) => return false,
             Err(error) => panic!("client {}: {call:?}: {error}", self.number),
         };
         self.pause().await;
@@ -201,10 +204,10 @@ async fn ask(store: &Store, call: &Call) -> Result<Outcome, StoreError> {
     }
 }
 
-/// Runs all clients to their end, or until `stop` completes.
+/// Runs all clients to their end, which is that of the store if it dies before.
 pub async fn run(world: &World, store: &Store, recorder: &Recorder, load: Load) {
     let (mut tasks, ended) = (Vec::new(), Arc::new(AtomicUsize::new(0)));
-    for number in 0..load.clients {
+    for number in load.first..load.first + load.clients {
         let client = Client {
             world: world.clone(),
             store: store.clone(),

@@ -41,7 +41,6 @@ impl Recorder {
     }
 
     /// Notes that the store has died: what it has not done yet it never will.
-    #[allow(dead_code)]
     pub fn crash(&self) {
         let mut recorded = self.lock();
         recorded.now += 1;

@@ -7,7 +7,7 @@ mod watchers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::{KeyRange, KeyValue, Limits, RangeRequest, Revision, Store};
+use store::{Disk, DiskOptions, Faults, KeyRange, KeyValue, Limits, RangeRequest, Revision, SimulatedDisk, Store};
 use world::World;
 
 use watchers::Watched;
@@ -33,6 +33,29 @@ const SLACK_PERCENT: u64 = 10;
 
 /// A compaction by age comes at most so much later: it notes the revision some times per age.
 const AGE_SLACK: Duration = Duration::from_secs(20);
+
+/// Segments of some minutes, and states to restore of some more.
+fn options() -> DiskOptions {
+    DiskOptions {
+        limits: limits(),
+        first_segment_bytes: SEGMENT_BYTES,
+        segment_bytes: SEGMENT_BYTES,
+        snapshot_bytes: 4 << 20,
+        retain_age: Duration::from_secs(600),
+        retain_bytes: RETAIN_BYTES,
+        ..DiskOptions::default()
+    }
+}
+
+const SEGMENT_BYTES: u64 = 6 << 20;
+const RETAIN_BYTES: u64 = 24 << 20;
+
+/// What is retained, and what is needed to open the store: a snapshot, one that is being written, the log behind it, the segment
+/// that is written and the next.
+const MOST_DISK_BYTES: u64 = RETAIN_BYTES + 2 * (8 << 20) + 4 * SEGMENT_BYTES;
+
+/// Time that a sync takes. Writes of the same moment share one.
+const SYNC: Duration = Duration::from_millis(2);
 
 /// Everything that is live.
 async fn everything(store: &Store) -> Vec<KeyValue> {
@@ -79,5 +102,29 @@ fn an_hour_in_memory_stays_within_its_bounds() {
         watched.finish(&world, &store).await;
         assert!(!everything(&store).await.is_empty());
         store.shutdown().await;
+    });
+}
+
+#[test]
+fn an_hour_on_a_disk_stays_within_its_bounds() {
+    let (world, mut simulation) = World::simulated(2);
+    let disk = SimulatedDisk::new(2);
+    disk.set_faults(Faults { sync_latency: SYNC, ..Faults::default() });
+    simulation.block_on(async {
+        let store = Store::open(&world, Disk::simulated(&disk), options()).await.expect("an empty disk");
+        let watched = Arc::new(Watched::default());
+        watchers::start(&world, &store, &watched).await;
+        churn::start(&world, &store, &watched);
+        let looked_at = disk.clone();
+        look(&world, &store, &watched, move || Some((looked_at.bytes(), MOST_DISK_BYTES))).await;
+        watched.finish(&world, &store).await;
+        let (revision, before) = (store.revision(), everything(&store).await);
+        println!("{} bytes on disk, {:?}", disk.bytes(), store.stats());
+        store.shutdown().await;
+        drop(store);
+        // Leases begin anew when a store is opened, so that nothing has run out yet.
+        let again = Store::open(&world, Disk::simulated(&disk), options()).await.expect("it was closed");
+        assert_eq!((again.revision(), everything(&again).await), (revision, before));
+        again.shutdown().await;
     });
 }
