@@ -75,6 +75,8 @@ struct Client {
     number: usize,
     written: Value,
     read: BTreeMap<Key, Held>,
+    /// Counts operations of all clients that a full disk refused.
+    refused: Arc<AtomicUsize>,
 }
 
 impl Client {
@@ -152,6 +154,11 @@ impl Client {
             Ok(outcome) => outcome,
             // It has died, and what it was asked may have happened.
             Err(StoreError::Closed | StoreError::Stopped { .. }) => return false,
+            Err(StoreError::DiskFull) => {
+                self.recorder.refuse(operation);
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return true;
+            }
             Err(error) => panic!("client {}: {call:?}: {error}", self.number),
         };
         self.pause().await;
@@ -205,7 +212,10 @@ async fn ask(store: &Store, call: &Call) -> Result<Outcome, StoreError> {
 }
 
 /// Runs all clients to their end, which is that of the store if it dies before.
-pub async fn run(world: &World, store: &Store, recorder: &Recorder, load: Load) {
+///
+/// Returns how many operations a full disk refused.
+pub async fn run(world: &World, store: &Store, recorder: &Recorder, load: Load) -> usize {
+    let refused = Arc::new(AtomicUsize::new(0));
     let (mut tasks, ended) = (Vec::new(), Arc::new(AtomicUsize::new(0)));
     for number in load.first..load.first + load.clients {
         let client = Client {
@@ -215,6 +225,7 @@ pub async fn run(world: &World, store: &Store, recorder: &Recorder, load: Load) 
             number,
             written: 0,
             read: BTreeMap::new(),
+            refused: refused.clone(),
         };
         tasks.push(world.spawn("client", client.run(load.operations, ended.clone())));
     }
@@ -230,11 +241,13 @@ pub async fn run(world: &World, store: &Store, recorder: &Recorder, load: Load) 
         task.finished().await;
     }
     assert!(load.aborts || ended.load(Ordering::Relaxed) == load.clients, "a client has panicked, see above");
+    refused.load(Ordering::Relaxed)
 }
 
 /// Reads all keys, as an operation of the history.
 pub async fn read_all(world: &World, store: &Store, recorder: &Recorder) {
     let (world, store, recorder) = (world.clone(), store.clone(), recorder.clone());
-    let mut client = Client { world, store, recorder, number: NOBODY, written: 0, read: BTreeMap::new() };
+    let (read, refused) = (BTreeMap::new(), Arc::default());
+    let mut client = Client { world, store, recorder, number: NOBODY, written: 0, read, refused };
     assert!(client.operate(Call::Read(0..=KEYS - 1)).await, "the store is gone");
 }

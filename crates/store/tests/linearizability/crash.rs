@@ -22,6 +22,9 @@ const LIVES: u64 = 4;
 /// A life crashes before so many operations of the disk were done in it.
 const MOST_OPERATIONS: u64 = 160;
 
+/// Syncs of which each fails once, in a store of its own: segments, groups and snapshots are among them.
+const FAILED_SYNCS: u64 = 40;
+
 const LOAD: Load = Load { clients: 5, first: 0, operations: 25, aborts: false };
 
 /// One life that ends in a crash at that operation of the disk, or with its clients if that comes first.
@@ -56,9 +59,14 @@ async fn lives(world: &World, name: &str, disk: &SimulatedDisk, crashes: &[u64])
         let first = number * LOAD.clients;
         told.push(life(world, disk, &recorder, first, disk.operations() + crash_at).await);
     }
+    last_life(world, name, disk, &recorder, told).await;
+}
+
+/// Opens the store once more, and judges its history with what watches of earlier lives have told.
+async fn last_life(world: &World, name: &str, disk: &SimulatedDisk, recorder: &Recorder, told: Vec<Vec<Event>>) {
     let store = Store::open(world, Disk::simulated(disk), small()).await;
     let store = store.unwrap_or_else(|error| panic!("{name}: a crash has made the disk unreadable: {error}"));
-    clients::read_all(world, &store, &recorder).await;
+    clients::read_all(world, &store, recorder).await;
     let watches = Watches::start(world, &store).await;
     let all = world.timeout(WATCH_DEADLINE, watches.all_events(&store)).await;
     let (last, all) = all.unwrap_or_else(|_| panic!("{name}: a watch did not deliver all events"));
@@ -93,5 +101,28 @@ fn a_crash_at_every_operation_of_the_disk_loses_nothing() {
             &disk,
             &[crash_at, crash_at / 2],
         ));
+    }
+}
+
+/// A sync that fails stops the store: nobody is told of what it was to make durable, and it is not tried again.
+#[test]
+fn the_durable_engine_is_linearizable_across_failed_syncs() {
+    for sync in 0..FAILED_SYNCS {
+        let (world, mut simulation) = World::simulated(sync);
+        let disk = SimulatedDisk::new(sync);
+        disk.set_faults(Faults { fail_sync: Some(sync), ..Faults::default() });
+        simulation.block_on(async {
+            let recorder = Recorder::default();
+            if let Ok(store) = Store::open(&world, Disk::simulated(&disk), small()).await {
+                let watches = Watches::start(&world, &store).await;
+                clients::run(&world, &store, &recorder, LOAD).await;
+                let (told, stopped) = (watches.so_far(), store.put("after", "all").await);
+                assert!(stopped.is_err(), "sync {sync} failed, and the store goes on");
+                store.shutdown().await;
+                recorder.crash();
+                disk.restart();
+                last_life(&world, &format!("sync {sync}"), &disk, &recorder, vec![told]).await;
+            }
+        });
     }
 }

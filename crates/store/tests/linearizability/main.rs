@@ -4,6 +4,7 @@
 mod agree;
 mod clients;
 mod crash;
+mod full;
 mod record;
 
 use std::path::PathBuf;
@@ -51,6 +52,7 @@ fn small() -> DiskOptions {
         snapshot_bytes: 10_000,
         group_bytes: 4_096,
         reserve_bytes: 4_096,
+        free_bytes: 0,
         ..DiskOptions::default()
     }
 }

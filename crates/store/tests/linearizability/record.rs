@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use linear::{Call, History, Log, Operation, Outcome, Time};
+use linear::{Answer, Call, History, Log, Operation, Outcome, Time};
 
 /// Cheap to clone; all clones write the same history.
 #[derive(Clone, Default)]
@@ -38,6 +38,12 @@ impl Recorder {
         let operation = &mut recorded.operations[operation];
         operation.returned = Some(now);
         operation.outcome = Some(outcome);
+    }
+
+    /// Notes a refusal: whatever it was, it has not happened.
+    pub fn refuse(&self, operation: usize) {
+        self.lock().operations[operation].call = Call::Write { guards: Vec::new(), changes: Vec::new() };
+        self.end(operation, Outcome { revision: None, answer: Answer::Written(true) });
     }
 
     /// Notes that the store has died: what it has not done yet it never will.
