@@ -91,7 +91,7 @@ async fn write(world: &World, store: &Store, number: u64) {
             }
         }
         // Too early, or done already, is refused and changes nothing.
-        3 if number % 3 == 0 => drop(store.compact(store.revision() - 20).await),
+        3 if number.is_multiple_of(3) => drop(store.compact(store.revision() - 20).await),
         _ => drop(store.put(key, value).await.expect("a put")),
     }
 }
