@@ -10,7 +10,7 @@ use k8s_object::resources::{CONFIG_MAPS, DEPLOYMENTS, NODES, PODS};
 use k8s_object::views::{Node, Pod};
 use region::{Pace, Region};
 use serde_json::{Value, json};
-use store::{KeyRange, RangeRequest, Store};
+use store::{Faults, KeyRange, RangeRequest, Store};
 use world::World;
 
 use support::*;
@@ -246,10 +246,13 @@ fn a_cluster_that_is_busy_is_not_replaced() {
 #[test]
 fn an_interrupted_restore_is_whole_or_undone() {
     let mut outcomes = std::collections::BTreeMap::<(bool, &str), u32>::new();
-    for step in 0..14 {
+    let mut interrupted = std::collections::BTreeMap::<(bool, &str), u32>::new();
+    for step in 0..12 {
         for replace in [false, true] {
-            let mut outcome = "";
-            run(40 + step, async |world, store| {
+            let (mut outcome, mut underway) = ("", false);
+            run(40 + step, async |world, _| {
+                let mut ground = Ground::disk(&world, 40 + step).await;
+                let store = ground.store.clone();
                 let region = start(&world, &store, Pace::Instant).await;
                 let revision = spoilt(&world, &store, &region).await;
                 let began = store.revision();
@@ -258,15 +261,19 @@ fn an_interrupted_restore_is_whole_or_undone() {
                     true => json!({"cluster": "sim", "revision": revision, "replace": true}),
                     false => json!({"cluster": "sim", "revision": revision, "as": "copy"}),
                 };
-                // Ended when the restore has written so often.
+                // Every write takes a while, so that the end comes between any two of them.
+                let slow = Faults { sync_latency: Duration::from_millis(1), ..Faults::default() };
+                ground.disk.as_ref().unwrap().set_faults(slow);
                 tokio::select! {
                     biased;
-                    () = async { while store.revision() < began + step as i64 { world.sleep(Duration::from_micros(1)).await } } => {}
+                    () = world.sleep(Duration::from_micros(step * 1000 + 500)) => {}
                     _ = region.restore_cluster(&request) => {}
                 }
-                region.abort();
-                drop(region);
-                let region = start(&world, &store, Pace::Instant).await;
+                let record = store.get(format!("/aws/eks/cluster/{target}")).await.unwrap();
+                let record = record.map(|record| serde_json::from_slice::<Value>(&record.value).unwrap());
+                underway = record.is_some_and(|record| record["restoring"].is_object());
+                let region = restart(&world, &mut ground, Pace::Instant, region, End::PowerLoss, Duration::ZERO).await;
+                let store = ground.store.clone();
                 until(&world, "the cluster has settled", || async {
                     !matches!(status(&region, target).await.as_str(), Some("CREATING" | "UPDATING"))
                         && client(&region, "sim").is_some()
@@ -298,7 +305,13 @@ fn an_interrupted_restore_is_whole_or_undone() {
                 region.shutdown(Duration::from_secs(60)).await;
             });
             *outcomes.entry((replace, outcome)).or_default() += 1;
+            if underway {
+                *interrupted.entry((replace, outcome)).or_default() += 1;
+            }
         }
     }
     assert_eq!(outcomes.len(), 4, "both outcomes of both kinds were seen: {outcomes:?}");
+    println!("outcomes {outcomes:?}, of them interrupted {interrupted:?}");
+    let undone = [false, true].map(|replace| interrupted.get(&(replace, "undone")).copied().unwrap_or(0));
+    assert!(undone.iter().all(|times| *times > 0), "both kinds were interrupted under way: {interrupted:?}");
 }
