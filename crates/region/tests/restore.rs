@@ -255,7 +255,6 @@ fn an_interrupted_restore_is_whole_or_undone() {
                 let store = ground.store.clone();
                 let region = start(&world, &store, Pace::Instant).await;
                 let revision = spoilt(&world, &store, &region).await;
-                let began = store.revision();
                 let target = if replace { "sim" } else { "copy" };
                 let request = match replace {
                     true => json!({"cluster": "sim", "revision": revision, "replace": true}),
