@@ -17,6 +17,9 @@ pub enum StoreError {
     /// A key is empty.
     #[error("etcdserver: key is not provided")]
     EmptyKey,
+    /// A guard of the [`crate::Keyspace`] does not hold any more: whoever writes has lost the right to. Not to be tried again.
+    #[error("the writer may not write any more: another has taken over, or what it writes for is gone")]
+    Fenced,
     /// The store has not reached that revision; it is at `revision`.
     #[error("etcdserver: mvcc: required revision is a future revision")]
     FutureRevision { revision: Revision },

@@ -88,6 +88,14 @@ impl Watcher {
         Ok(batch)
     }
 
+    /// Asks for [`Watcher::progress`] to catch up with the store, which it may not do by itself while nothing happens in the range.
+    /// Engines in this process are always there; one elsewhere sends a word and wakes whoever waits in [`Watcher::next`].
+    pub fn request_progress(&mut self) {
+        match &mut self.source {
+            Source::Memory(_) => {}
+        }
+    }
+
     /// All events of the range up to this revision have been returned: resume after it.
     pub fn progress(&self) -> Revision {
         match &self.source {
