@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn region(world: &World) -> Region {
     let options = Options {
         world: world.clone(),
+        store: store::Store::memory(world, store::Limits::default()),
         listener: Some(std::net::TcpListener::bind("127.0.0.1:0").unwrap()),
         address: "127.0.0.1".parse().unwrap(),
         region: "us-east-1".into(),

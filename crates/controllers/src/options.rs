@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_object::GroupVersionResource;
+use world::Timestamp;
 
 /// A resource that a cluster serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Options {
     pub resources: Vec<ResourceInfo>,
     /// The cluster's CA certificates in PEM, published in every namespace as `kube-root-ca.crt`.
     pub root_ca_pem: String,
+    /// When the manager started: no node was listened to before, so none counts as silent for that time.
+    pub started: Timestamp,
     /// How long a node may be silent before it counts as lost.
     pub node_monitor_grace_period: Duration,
     /// The same for a node that has never said anything.
@@ -50,6 +53,7 @@ impl Default for Options {
         Options {
             resources: Vec::new(),
             root_ca_pem: String::new(),
+            started: Timestamp::from_micros(0),
             node_monitor_grace_period: Duration::from_secs(40),
             node_startup_grace_period: Duration::from_secs(60),
             node_eviction_interval: Duration::from_secs(10),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use region::Region;
+use store::{Limits, Store};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 use world::World;
@@ -102,8 +103,10 @@ async fn serve(world: &World, home: &Home, arguments: &Up, ready: impl FnOnce())
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let listener = listen(SocketAddr::new(arguments.address, arguments.port))?;
     let endpoint = format!("http://{}", listener.local_addr()?);
+    let store = Store::memory(world, Limits::default());
     let options = region::Options {
         world: world.clone(),
+        store: store.clone(),
         listener: Some(listener),
         address: arguments.address,
         region: arguments.region.clone(),
@@ -135,6 +138,7 @@ async fn serve(world: &World, home: &Home, arguments: &Up, ready: impl FnOnce())
     }
     eprintln!("minato: stopping");
     let aborted = region.shutdown(DRAIN).await;
+    store.shutdown().await;
     if !aborted.is_empty() {
         eprintln!("minato: stopped without waiting for {}", aborted.join(", "));
     }

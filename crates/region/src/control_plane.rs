@@ -110,6 +110,7 @@ impl ControlPlane {
             &tasks,
             controllers::Options {
                 root_ca_pem: authority.certificate_pem(),
+                started: world.now(),
                 resources: resources(server.minor()),
                 ..controllers::Options::default()
             },
@@ -130,6 +131,11 @@ impl ControlPlane {
     /// Stops it; its data stays.
     pub(crate) async fn stop(&self, deadline: Duration) -> Vec<&'static str> {
         self.tasks.shutdown(deadline).await
+    }
+
+    /// Ends it in the midst of whatever it does.
+    pub(crate) fn abort(&self) {
+        self.tasks.abort();
     }
 
     /// A client of it as a user.

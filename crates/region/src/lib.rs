@@ -30,7 +30,8 @@ use cloud_wire::{AwsError, Name, Service};
 use k8s_client::Client;
 use k8s_object::UserInfo;
 use serde_json::Value;
-use store::{Limits, Store};
+use store::Store;
+use tokio::sync::Notify;
 use world::{Tasks, World};
 
 use control_plane::ControlPlane;
@@ -53,6 +54,8 @@ pub enum Pace {
 /// What a region is made of.
 pub struct Options {
     pub world: World,
+    /// Where everything is kept that a region knows. It is the caller's: whoever opened it shuts it down after the region.
+    pub store: Store,
     /// Where the AWS endpoint listens. Without one the region has no sockets at all, for simulated worlds.
     pub listener: Option<TcpListener>,
     /// Where the API servers of clusters listen, each on a free port.
@@ -107,23 +110,25 @@ pub(crate) struct Inner {
     eks: Eks,
     administrator: Administrator,
     clusters: Mutex<BTreeMap<String, Arc<ControlPlane>>>,
+    /// Told when a control plane runs, for those who look at what belongs to it.
+    plane_started: Notify,
     tasks: Tasks,
 }
 
 impl Region {
-    /// Starts a region with an empty account: an administrator, the default VPC, no clusters.
+    /// Starts the region that the store holds, as it was when it ended, however it did. On an empty store that is an account with
+    /// an administrator, the default VPC, and no clusters.
     ///
     /// # Errors
     /// An account or region that cannot be, or an address that cannot be used.
     pub async fn start(options: Options) -> Result<Region, StartError> {
         check(&options)?;
-        let Options { world, listener, address, region, account, pace } = options;
+        let Options { world, store, listener, address, region, account, pace } = options;
         let endpoint = match &listener {
             Some(listener) => format!("http://{}", listener.local_addr().map_err(StartError::Address)?),
             None => format!("http://{NO_ADDRESS}"),
         };
         let tasks = world.tasks("region");
-        let store = Store::memory(&world, Limits::default());
         let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
         let iam =
             Iam::open(&world, store.keyspace("/aws/iam/"), &account, &tasks).await.map_err(|error| failed(&error))?;
@@ -154,6 +159,7 @@ impl Region {
             sts: Sts::new(iam.clone()),
             sockets: listener.is_some(),
             clusters: Mutex::default(),
+            plane_started: Notify::new(),
             tasks: tasks.clone(),
             world,
             region,
@@ -224,8 +230,14 @@ impl Region {
         for cluster in clusters.into_values() {
             aborted.extend(cluster.stop(deadline).await);
         }
-        self.0.store.shutdown().await;
         aborted
+    }
+
+    /// Ends at once, as a process that is killed does: nothing is finished, nobody is told. For tests of what a restart finds.
+    pub fn abort(&self) {
+        self.0.tasks.abort();
+        let clusters = std::mem::take(&mut *self.0.clusters());
+        clusters.into_values().for_each(|cluster| cluster.abort());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Instances of node groups become nodes, and stop being nodes, as EC2 says. One task follows EC2; it looks at what there is, so
 //! a restart or a lost watch only makes it look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,39 +42,55 @@ pub(crate) fn run(inner: &Arc<Inner>) {
 
 /// Follows instances until something cannot be done now or the watch is lost.
 async fn follow(inner: &Arc<Inner>) {
-    let mut joined: BTreeMap<String, Instance> = BTreeMap::new();
     let Ok((instances, mut watch)) = inner.ec2.instances().await else { return };
-    let mut pending = instances;
+    let mut pending = current(instances);
     loop {
         for instance in pending.drain(..) {
-            if !reconcile(inner, &instance, &mut joined).await {
+            if !reconcile(inner, &instance).await {
                 return;
             }
         }
-        let Ok(changes) = watch.next().await else { return };
-        pending.extend(changes.into_iter().filter_map(|change| match change {
-            InstanceChange::Put(instance) => Some(*instance),
-            // It was terminated before, and its node with it.
-            InstanceChange::Gone(_) => None,
-        }));
+        tokio::select! {
+            biased;
+            changes = watch.next() => {
+                let Ok(changes) = changes else { return };
+                pending.extend(changes.into_iter().filter_map(|change| match change {
+                    InstanceChange::Put(instance) => Some(*instance),
+                    // It was terminated before, and its node with it.
+                    InstanceChange::Gone(_) => None,
+                }));
+            }
+            // The instances of that cluster were there before it: after a restart, all of them are.
+            () = inner.plane_started.notified() => {
+                let Ok((instances, again)) = inner.ec2.instances().await else { return };
+                (pending, watch) = (current(instances), again);
+            }
+        }
     }
 }
 
+/// Those that may still have a node. The address of one that has ended, and so its name, may be another's by now.
+fn current(instances: Vec<Instance>) -> Vec<Instance> {
+    let ended = |instance: &Instance| !instance.state.is_live();
+    let names: BTreeSet<String> =
+        instances.iter().filter(|instance| !ended(instance)).map(|instance| instance.private_dns.clone()).collect();
+    instances.into_iter().filter(|instance| !ended(instance) || !names.contains(&instance.private_dns)).collect()
+}
+
 /// Makes a node of a running instance, and takes the node of one that ends away. False when it must be looked at again.
-async fn reconcile(inner: &Arc<Inner>, instance: &Instance, joined: &mut BTreeMap<String, Instance>) -> bool {
+async fn reconcile(inner: &Arc<Inner>, instance: &Instance) -> bool {
     let Some((cluster, group)) = owner(instance) else { return true };
-    // An instance of a cluster that does not run (yet) is no node of it; its node group asks for it when it does.
+    // An instance of a cluster that does not run (yet) is no node of it; all are looked at again when it does.
     let Some(plane) = inner.control_plane(cluster) else { return true };
     match instance.state {
         InstanceState::Pending => true,
         InstanceState::Running => {
-            if !joined.contains_key(&instance.id) && join(inner, &plane, cluster, group, instance).await {
-                joined.insert(instance.id.clone(), instance.clone());
+            if plane.host.node(&instance.private_dns).is_none() {
+                join(inner, &plane, cluster, group, instance).await;
             }
             true
         }
         InstanceState::ShuttingDown | InstanceState::Terminated => {
-            joined.remove(&instance.id);
             leave(&plane, instance).await
         }
     }
@@ -85,9 +101,9 @@ fn owner(instance: &Instance) -> Option<(&str, &str)> {
     instance.owner.strip_prefix("eks/")?.split_once('/')
 }
 
-async fn join(inner: &Arc<Inner>, plane: &Arc<ControlPlane>, cluster: &str, group: &str, instance: &Instance) -> bool {
-    let Some(kind) = cloud_ec2::find_instance_type(&instance.instance_type) else { return false };
-    let Ok(Some(nodegroup)) = inner.eks.nodegroup(cluster, group).await else { return false };
+async fn join(inner: &Arc<Inner>, plane: &Arc<ControlPlane>, cluster: &str, group: &str, instance: &Instance) {
+    let Some(kind) = cloud_ec2::find_instance_type(&instance.instance_type) else { return };
+    let Ok(Some(nodegroup)) = inner.eks.nodegroup(cluster, group).await else { return };
     let facts = InstanceFacts {
         instance_id: instance.id.clone(),
         instance_type: instance.instance_type.clone(),
@@ -144,7 +160,7 @@ async fn join(inner: &Arc<Inner>, plane: &Arc<ControlPlane>, cluster: &str, grou
         network: None,
     };
     // A node of this name that is there already is this one: the task has looked again.
-    plane.host.add_node(spec).is_ok() || plane.host.node(&instance.private_dns).is_some()
+    let _ = plane.host.add_node(spec);
 }
 
 /// The kubelet's identity: the session of its instance's role, mapped by EKS at every request, so that a node whose role has no

@@ -53,6 +53,7 @@ impl ControlPlanes for Planes {
             let plane = ControlPlane::start(&inner, spec).await?;
             let endpoint = plane.endpoint.clone();
             inner.clusters().insert(spec.name.clone(), plane);
+            inner.plane_started.notify_one();
             Ok(endpoint)
         })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cloud_wire::{Name, Service};
 use region::{Options, Pace, Region};
 use serde_json::{Value, json};
+use store::{Limits, Store};
 use world::World;
 
 /// Calls an operation and writes its answer as the AWS endpoint does.
@@ -31,6 +32,7 @@ fn every_answer_fits_its_model() {
     simulation.block_on(async {
         let options = Options {
             world: world.clone(),
+            store: Store::memory(&world, Limits::default()),
             listener: None,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             region: "us-east-1".into(),

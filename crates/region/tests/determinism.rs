@@ -12,7 +12,7 @@ use k8s_object::resources::{DEPLOYMENTS, NODES, PODS};
 use k8s_object::views::{Deployment, Pod};
 use region::{Pace, Region};
 use serde_json::{Value, json};
-use store::{EventKind, KeyRange, WatchRequest};
+use store::{EventKind, KeyRange, Limits, Store, WatchRequest};
 use world::World;
 
 /// Longest virtual time that any wait may take: the slowest is a node group at AWS's pace.
@@ -99,6 +99,7 @@ fn run(seed: u64, pace: Pace) -> (String, Duration) {
     let log = simulation.block_on(async {
         let options = region::Options {
             world: world.clone(),
+            store: Store::memory(&world, Limits::default()),
             listener: None,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             region: "us-east-1".into(),

@@ -155,6 +155,14 @@ impl Tasks {
         self.len() == 0
     }
 
+    /// Ends all tasks where they stand, without telling them: what the end of a process does to them.
+    pub fn abort(&self) {
+        // Taken out first, as in shutdown.
+        let tasks = std::mem::take(&mut self.0.running().tasks);
+        tasks.into_values().for_each(|task| task.abort());
+        self.0.stop.send_replace(true);
+    }
+
     /// Asks all tasks to stop, waits for them until `deadline` has passed, then aborts the rest and returns their names.
     pub async fn shutdown(&self, deadline: Duration) -> Vec<&'static str> {
         self.0.stop.send_replace(true);
@@ -221,6 +229,23 @@ mod tests {
         assert_eq!(simulation.block_on(tasks.shutdown(Duration::from_secs(5))), ["stubborn"]);
         tasks.spawn("late", std::future::pending());
         assert!(tasks.is_empty(), "nothing starts after the end");
+    }
+
+    #[test]
+    fn an_abort_tells_no_task_and_lets_none_start() {
+        let (world, mut simulation) = World::simulated(1);
+        let tasks = world.tasks("group");
+        let stop = tasks.stop();
+        let told = Arc::new(Mutex::new(false));
+        let telling = told.clone();
+        tasks.spawn("tidy", async move {
+            stop.stopped().await;
+            *telling.lock().unwrap() = true;
+        });
+        tasks.abort();
+        tasks.spawn("late", std::future::pending());
+        simulation.block_on(world.sleep(Duration::from_secs(1)));
+        assert!(!*told.lock().unwrap() && tasks.is_empty());
     }
 
     #[test]

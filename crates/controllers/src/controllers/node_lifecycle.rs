@@ -153,7 +153,9 @@ fn silent_at(view: &View<'_>, object: &Object, node: &Node) -> Result<Timestamp,
     let reported = reported.filter(|ready| ready.reason != "NodeStatusNeverUpdated");
     let heard = [renewed.as_ref(), reported.and_then(|ready| ready.last_heartbeat_time.as_ref())];
     let created = time(object.meta().creation_timestamp.as_ref());
-    let by_heartbeat = heard.into_iter().flatten().map(|at| time(Some(at)) + options.node_monitor_grace_period).max();
+    // While the control plane was down nobody could be heard: upstream too counts from its first look at a node.
+    let heard = heard.into_iter().flatten().map(|at| time(Some(at)).max(options.started));
+    let by_heartbeat = heard.map(|at| at + options.node_monitor_grace_period).max();
     Ok(match by_heartbeat {
         // A new node gets its startup time even if what it said first is old.
         Some(at) if node.condition("Ready").is_some() => at,
