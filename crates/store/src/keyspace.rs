@@ -12,8 +12,8 @@ use bytes::{Buf, Bytes};
 
 use crate::key_range::join;
 use crate::{
-    Compare, End, KeyRange, KeyValue, Lease, LeaseId, LeaseStatus, Op, OpResult, RangeRequest, RangeResult, Revision, Store,
-    StoreError, Txn, TxnResult, WatchRequest, Watcher,
+    Compare, End, KeyRange, KeyValue, Lease, LeaseId, LeaseStatus, Op, OpResult, RangeRequest, RangeResult, Revision,
+    Store, StoreError, Txn, TxnResult, WatchRequest, Watcher,
 };
 
 /// See the module. Cheap to clone.
