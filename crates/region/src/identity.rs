@@ -14,7 +14,7 @@ use k8s_object::resources::CONFIG_MAPS;
 use k8s_object::{ApiError, UserInfo};
 use world::BoxFuture;
 
-use crate::Inner;
+use crate::{Inner, credentials};
 
 /// Principals whose policies are remembered. Beyond that the first in order of their ARNs is forgotten, until its next token is verified.
 const MAX_USERS: usize = 10_000;
@@ -87,10 +87,11 @@ impl IamTokens {
         let inner = self.inner.upgrade().ok_or_else(|| AuthError::Unavailable("the region is stopping".to_owned()))?;
         let hosts = sts_hosts(&inner.endpoint);
         let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-        let lookup = |access_key_id: &str| inner.secret(access_key_id);
-        let verified = cloud_wire::verify_eks_token(token, &self.cluster, &hosts, &lookup, inner.world.now())
-            .map_err(|error| AuthError::Invalid(error.to_string()))?;
-        let credential = inner.iam.lookup(&verified.access_key_id);
+        let verified = credentials::verify(&inner, |lookup| {
+            cloud_wire::verify_eks_token(token, &self.cluster, &hosts, lookup, inner.world.now())
+        });
+        let (verified, credential) = verified.await.map_err(|error| AuthError::Unavailable(error.to_string()))?;
+        verified.map_err(|error| AuthError::Invalid(error.to_string()))?;
         let caller = credential.ok_or_else(|| AuthError::Invalid("its access key is gone".to_owned()))?.caller;
         let (user, policies) = identify(&inner, &self.cluster, &caller).await?;
         self.policies.set(&user, policies);
