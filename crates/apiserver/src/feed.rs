@@ -18,8 +18,9 @@ use world::watch;
 
 use crate::storage;
 
-/// How often a store that is elsewhere is asked how far its watch has come while somebody waits for it (upstream: 100 ms).
-const PROGRESS: Duration = Duration::from_millis(50);
+/// How often it is looked how far a watch has come while somebody waits for it: the watch of a store that is elsewhere may get
+/// there without an event.
+const PROGRESS: Duration = Duration::from_millis(10);
 
 /// Where changes go.
 pub(crate) trait Target: Send + Sync {
@@ -156,10 +157,6 @@ impl Feed {
         }
         self.pump(target, None);
         while self.revision() < revision {
-            // The revision may be of a write elsewhere in the store, of which this watch would not hear by itself.
-            if let Some(watcher) = self.source.lock().unwrap_or_else(PoisonError::into_inner).watcher.as_mut() {
-                watcher.request_progress();
-            }
             let mut reached = self.reached.subscribe();
             // The sender lives as long as `self`, so waiting fails only when it takes long.
             let _ = world.timeout(PROGRESS, reached.wait_for(|reached| *reached >= revision)).await;

@@ -2,7 +2,7 @@
 
 use bytes::Buf;
 
-use crate::memory::MemoryWatcher;
+use crate::embedded::EmbeddedWatcher;
 use crate::{KeyRange, KeyValue, Revision, WatchError};
 
 /// Asks for the events of a range.
@@ -59,12 +59,12 @@ pub struct Watcher {
 
 /// One per engine.
 enum Source {
-    Memory(MemoryWatcher),
+    Embedded(EmbeddedWatcher),
 }
 
 impl Watcher {
-    pub(crate) fn memory(watcher: MemoryWatcher) -> Watcher {
-        Watcher { source: Source::Memory(watcher), hidden: 0 }
+    pub(crate) fn embedded(watcher: EmbeddedWatcher) -> Watcher {
+        Watcher { source: Source::Embedded(watcher), hidden: 0 }
     }
 
     pub(crate) fn hide(mut self, bytes: usize) -> Watcher {
@@ -75,7 +75,7 @@ impl Watcher {
     /// Waits for events. May be cancelled without losing any.
     pub async fn next(&mut self) -> Result<WatchBatch, WatchError> {
         let mut batch = match &mut self.source {
-            Source::Memory(watcher) => watcher.next().await?,
+            Source::Embedded(watcher) => watcher.next().await?,
         };
         if self.hidden > 0 {
             for event in &mut batch.events {
@@ -88,18 +88,10 @@ impl Watcher {
         Ok(batch)
     }
 
-    /// Asks for [`Watcher::progress`] to catch up with the store, which it may not do by itself while nothing happens in the range.
-    /// Engines in this process are always there; one elsewhere sends a word and wakes whoever waits in [`Watcher::next`].
-    pub fn request_progress(&mut self) {
-        match &mut self.source {
-            Source::Memory(_) => {}
-        }
-    }
-
     /// All events of the range up to this revision have been returned: resume after it.
     pub fn progress(&self) -> Revision {
         match &self.source {
-            Source::Memory(watcher) => watcher.progress(),
+            Source::Embedded(watcher) => watcher.progress(),
         }
     }
 }
