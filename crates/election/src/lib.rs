@@ -6,7 +6,8 @@
 //! long as a second of two clocks is about as long. For those who do not stop in time, because they were stopped themselves,
 //! there is the [guard](Term::guard): a condition that the store checks with each of their writes.
 //!
-//! Must never know what is held.
+//! A store that no other process can use knows no other holder: what is found there is of a process that has ended, and is taken
+//! over without waiting. Must never know what is held.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -49,6 +50,10 @@ impl Election {
     /// # Errors
     /// [`StoreError::Closed`]. Other errors are waited out.
     pub async fn campaign(&self) -> Result<Term, StoreError> {
+        if self.store.is_exclusive() {
+            // What cannot be deleted now is waited for.
+            let _ = self.store.delete(KeyRange::key(self.key.clone())).await;
+        }
         loop {
             match self.attempt().await {
                 Ok(Some(term)) => return Ok(term),

@@ -220,3 +220,27 @@ fn an_uncontended_campaign_takes_no_time_and_a_resignation_is_followed_at_once()
         assert!(!term.holds(), "without a store nobody holds");
     });
 }
+
+/// After a crash the only process of a store does not wait for itself.
+#[test]
+fn what_a_crash_has_left_in_a_store_of_ones_own_is_taken_over_at_once() {
+    let (world, mut simulation) = World::simulated(1);
+    let disk = store::SimulatedDisk::new(1);
+    simulation.block_on(async {
+        let open = async || {
+            let disk = store::Disk::simulated(&disk);
+            Store::open(&world, disk, store::DiskOptions::default()).await.unwrap()
+        };
+        let store = open().await;
+        assert!(store.is_exclusive());
+        let first = Election::new(&world, &store, KEY, "first").campaign().await.unwrap();
+        // No resignation: the process is killed.
+        drop(first);
+        store.shutdown().await;
+        drop(store);
+        let store = open().await;
+        let before = world.elapsed();
+        let second = Election::new(&world, &store, KEY, "second").campaign().await.unwrap();
+        assert!(second.holds() && world.elapsed() - before < Duration::from_millis(500));
+    });
+}

@@ -204,6 +204,13 @@ impl Store {
         }
     }
 
+    /// Whether no other process can use it, as long as this one does: then nobody else holds what a lease says that somebody does.
+    pub fn is_exclusive(&self) -> bool {
+        match &self.0 {
+            Engine::Embedded(engine) => engine.core().journal.is_some(),
+        }
+    }
+
     /// The revision of the last write that anyone has been told of, now: what is read at it or later is not stale.
     pub async fn current_revision(&self) -> Result<Revision, StoreError> {
         match &self.0 {
