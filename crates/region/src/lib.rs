@@ -21,6 +21,7 @@ mod lead;
 mod node_bootstrap;
 mod nodes;
 mod planes;
+mod processes;
 mod serving;
 mod settle;
 mod status;
@@ -202,6 +203,7 @@ impl Region {
             administrator,
         });
         planes.connect(&inner, None);
+        processes::run(&inner);
         serving::run(&inner);
         lead::run(&inner);
         if let Some(listener) = listener {

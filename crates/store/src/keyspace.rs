@@ -139,11 +139,19 @@ impl Keyspace {
         if self.guards.is_empty() {
             return self.store.txn(txn).await;
         }
-        // Nested, so that a guard that fails is told apart from a comparison of the transaction that does.
-        let guarded = Txn { compare: self.guards.to_vec(), ..Txn::of(Op::Txn(Box::new(txn))) };
+        // Whether it was a guard that did not hold is only asked where something did not, so that the usual write costs one
+        // comparison more. Both see the same state: that before the transaction.
+        let otherwise = Txn { compare: self.guards.to_vec(), success: txn.failure, failure: Vec::new() };
+        let compare = self.guards.iter().cloned().chain(txn.compare).collect();
+        let guarded = Txn { compare, success: txn.success, failure: vec![Op::Txn(Box::new(otherwise))] };
         let mut outer = self.store.txn(guarded).await?;
+        if outer.succeeded {
+            return Ok(outer);
+        }
         match outer.results.pop() {
-            Some(OpResult::Txn(inner)) if outer.succeeded => Ok(TxnResult { revision: outer.revision, ..inner }),
+            Some(OpResult::Txn(otherwise)) if otherwise.succeeded => {
+                Ok(TxnResult { results: otherwise.results, ..outer })
+            }
             _ => Err(StoreError::Fenced),
         }
     }
