@@ -37,3 +37,4 @@ mod write;
 pub use network::ServiceCidr;
 pub use ports::{AuditEvent, AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};
 pub use server::{ApiServer, Options, StartError};
+pub use storage::{StoredKey, parse as parse_stored_key};

@@ -37,20 +37,22 @@ pub(crate) fn key(group: &str, plural: &str, object: &NamespacedName) -> Bytes {
 
 /// A key's parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Parsed<'a> {
+pub struct StoredKey<'a> {
+    /// Empty for the core group.
     pub group: &'a str,
     pub plural: &'a str,
+    /// Empty for cluster-scoped objects.
     pub namespace: &'a str,
     pub name: &'a str,
 }
 
-/// Reads a key; `None` for one that [`key`] does not write.
-pub(crate) fn parse(key: &[u8]) -> Option<Parsed<'_>> {
+/// Reads a key of an API server's keyspace, without the keyspace's prefix; `None` for one that no API server writes.
+pub fn parse(key: &[u8]) -> Option<StoredKey<'_>> {
     let text = std::str::from_utf8(key).ok()?.strip_prefix(ROOT)?;
     let (resource, object) = text.split_once('/')?;
     let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
     let (namespace, name) = object.split_once('/').unwrap_or(("", object));
-    Some(Parsed { group, plural, namespace, name })
+    Some(StoredKey { group, plural, namespace, name })
 }
 
 /// How a write ended.
@@ -125,6 +127,7 @@ pub(crate) fn error(error: StoreError) -> ApiError {
         StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided watch is too old."),
         StoreError::Fenced => ApiError::new(Reason::ServiceUnavailable, error.to_string()),
         StoreError::Closed => ApiError::new(Reason::ServiceUnavailable, "the API server is shutting down"),
+        stopped @ StoreError::Stopped { .. } => ApiError::new(Reason::ServiceUnavailable, stopped.to_string()),
         other => ApiError::internal(other),
     }
 }
@@ -150,7 +153,7 @@ mod tests {
         for (group, plural, namespace, name, expected) in cases {
             let written = key(group, plural, &NamespacedName::new(namespace, name));
             assert_eq!(written, expected);
-            assert_eq!(parse(&written), Some(Parsed { group, plural, namespace, name }));
+            assert_eq!(parse(&written), Some(StoredKey { group, plural, namespace, name }));
         }
         assert_eq!(parse(b"elsewhere/pods/a"), None);
     }

@@ -167,6 +167,7 @@ async fn create_checked(call: &mut Call<'_>, input: Input) -> Result<Value, AwsE
         endpoint: None,
         health: Vec::new(),
         update: None,
+        restoring: None,
         token: input.client_request_token,
         digest,
         creator,

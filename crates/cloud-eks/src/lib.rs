@@ -20,6 +20,7 @@ mod reconcile;
 mod reconcile_cluster;
 mod reconcile_nodegroup;
 mod records;
+mod restore;
 mod service;
 mod tags;
 mod updates;
@@ -31,6 +32,7 @@ pub use model::{AccessEntry, AuthenticationMode, Cluster, ClusterStatus, Nodegro
 pub use pace::Pace;
 pub use ports::{ControlPlaneSpec, ControlPlanes, DrainError, Endpoint, NodeConfig, UpgradeError};
 pub use records::ClusterWatch;
+pub use restore::{Past, Restoring};
 pub use service::{Eks, EksOperation, EksParts};
 pub use versions::{Support, VERSIONS, Version, git_version};
 

@@ -10,6 +10,7 @@ use world::Timestamp;
 use crate::access_policies::Scope;
 use crate::identity::EntryType;
 use crate::ports::NodeConfig;
+use crate::restore::Restoring;
 
 /// Tags by key.
 pub type Tags = BTreeMap<String, String>;
@@ -171,6 +172,9 @@ pub struct Cluster {
     pub health: Vec<Issue>,
     /// The update in progress.
     pub update: Option<String>,
+    /// The restore in progress, during which it has no control plane.
+    #[serde(default)]
+    pub restoring: Option<Restoring>,
     /// `clientRequestToken` of its creation.
     pub token: Option<String>,
     /// Digest of the request that created it.

@@ -40,6 +40,10 @@ fn description(cluster: &str) -> String {
 impl Eks {
     pub(crate) async fn reconcile_cluster(&self, name: &str) -> Result<Next, AwsError> {
         let Some(cluster) = self.cluster(name).await? else { return Ok(Next::Settled) };
+        if cluster.restoring.is_some() {
+            // Whoever restores it comes back here when its objects are complete.
+            return Ok(Next::Settled);
+        }
         match cluster.status {
             ClusterStatus::Creating => self.create_cluster(cluster).await,
             ClusterStatus::Active => {

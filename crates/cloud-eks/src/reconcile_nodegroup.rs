@@ -19,7 +19,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use world::BoxFuture;
 
-use crate::model::{AccessEntry, Issue, Nodegroup, NodegroupStatus, Update};
+use crate::model::{AccessEntry, ClusterStatus, Issue, Nodegroup, NodegroupStatus, Update};
 use crate::reconcile::{Next, until};
 use crate::service::Eks;
 use crate::updates;
@@ -47,6 +47,11 @@ impl Eks {
             NodegroupStatus::Deleting => self.delete_nodegroup(nodegroup).await,
             NodegroupStatus::CreateFailed | NodegroupStatus::DeleteFailed => Ok(Next::Settled),
             NodegroupStatus::Creating => {
+                // Only a restored cluster has groups before it is active: their instances need its security group.
+                let cluster = self.cluster(cluster).await?;
+                if cluster.is_some_and(|cluster| cluster.status == ClusterStatus::Creating) {
+                    return Ok(Next::After(self.0.parts.pace.poll));
+                }
                 let Some(profile) = self.instance_profile(&nodegroup).await? else {
                     return self.lost_role(nodegroup).await;
                 };

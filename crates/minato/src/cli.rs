@@ -10,7 +10,7 @@ First steps:
   eval \"$(minato env)\"           point aws, kubectl, eksctl and SDKs of this shell at it
   kubectl get nodes
   kubectl create deployment web --image=nginx --replicas=3
-  minato down                    stop it
+  minato down                    stop it; everything is kept for the next `minato up`
 
 A further cluster, the EKS way:
   aws ec2 describe-subnets --query 'Subnets[].SubnetId' --output text
@@ -19,6 +19,10 @@ A further cluster, the EKS way:
   aws eks update-kubeconfig --name second
 or in one step:
   minato cluster create second --nodes 3
+
+Back to an earlier state:
+  minato snapshot save FILE      everything of the region in one file, while it runs
+  minato cluster restore minato --at 10m --as before     a cluster as it was ten minutes ago, beside it
 
 Nodes and their containers are simulated: pods are scheduled, pulled, started, probed and stopped as a
 kubelet does it, but no container process runs. docs/coverage.md says what is served and what is not.";
@@ -37,15 +41,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start the region, with a first cluster, and say what to do next
+    /// Start the region as it was, or a new one with a first cluster, and say what to do next
     Up(Up),
-    /// Stop the region: requests in flight are finished first
+    /// Stop the region: requests in flight are finished first, and its data stays for the next `up`
     Down,
     /// Print the variables that point AWS and Kubernetes tools at the region
     Env(Env),
     /// Show the region, its clusters and their nodes
     Status(Status),
-    /// List, create and delete clusters through the EKS API
+    /// List, create and delete clusters through the EKS API, and bring one back to its past
     Cluster {
         #[command(subcommand)]
         command: ClusterCommand,
@@ -54,6 +58,11 @@ pub enum Command {
     Kubeconfig(Kubeconfig),
     /// Print an IAM token for a cluster: the exec plugin of the kubeconfigs that Minato writes
     Token(Token),
+    /// Save everything that the region knows to a file, and start a region from one
+    Snapshot {
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
     /// Print the version
     Version,
 }
@@ -63,15 +72,24 @@ pub struct Up {
     /// Address of the AWS endpoint
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub address: std::net::IpAddr,
-    /// Port of the AWS endpoint; 0 takes a free one
-    #[arg(long, default_value_t = 4566)]
-    pub port: u16,
-    /// AWS region that this is
-    #[arg(long, default_value = "us-east-1")]
-    pub region: String,
-    /// AWS account that this is
-    #[arg(long, default_value = "111122223333")]
-    pub account: String,
+    /// Port of the AWS endpoint: the one it had before when absent, or 4566; 0 takes a free one when that is not free
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// AWS region that this is: that of the data when absent, or us-east-1
+    #[arg(long)]
+    pub region: Option<String>,
+    /// AWS account that this is: that of the data when absent, or 111122223333
+    #[arg(long)]
+    pub account: Option<String>,
+    /// Where the region's data is kept; `store` in Minato's own directory when absent
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Keep the data in memory only: everything is forgotten when the region stops
+    #[arg(long, conflicts_with_all = ["data_dir", "store"])]
+    pub ephemeral: bool,
+    /// Keep the data in an etcd cluster: etcd://HOST:PORT[,HOST:PORT…]
+    #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
+    pub store: Option<String>,
     /// How long AWS's life cycles take
     #[arg(long, value_enum, default_value_t = Pace::Instant)]
     pub pace: Pace,
@@ -152,6 +170,61 @@ pub enum ClusterCommand {
         /// Name of the cluster
         name: String,
     },
+    /// Bring a cluster back to how it was, as a new cluster or in place of the present one
+    Restore(RestoreCluster),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["new", "replace"]))]
+pub struct RestoreCluster {
+    /// Name of the cluster
+    pub name: String,
+    /// The moment: a revision of the store, a time such as 2026-01-31T12:00:00Z, or how long ago, such as 90s, 10m, 2h
+    #[arg(long, value_name = "REVISION|TIME")]
+    pub at: String,
+    /// Make a new cluster of this name, with node groups and keys of its own
+    #[arg(long = "as", value_name = "NEW")]
+    pub new: Option<String>,
+    /// Replace the objects of the present cluster, whose nodes stay
+    #[arg(long)]
+    pub replace: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Save a snapshot, of the running region or else of its data
+    Save(SaveSnapshot),
+    /// Make the data of a region out of a snapshot, where there is none yet
+    Restore(RestoreSnapshot),
+    /// Check a snapshot and show what it holds
+    Status(SnapshotFile),
+}
+
+#[derive(Debug, Args)]
+pub struct SaveSnapshot {
+    /// The file to write
+    pub file: PathBuf,
+    /// Read this data, of a region that does not run
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreSnapshot {
+    /// The snapshot
+    pub file: PathBuf,
+    /// The directory to make, for `minato up --data-dir`; that of a plain `minato up` when absent
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct SnapshotFile {
+    /// The snapshot
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,11 +3,12 @@
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use cloud_wire::Element;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use world::World;
+use world::{Task, World};
 
 use crate::home::RegionFile;
 
@@ -76,7 +77,50 @@ impl Client {
             .map_err(|problem| anyhow!("the answer to {action} is not XML: {problem}"))
     }
 
+    /// Hands the answer to a request of Minato's own on as it comes, however long it is.
+    pub async fn download(&self, path: &str, mut take: impl FnMut(Bytes) -> Result<()>) -> Result<()> {
+        let (response, task) = self.begin("minato", Method::GET, path, "application/json", Bytes::new()).await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let answer = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+            task.abort();
+            bail!(refused(
+                status.as_u16(),
+                &answer.map_err(|error| anyhow!("reading the answer: {error}"))?.to_bytes()
+            ));
+        }
+        while let Some(frame) = body.frame().await {
+            let frame = frame.with_context(|| format!("the region at {} broke the connection", self.file.endpoint))?;
+            if let Ok(chunk) = frame.into_data() {
+                take(chunk)?;
+            }
+        }
+        task.abort();
+        Ok(())
+    }
+
     async fn send(&self, service: &str, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<Bytes> {
+        let (response, task) = self.begin(service, method, path, content_type, body).await?;
+        let status = response.status();
+        let answer = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        task.abort();
+        let answer = answer.map_err(|error| anyhow!("reading the answer: {error}"))?.to_bytes();
+        if !status.is_success() {
+            bail!(refused(status.as_u16(), &answer));
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request on a connection of its own, which the task drives.
+    async fn begin(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, Task)> {
         let endpoint = &self.file.endpoint;
         let host = endpoint.strip_prefix("http://").with_context(|| format!("{endpoint} is not an http address"))?;
         let mut request = Request::builder()
@@ -96,14 +140,7 @@ impl Client {
         });
         let response = sender.send_request(request.map(Full::new)).await;
         let response = response.with_context(|| format!("the region at {endpoint} broke the connection"))?;
-        let status = response.status();
-        let answer = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        task.abort();
-        let answer = answer.map_err(|error| anyhow::anyhow!("reading the answer: {error}"))?.to_bytes();
-        if !status.is_success() {
-            bail!(refused(status.as_u16(), &answer));
-        }
-        Ok(answer)
+        Ok((response, task))
     }
 }
 

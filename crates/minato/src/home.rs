@@ -1,4 +1,5 @@
-//! The directory in which one Minato keeps what its commands need to find it: address, administrator's key, kubeconfig.
+//! The directory in which one Minato keeps what its commands need to find it: address, administrator's key, kubeconfig; and, unless
+//! it is told otherwise, the region's data.
 //! Everything in it is readable by its owner only.
 
 use std::fs::{self, File, OpenOptions};
@@ -25,6 +26,9 @@ pub struct RegionFile {
     pub access_key_id: String,
     pub secret_access_key: String,
     pub pace: String,
+    /// Where its data is: a directory, `memory`, or the URL of a store.
+    #[serde(default)]
+    pub data: String,
 }
 
 /// The form of `region.json` that this build writes and reads.
@@ -64,6 +68,11 @@ impl Home {
     /// Where a region in the background writes what happens to it.
     pub fn log(&self) -> PathBuf {
         self.0.join("minato.log")
+    }
+
+    /// Where a region keeps its data unless it is told otherwise.
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store")
     }
 
     fn region_file(&self) -> PathBuf {
@@ -183,6 +192,7 @@ mod tests {
             access_key_id: "AKIA".into(),
             secret_access_key: "secret".into(),
             pace: "instant".into(),
+            data: "memory".into(),
         };
         let lock = home.lock().unwrap().expect("nobody else has it");
         home.write_region(&file).unwrap();

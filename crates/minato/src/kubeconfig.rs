@@ -53,6 +53,17 @@ pub fn merge_into(path: &Path, entry: &Entry<'_>) -> Result<()> {
     write_private(path, serde_yaml::to_string(&config)?.as_bytes())
 }
 
+/// Puts an entry into the file, keeps all others, and leaves the current one as it is if there is one.
+pub fn refresh_in(path: &Path, entry: &Entry<'_>) -> Result<()> {
+    let known = read(path)?;
+    let current = known["current-context"].as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+    let mut config = merged(known, entry);
+    if let Some(current) = current {
+        config["current-context"] = json!(current);
+    }
+    write_private(path, serde_yaml::to_string(&config)?.as_bytes())
+}
+
 /// Takes a cluster's entry out of the file.
 pub fn remove_from(path: &Path, cluster: &str) -> Result<()> {
     let mut config = read(path)?;
@@ -134,6 +145,8 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         merge_into(&path, &entry("a")).unwrap();
         merge_into(&path, &entry("b")).unwrap();
+        refresh_in(&path, &entry("a")).unwrap();
+        assert_eq!(read(&path).unwrap()["current-context"], "b", "a refreshed entry does not become the current one");
         remove_from(&path, "b").unwrap();
         let config = read(&path).unwrap();
         assert_eq!(config["current-context"], "a");

@@ -3,11 +3,13 @@
 pub mod cli;
 pub mod client;
 mod clusters;
+mod data;
 mod environment;
 pub mod home;
 mod kubeconfig;
 mod progress;
 pub mod sign;
+mod snapshot;
 mod status;
 mod token;
 mod up;
@@ -50,6 +52,10 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Cluster { command: ClusterCommand::Delete { name } } => {
             clusters::delete(&world, &home, &connect(world.clone(), &home)?, &name).await
         }
+        Command::Cluster { command: ClusterCommand::Restore(arguments) } => {
+            clusters::restore(&world, &home, &connect(world.clone(), &home)?, &arguments).await
+        }
+        Command::Snapshot { command } => snapshot::run(&world, &home, command).await,
         Command::Kubeconfig(arguments) => clusters::kubeconfig(&home, &connect(world, &home)?, &arguments).await,
         Command::Token(arguments) => token::run(&world, &home, &arguments.cluster),
         Command::Version => Ok(()),

@@ -1,8 +1,9 @@
 //! One cluster's control plane as every process of the region runs it: its API server, in a group of tasks. What runs in one
 //! process only is in [`crate::components`].
 //!
-//! All processes have the same keys for it; each listens on a port of its own. Its API server writes only as long as the keys are
-//! those it has begun with: when the cluster is deleted they go together with all objects, and nothing comes after.
+//! All processes have the same keys for it; each listens on a port of its own. Its API server writes only as long as the record
+//! of the keys is the one that it has begun with: when the cluster is deleted it goes together with all objects, when it is
+//! restored it changes, and nothing of before comes after.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -10,17 +11,19 @@ use std::time::Duration;
 
 use apiserver::{ApiServer, ServiceCidr};
 use cloud_eks::{ControlPlaneSpec, Endpoint};
+use cloud_wire::AwsError;
 use k8s_auth::pki::{Authority, PrivateKey, Purpose};
 use k8s_auth::tokens::Issuer;
 use k8s_client::Client;
 use k8s_object::UserInfo;
 use serde::{Deserialize, Serialize};
 use serve::Tls;
-use store::{Cmp, Compare, KeyRange, Keyspace, Op, Revision, Txn};
+use store::{Compare, KeyRange, Keyspace, Op, Revision, Txn};
 use world::{Tasks, World};
 
 use crate::Inner;
 use crate::identity::{AccessPolicies, IamTokens};
+use crate::past::Past;
 
 /// Common name of every cluster's certificate authority.
 const AUTHORITY: &str = "kubernetes";
@@ -32,10 +35,13 @@ pub(crate) struct ControlPlane {
     pub(crate) spec: ControlPlaneSpec,
     pub(crate) endpoint: Endpoint,
     pub(crate) server: ApiServer,
+    /// The revision of the keys that it has begun with.
+    since: Revision,
     tasks: Tasks,
 }
 
-/// Keys of a control plane. Stored once, so that a restarted one, and one in another process, is the same to its clients.
+/// What a control plane is made of. Stored, so that a restarted one, and one in another process, is the same to its clients. It
+/// is written when the cluster is made and when it is restored.
 #[derive(Serialize, Deserialize)]
 struct Keys {
     /// Version of this record.
@@ -43,6 +49,9 @@ struct Keys {
     authority_key: String,
     authority_certificate: String,
     service_account_key: String,
+    /// Which of the cluster's objects in the store are the present ones; another after each restore.
+    #[serde(default)]
+    generation: i64,
 }
 
 const KEYS_VERSION: u32 = 1;
@@ -81,7 +90,7 @@ impl ControlPlane {
         let service_account_key = PrivateKey::from_pem(&keys.service_account_key).map_err(|error| text(&error))?;
         let options = apiserver::Options {
             world: world.clone(),
-            keyspace: objects(inner, &spec.name, since),
+            keyspace: objects(inner, &spec.name, keys.generation, since),
             minor: minor(&spec.version)?,
             git_version: cloud_eks::git_version(&spec.version)
                 .ok_or_else(|| format!("{} is not served", spec.version))?,
@@ -99,7 +108,7 @@ impl ControlPlane {
             serve::start(listener, server.handler(), options, &tasks).map_err(|error| text(&error))?;
         }
         let endpoint = Endpoint { url, ca_pem: authority.certificate_pem(), oidc_issuer: issuer };
-        Ok(Arc::new(ControlPlane { spec: spec.clone(), endpoint, server, tasks }))
+        Ok(Arc::new(ControlPlane { spec: spec.clone(), endpoint, server, since, tasks }))
     }
 
     /// Stops it; its data stays.
@@ -110,6 +119,15 @@ impl ControlPlane {
     /// Ends it in the midst of whatever it does.
     pub(crate) fn abort(&self) {
         self.tasks.abort();
+    }
+
+    /// Whether it is still what the cluster of this specification is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn is_current(&self, inner: &Inner, spec: &ControlPlaneSpec) -> Result<bool, String> {
+        let stored = inner.store.get(format!("{KEYS}{}", spec.name)).await.map_err(|error| error.to_string())?;
+        Ok(self.spec.id == spec.id && stored.is_some_and(|stored| stored.mod_revision == self.since))
     }
 
     /// A client of it as a user.
@@ -131,7 +149,8 @@ pub(crate) fn eks(server: &ApiServer) -> Client {
 /// Forgets all that a control plane has stored, at once, if the guard of the leader holds.
 pub(crate) async fn erase(inner: &Inner, cluster: &str, leader: &Compare) -> Result<(), String> {
     let everything = [
-        KeyRange::prefix(format!("{CLUSTERS}{cluster}/")),
+        KeyRange::prefix(format!("{OBJECTS}{cluster}/")),
+        KeyRange::prefix(format!("{OBJECTS}{cluster}{GENERATION}")),
         KeyRange::prefix(format!("{PORTS}{cluster}/")),
         KeyRange::key(format!("{KEYS}{cluster}")),
     ];
@@ -140,32 +159,87 @@ pub(crate) async fn erase(inner: &Inner, cluster: &str, leader: &Compare) -> Res
     space.txn(txn).await.map(drop).map_err(|error| error.to_string())
 }
 
-/// Where objects of clusters are.
-const CLUSTERS: &str = "/clusters/";
+/// What the objects of all clusters are below.
+pub(crate) const OBJECTS: &str = "/clusters/";
+/// Between the name of a cluster and a generation of its objects. No cluster's name holds it.
+const GENERATION: char = '@';
 /// Where the keys of control planes are.
 const KEYS: &str = "/control-planes/";
 /// Where it is written which port a cluster has in which process.
 const PORTS: &str = "/ports/";
 
 /// Where a cluster's objects are, for a server that began with the keys of this revision.
-fn objects(inner: &Inner, cluster: &str, since: Revision) -> Keyspace {
-    let key = format!("{KEYS}{cluster}").into();
-    let guard = Compare::CreateRevision { key, op: Cmp::Equal, revision: since };
-    inner.store.keyspace(&format!("{CLUSTERS}{cluster}/")).guarded(guard)
+fn objects(inner: &Inner, cluster: &str, generation: i64, since: Revision) -> Keyspace {
+    let guard = Compare::unchanged(format!("{KEYS}{cluster}"), since);
+    inner.store.keyspace(&objects_prefix(cluster, generation)).guarded(guard)
 }
 
-/// The keys of a cluster and the revision at which they were made.
+/// Where a generation of a cluster's objects is.
+pub(crate) fn objects_prefix(cluster: &str, generation: i64) -> String {
+    match generation {
+        0 => format!("{OBJECTS}{cluster}/"),
+        _ => format!("{OBJECTS}{cluster}{GENERATION}{generation}/"),
+    }
+}
+
+/// The prefix, cluster and generation of an object's key.
+pub(crate) fn parse_objects(key: &[u8]) -> Option<(String, String, i64)> {
+    let (segment, _) = std::str::from_utf8(key).ok()?.strip_prefix(OBJECTS)?.split_once('/')?;
+    let (cluster, generation) = match segment.split_once(GENERATION) {
+        Some((cluster, generation)) => (cluster, generation.parse().ok()?),
+        None => (segment, 0),
+    };
+    let prefix = objects_prefix(cluster, generation);
+    key.starts_with(prefix.as_bytes()).then(|| (prefix, cluster.to_owned(), generation))
+}
+
+/// Which objects a cluster has; `None` when no control plane of it was ever started.
+pub(crate) async fn generation(inner: &Inner, cluster: &str) -> Result<Option<i64>, String> {
+    let stored = inner.store.get(format!("{KEYS}{cluster}")).await.map_err(|error| error.to_string())?;
+    stored.map(|stored| Ok(read_keys(&stored.value)?.generation)).transpose()
+}
+
+/// Which objects it had then.
+pub(crate) async fn generation_at(past: &Past, cluster: &str) -> Result<i64, AwsError> {
+    let Some(stored) = past.get(&format!("{KEYS}{cluster}")).await? else { return Ok(0) };
+    Ok(read_keys(&stored.value).map_err(AwsError::internal)?.generation)
+}
+
+/// Gives a cluster other objects, if the guard of the leader holds; a new one gets keys of its own. Servers that have begun with
+/// what it had before write nothing any more.
+pub(crate) async fn use_generation(
+    inner: &Inner,
+    cluster: &str,
+    generation: i64,
+    leader: &Compare,
+) -> Result<(), String> {
+    let (mut keys, since) = keys(inner, cluster, Some(leader)).await?;
+    keys.generation = generation;
+    let value = serde_json::to_vec(&keys).map_err(|error| error.to_string())?;
+    let cluster = cluster.to_owned();
+    let write = Txn::when(Compare::unchanged(cluster.clone(), since)).then(Op::put(cluster, value));
+    match inner.store.keyspace(KEYS).guarded(leader.clone()).txn(write).await {
+        Ok(result) if result.succeeded => Ok(()),
+        Ok(_) => Err("another process has just changed it".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn read_keys(stored: &[u8]) -> Result<Keys, String> {
+    let keys: Keys = serde_json::from_slice(stored).map_err(|error| format!("its keys cannot be read: {error}"))?;
+    if keys.v != KEYS_VERSION {
+        return Err(format!("its keys have version {}, this build reads {KEYS_VERSION}", keys.v));
+    }
+    Ok(keys)
+}
+
+/// The keys of a cluster and the revision at which they were written.
 async fn keys(inner: &Inner, cluster: &str, leader: Option<&Compare>) -> Result<(Keys, Revision), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let space = inner.store.keyspace(KEYS);
     let stored = space.get(cluster.to_owned()).await.map_err(|error| text(&error))?;
     if let Some(stored) = stored {
-        let keys: Keys =
-            serde_json::from_slice(&stored.value).map_err(|error| format!("its keys cannot be read: {error}"))?;
-        if keys.v != KEYS_VERSION {
-            return Err(format!("its keys have version {}, this build reads {KEYS_VERSION}", keys.v));
-        }
-        return Ok((keys, stored.create_revision));
+        return Ok((read_keys(&stored.value)?, stored.mod_revision));
     }
     let Some(leader) = leader else { return Err(format!("{cluster} has no keys (any more)")) };
     let authority = Authority::generate(&inner.world, AUTHORITY).map_err(|error| text(&error))?;
@@ -174,6 +248,7 @@ async fn keys(inner: &Inner, cluster: &str, leader: Option<&Compare>) -> Result<
         authority_key: authority.key_pem(),
         authority_certificate: authority.certificate_pem(),
         service_account_key: PrivateKey::generate(&inner.world).to_pem(),
+        generation: 0,
     };
     let value = serde_json::to_vec(&keys).map_err(|error| text(&error))?;
     let cluster = cluster.to_owned();

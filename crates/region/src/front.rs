@@ -13,14 +13,10 @@ use serde_json::Value;
 use serve::{Body, Handler, Peer, ReadError};
 use world::BoxFuture;
 
-use crate::{Inner, credentials};
+use crate::{Inner, admin, credentials};
 
 /// Largest request body: EKS and IAM take far less; their largest is a policy of 128 KiB.
 const MAX_BODY_BYTES: usize = 1 << 20;
-
-/// Signing name and path of Minato's own status, which is no AWS service.
-const MINATO: &str = "minato";
-const STATUS_PATH: &str = "/_minato/status";
 
 /// Serves the AWS endpoint of a region.
 pub(crate) struct Front(pub(crate) Arc<Inner>);
@@ -28,11 +24,11 @@ pub(crate) struct Front(pub(crate) Arc<Inner>);
 impl Handler for Front {
     fn handle(&self, peer: &Arc<Peer>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
         let (inner, source_ip) = (self.0.clone(), peer.address.ip().to_string());
-        Box::pin(async move { answer(&inner, source_ip, request).await.map(serve::full) })
+        Box::pin(async move { answer(&inner, source_ip, request).await })
     }
 }
 
-async fn answer(inner: &Arc<Inner>, source_ip: String, request: Request<Body>) -> Response<Bytes> {
+async fn answer(inner: &Arc<Inner>, source_ip: String, request: Request<Body>) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     // HTTP/2 names the host in the URI; signatures are over the header.
     if !head.headers.contains_key("host")
@@ -52,35 +48,35 @@ async fn answer(inner: &Arc<Inner>, source_ip: String, request: Request<Body>) -
         Ok(body) => body,
         Err(error @ ReadError::TooLarge { .. }) => {
             let error = AwsError::new("RequestEntityTooLarge", 413, error.to_string());
-            return refuse(&parts, &error, &request_id);
+            return refuse(&parts, &error, &request_id).map(serve::full);
         }
         Err(ReadError::Broken(_)) => {
             let error = AwsError::new("IncompleteBody", 400, "The request ended before its body did.");
-            return refuse(&parts, &error, &request_id);
+            return refuse(&parts, &error, &request_id).map(serve::full);
         }
     };
-    match parts.raw_path {
-        STATUS_PATH => return status(inner, &parts, &body, &request_id).await,
-        "/" if parts.method == "GET" && parts.raw_query.is_empty() && parts.header("authorization").is_none() => {
-            return welcome(inner);
-        }
-        _ => {}
+    if admin::is_ours(parts.raw_path) {
+        return admin::answer(inner, &parts, &body, &request_id).await;
+    }
+    if (parts.method, parts.raw_path, parts.raw_query) == ("GET", "/", "") && parts.header("authorization").is_none() {
+        return welcome(inner).map(serve::full);
     }
     let name = match cloud_wire::recognise(&parts, &body) {
         Ok(name) => name,
-        Err(error) => return refuse(&parts, &error.to_aws(Protocol::RestJson), &request_id),
+        Err(error) => return refuse(&parts, &error.to_aws(Protocol::RestJson), &request_id).map(serve::full),
     };
     let service = Service::get(name);
     let accept = parts.header("accept");
     let outcome = call(inner, name, service, &parts, &body, source_ip, &request_id).await;
-    match outcome {
+    let response = match outcome {
         Ok((operation, output)) => service.respond(operation, &output, &request_id, accept),
         Err(error) => service.respond_error(&error, &request_id, accept),
-    }
+    };
+    response.map(serve::full)
 }
 
 /// Refuses a request that no service took on, in the form that its sender most likely reads.
-fn refuse(parts: &RequestParts<'_>, error: &AwsError, request_id: &str) -> Response<Bytes> {
+pub(crate) fn refuse(parts: &RequestParts<'_>, error: &AwsError, request_id: &str) -> Response<Bytes> {
     cloud_wire::respond_unrouted(error, &parts.content_type(), parts.header("accept"), request_id)
 }
 
@@ -111,7 +107,7 @@ async fn call(
 }
 
 /// Who signed the request.
-async fn verify(
+pub(crate) async fn verify(
     inner: &Inner,
     service: &str,
     global_region: Option<&str>,
@@ -137,31 +133,19 @@ async fn verify(
 }
 
 /// Why a request was not taken on.
-enum Refusal {
+pub(crate) enum Refusal {
     Signature(SignatureError),
     /// It could not be found out whose key it is.
     Store(RecordError),
 }
 
 impl Refusal {
-    fn to_aws(&self, protocol: Protocol) -> AwsError {
+    pub(crate) fn to_aws(&self, protocol: Protocol) -> AwsError {
         match self {
             Refusal::Signature(error) => error.to_aws(protocol),
             Refusal::Store(error) => AwsError::internal(error.to_string()),
         }
     }
-}
-
-/// Minato's own status, for its command line. Any principal of the account may read it.
-async fn status(inner: &Arc<Inner>, parts: &RequestParts<'_>, body: &[u8], request_id: &str) -> Response<Bytes> {
-    if let Err(error) = verify(inner, MINATO, None, parts, body).await {
-        let error = error.to_aws(Protocol::RestJson);
-        return refuse(parts, &error, request_id);
-    }
-    let status = crate::status::read(inner).await;
-    let mut response = Response::new(Bytes::from(status.to_string()));
-    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
-    response
 }
 
 /// What a browser sees.

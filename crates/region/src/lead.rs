@@ -12,15 +12,16 @@ use std::time::Duration;
 
 use cloud_ec2::Ec2;
 use cloud_eks::{Eks, EksParts};
+use cloud_wire::AwsError;
 use election::{Election, Term};
-use store::Compare;
+use store::{Compare, Keyspace, StoreError};
 use tokio::sync::Notify;
 use world::{BoxFuture, Stop, Tasks};
 
 use crate::components::Components;
 use crate::control_plane::ControlPlane;
 use crate::planes::Planes;
-use crate::{Inner, nodes};
+use crate::{Inner, nodes, restore};
 
 /// The key of the election. The region's own: a store holds one region.
 const KEY: &str = "/region/leader";
@@ -45,8 +46,8 @@ pub(crate) struct Lead {
 #[derive(Default)]
 struct Clusters {
     running: BTreeMap<String, Arc<Components>>,
-    /// Nothing starts any more.
-    ended: bool,
+    /// Whether anything may start.
+    open: bool,
 }
 
 /// Campaigns, and leads when it has won, until the region stops.
@@ -80,6 +81,33 @@ async fn serve(inner: &Arc<Inner>, term: &Term, stop: &Stop) {
     lead.end().await;
 }
 
+impl Inner {
+    /// What this process does as the leader.
+    ///
+    /// # Errors
+    /// If it does not lead, with the address of the one that does.
+    pub(crate) async fn lead_or_refuse(&self) -> Result<Arc<Lead>, AwsError> {
+        if let Some(lead) = self.lead() {
+            return Ok(lead);
+        }
+        let leader = match self.leader().await.map_err(|error| AwsError::internal(error.to_string()))? {
+            Some(leader) => format!("ask the one that does, at {leader}"),
+            None => "no process does at the moment; ask again".to_owned(),
+        };
+        let message = format!("The process at {} does not lead the region: {leader}", self.endpoint);
+        Err(AwsError::new("ServiceUnavailableException", 503, message))
+    }
+
+    /// The endpoint of the process that leads the region.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn leader(&self) -> Result<Option<String>, StoreError> {
+        let found = self.store.get(KEY).await?;
+        Ok(found.map(|kv| String::from_utf8_lossy(&kv.value).into_owned()))
+    }
+}
+
 impl Lead {
     fn new(inner: &Arc<Inner>, guard: Compare) -> Arc<Lead> {
         let tasks = inner.world.tasks("lead");
@@ -100,19 +128,42 @@ impl Lead {
 
     /// Starts everything; returns only if it cannot.
     async fn work(self: &Arc<Lead>, inner: &Arc<Inner>) {
-        self.ec2.run(&self.tasks);
-        nodes::run(inner, self);
-        for plane in inner.control_planes() {
-            self.take_on(inner, &plane);
-        }
-        match self.eks.run().await {
+        // Before anything looks at a cluster: one that is half restored is none.
+        let begun = match restore::recover(inner, self).await {
+            Ok(()) => {
+                self.ec2.run(&self.tasks);
+                nodes::run(inner, self);
+                self.open(inner);
+                self.eks.run().await
+            }
+            failed => failed,
+        };
+        match begun {
             Ok(()) => std::future::pending().await,
             Err(_) => inner.world.sleep(RETRY).await,
         }
     }
 
+    /// Takes on the control planes that run, and those that start from now on.
+    fn open(&self, inner: &Inner) {
+        self.clusters().open = true;
+        for plane in inner.control_planes() {
+            self.take_on(inner, &plane);
+        }
+    }
+
     fn clusters(&self) -> MutexGuard<'_, Clusters> {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What holds as long as the term does.
+    pub(crate) fn guard(&self) -> &Compare {
+        &self.guard
+    }
+
+    /// All of the store, under the guard of the term.
+    pub(crate) fn space(&self, inner: &Inner) -> Keyspace {
+        inner.store.keyspace("").guarded(self.guard.clone())
     }
 
     /// The tasks that end with the term.
@@ -129,7 +180,7 @@ impl Lead {
     pub(crate) fn take_on(&self, inner: &Inner, plane: &Arc<ControlPlane>) {
         let mut clusters = self.clusters();
         let name = &plane.spec.name;
-        if clusters.ended || clusters.running.get(name).is_some_and(|own| Arc::ptr_eq(&own.plane, plane)) {
+        if !clusters.open || clusters.running.get(name).is_some_and(|own| Arc::ptr_eq(&own.plane, plane)) {
             return;
         }
         let components = Components::start(&inner.world, inner.pace, plane, &self.guard, &self.eks);
@@ -149,7 +200,7 @@ impl Lead {
     /// Nothing starts any more; what has to be ended.
     fn close(&self) -> Vec<Arc<Components>> {
         let mut clusters = self.clusters();
-        clusters.ended = true;
+        clusters.open = false;
         std::mem::take(&mut clusters.running).into_values().collect()
     }
 

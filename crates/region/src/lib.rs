@@ -12,18 +12,23 @@
 //!
 //! Several processes may be the same region on one store: each is a [`Region`], and each answers everything.
 
+mod admin;
 mod components;
 mod control_plane;
 mod credentials;
 mod front;
 mod identity;
 mod lead;
+mod marker;
 mod node_bootstrap;
 mod nodes;
+mod past;
 mod planes;
 mod processes;
+mod restore;
 mod serving;
 mod settle;
+mod snapshot;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +49,8 @@ use world::{Tasks, World};
 use control_plane::ControlPlane;
 use lead::Lead;
 use planes::Planes;
+
+pub use marker::{Marker, marker};
 
 /// Name of the account's first administrator.
 const ADMINISTRATOR: &str = "admin";
@@ -102,6 +109,11 @@ pub enum StartError {
     Region(String),
     #[error("the store cannot be used: {0}")]
     Store(String),
+    #[error(
+        "the store holds region {} of account {}, not {wanted_region} of {wanted_account}: start that one, or use another store",
+        found.region, found.account
+    )]
+    OtherRegion { found: Box<Marker>, wanted_account: String, wanted_region: String },
     #[error(transparent)]
     Serve(#[from] serve::ServeError),
     #[error("the AWS endpoint has no address: {0}")]
@@ -151,7 +163,7 @@ impl Region {
     /// an administrator, the default VPC, and no clusters.
     ///
     /// # Errors
-    /// An account or region that cannot be, or an address that cannot be used.
+    /// An account or region that cannot be or is not the store's, or an address that cannot be used.
     pub async fn start(options: Options) -> Result<Region, StartError> {
         check(&options)?;
         let Options { world, store, listener, address, region, account, pace } = options;
@@ -160,6 +172,8 @@ impl Region {
             None => format!("http://{NO_ADDRESS}"),
         };
         let tasks = world.tasks("region");
+        let port = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(StartError::Address)?;
+        marker::claim(&store, &account, &region, port.map(|address| address.port())).await?;
         let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
         let iam = Iam::new(&world, store.keyspace("/aws/iam/"), &account);
         let access = iam.bootstrap(ADMINISTRATOR).await.map_err(|error| failed(&error))?;
@@ -244,6 +258,14 @@ impl Region {
         let known = model.operation(operation).ok_or_else(|| AwsError::not_supported(service, operation))?;
         model.validate(known, input).map_err(|error| error.to_aws(model))?;
         self.0.dispatch(name, &self.0.context(self.0.administrator.caller.clone()), operation, input).await
+    }
+
+    /// Brings a cluster back to a point in its past, as the administrator: the request of `POST /_minato/restore` without the socket.
+    ///
+    /// # Errors
+    /// AWS's: a moment that is not retained, a cluster that was not there or is busy, a name that is taken.
+    pub async fn restore_cluster(&self, request: &Value) -> Result<Value, AwsError> {
+        restore::handle(&self.0, request.to_string().as_bytes()).await
     }
 
     /// A client of a cluster's API server in the process, as any user; `None` for a cluster that does not run.

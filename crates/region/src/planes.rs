@@ -159,7 +159,7 @@ fn ready_instance(node: &Object) -> Option<String> {
 }
 
 /// The instance id in a provider id such as `aws:///us-east-1a/i-0123`.
-fn instance_of(node: &Node) -> &str {
+pub(crate) fn instance_of(node: &Node) -> &str {
     node.spec.provider_id.rsplit('/').next().unwrap_or_default()
 }
 

@@ -21,13 +21,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What the record of a cluster says about its control plane.
 enum Wanted {
     Running(ControlPlaneSpec),
-    /// The leader is about to start it, or has failed to.
+    /// The leader is about to start it, or could not.
     AsItIs,
     Gone,
 }
 
 fn wanted(record: Option<&Cluster>) -> Wanted {
     let Some(cluster) = record else { return Wanted::Gone };
+    if cluster.restoring.is_some() {
+        // Until its objects are complete.
+        return Wanted::Gone;
+    }
     match cluster.status {
         ClusterStatus::Active | ClusterStatus::Updating => Wanted::Running(cluster.control_plane()),
         ClusterStatus::Creating | ClusterStatus::Failed => Wanted::AsItIs,
@@ -128,8 +132,8 @@ impl Inner {
         guard: Option<&Compare>,
     ) -> Result<Arc<ControlPlane>, String> {
         match self.control_plane(&spec.name) {
-            Some(running) if running.spec.id == spec.id => return Ok(running),
-            // A cluster of the same name that was made after that one was deleted.
+            Some(running) if running.is_current(self, spec).await? => return Ok(running),
+            // One that was restored, or of a cluster of the same name that was deleted.
             Some(_) => self.have_not(&spec.name).await,
             None => {}
         }

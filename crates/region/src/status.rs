@@ -35,5 +35,34 @@ pub(crate) async fn read(inner: &Arc<Inner>) -> Value {
             "runningPods": running,
         }));
     }
-    json!({"region": inner.region, "account": inner.account, "endpoint": inner.endpoint, "clusters": clusters})
+    json!({
+        "region": inner.region,
+        "account": inner.account,
+        "endpoint": inner.endpoint,
+        // Of several processes, the one that runs controllers, nodes and life cycles.
+        "leader": inner.leader().await.ok().flatten(),
+        "store": store(inner).await,
+        "clusters": clusters,
+    })
+}
+
+/// How much the store holds, and whether it takes writes.
+async fn store(inner: &Arc<Inner>) -> Value {
+    let store = &inner.store;
+    let stats = store.stats();
+    let full = stats.disk.is_some_and(|disk| disk.full);
+    // A read says why a store has ended.
+    let health = match store.get("/region").await {
+        Err(error) => error.to_string(),
+        Ok(_) if full => "the disk is full: writes are refused until there is space".to_owned(),
+        Ok(_) => "healthy".to_owned(),
+    };
+    json!({
+        "revision": store.revision(),
+        "compacted": store.compacted(),
+        "keys": stats.keys,
+        "bytes": stats.bytes,
+        "diskBytes": stats.disk.map(|disk| disk.bytes),
+        "health": health,
+    })
 }

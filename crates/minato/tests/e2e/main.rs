@@ -6,4 +6,5 @@ mod bad_input;
 mod boto;
 mod eks;
 mod harness;
+mod persistence;
 mod quickstart;
