@@ -161,3 +161,28 @@ pub async fn stopped(world: &World, store: &Store) -> String {
         world.sleep(LOOK).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use store::SimulatedDisk;
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_stops_is_noticed_with_its_reason_and_one_that_works_is_not() {
+        let (world, mut simulation) = World::simulated(1);
+        let disk = SimulatedDisk::new(1);
+        simulation.block_on(async {
+            let store = Store::open(&world, Disk::simulated(&disk), DiskOptions::default()).await.unwrap();
+            store.put("/region", "us-east-1").await.unwrap();
+            let well = world.timeout(Duration::from_secs(3600), stopped(&world, &store)).await;
+            assert!(well.is_err(), "{well:?}");
+            disk.crash();
+            assert!(store.put("/region", "us-east-2").await.is_err());
+            let reason = world.timeout(Duration::from_secs(60), stopped(&world, &store)).await.unwrap();
+            assert!(reason.contains("server stopped: "), "{reason}");
+        });
+    }
+}

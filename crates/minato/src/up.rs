@@ -181,8 +181,7 @@ async fn serve(world: &World, home: &Home, arguments: &Up, ready: impl FnOnce(St
             region.abort();
             home.remove_region()?;
             bail!(
-                "the store in {data} has stopped: {reason}. The region has ended; what it had acknowledged is there. See to the disk, \
-                 then start it again with `minato up`"
+                "the store in {data} has stopped, and the region has ended with it: {reason}. `minato up` starts it again"
             );
         }
     }

@@ -132,6 +132,70 @@ fn data_has_one_user_and_belongs_to_one_region() {
     std::fs::remove_dir_all(other).unwrap();
 }
 
+/// A disk that breaks ends the region rather than let it answer what may not be there afterwards.
+#[test]
+fn a_region_ends_with_its_disk() {
+    if !have(&["kubectl"]) {
+        return;
+    }
+    let minato = Minato::up(&["--nodes", "0"]);
+    // The files that are open live on without their directory, the next one cannot be made.
+    std::fs::remove_dir_all(minato.home().join("store")).unwrap();
+    let text_of = minato.file("large", &"x".repeat(900_000));
+    let mut written = 0;
+    while minato
+        .command("kubectl", &["create", "configmap", &format!("c{written}"), "--from-file", &text_of])
+        .output()
+        .unwrap()
+        .status
+        .success()
+    {
+        written += 1;
+        assert!(written < 100, "it notices");
+    }
+    let log = loop {
+        let log = std::fs::read_to_string(minato.home().join("minato.log")).unwrap();
+        if log.contains("has stopped") {
+            break log;
+        }
+        std::thread::yield_now();
+    };
+    assert!(log.contains("minato up"), "{log}");
+    while minato.minato(&["status"]).status.success() {
+        std::thread::yield_now();
+    }
+    minato.ok("minato", &["up", "--port", "0"]);
+}
+
+#[test]
+fn only_the_administrator_reads_or_replaces_everything() {
+    if !have(&["aws"]) {
+        return;
+    }
+    let minato = Minato::up(&["--no-cluster"]);
+    minato.ok("aws", &["iam", "create-user", "--user-name", "jane"]);
+    let policy = "arn:aws:iam::aws:policy/AdministratorAccess";
+    minato.ok("aws", &["iam", "attach-user-policy", "--user-name", "jane", "--policy-arn", policy]);
+    let keys = minato.json("aws", &["iam", "create-access-key", "--user-name", "jane", "--output", "json"]);
+    let path = minato.home().join("region.json");
+    let own = std::fs::read_to_string(&path).unwrap();
+    let mut file: Value = serde_json::from_str(&own).unwrap();
+    file["access_key_id"] = keys["AccessKey"]["AccessKeyId"].clone();
+    file["secret_access_key"] = keys["AccessKey"]["SecretAccessKey"].clone();
+    std::fs::write(&path, file.to_string()).unwrap();
+    let target = minato.home().join("saved").display().to_string();
+    assert!(minato.ok("minato", &["status"]).contains("no cluster"), "anybody may look");
+    for arguments in [&["snapshot", "save", &target][..], &["cluster", "restore", "a", "--at", "1", "--replace"]] {
+        let refused = minato.fails("minato", arguments);
+        assert!(refused.contains("AccessDenied") && refused.contains("user/jane"), "{arguments:?}: {refused}");
+    }
+    assert!(!std::path::Path::new(&target).exists(), "nothing is left of a snapshot that failed");
+    file["secret_access_key"] = "wrong".into();
+    std::fs::write(&path, file.to_string()).unwrap();
+    assert!(minato.fails("minato", &["snapshot", "save", &target]).contains("InvalidSignature"));
+    std::fs::write(&path, own).unwrap();
+}
+
 #[test]
 fn a_snapshot_starts_a_region_elsewhere() {
     if !have(&["aws", "kubectl"]) {

@@ -147,7 +147,8 @@ impl Core {
         (self.world.now(), self.world.elapsed())
     }
 
-    pub fn revision(&self) -> Revision {
+    /// The last revision that may be seen.
+    pub fn visible(&self) -> Revision {
         self.read().state.visible
     }
 

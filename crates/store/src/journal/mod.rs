@@ -74,7 +74,7 @@ impl Default for DiskOptions {
             segment_bytes: 64 << 20,
             snapshot_bytes: 64 << 20,
             retain_age: Duration::from_secs(24 * 3600),
-            retain_bytes: 1 << 30,
+            retain_bytes: 512 << 20,
             group_bytes: 2 << 20,
             reserve_bytes: 256 << 10,
             free_bytes: 64 << 20,
