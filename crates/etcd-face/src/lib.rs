@@ -1,0 +1,1 @@
+//! Serves a store over etcd's gRPC API.
