@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod etcd;
 mod key_range;
 mod keyspace;
 mod limits;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use world::World;
 
 pub use error::{StoreError, WatchError};
+pub use etcd::{EtcdCredentials, EtcdError, EtcdOptions, EtcdTls};
 pub use key_range::{End, KeyRange};
 pub use keyspace::Keyspace;
 pub use limits::{DEFAULT_WATCH_CAPACITY, Limits, MAX_LEASE_TTL, MAX_TXN_OPS, MIN_LEASE_TTL};
@@ -35,12 +37,14 @@ pub struct Store(Engine);
 
 #[derive(Clone)]
 enum Engine {
+    Etcd(Arc<etcd::Etcd>),
     Memory(Arc<memory::Memory>),
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
+            Engine::Etcd(etcd) => write!(f, "Store(etcd, revision {})", etcd.revision()),
             Engine::Memory(memory) => write!(f, "Store(memory, revision {})", memory.revision()),
         }
     }
@@ -54,12 +58,24 @@ impl Store {
         Store(Engine::Memory(memory::Memory::new(world, limits)))
     }
 
+    /// The part of an etcd below the prefix of `options`, shared with every other process that opens it.
+    ///
+    /// # Errors
+    /// [`EtcdError`] when no member can be reached, or the user may not read there.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with sockets and time: a simulated world has no network.
+    pub async fn etcd(world: &World, options: EtcdOptions) -> Result<Store, EtcdError> {
+        Ok(Store(Engine::Etcd(etcd::Etcd::open(world, options).await?)))
+    }
+
     /// Reads keys in byte order, now or at a past revision.
     ///
     /// # Errors
     /// [`StoreError::Compacted`] and [`StoreError::FutureRevision`] for a revision outside of the history held.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResult, StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.range(&request).await,
             Engine::Memory(memory) => memory.range(&request),
         }
     }
@@ -67,6 +83,7 @@ impl Store {
     /// Carries out a transaction, or refuses it and changes nothing.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResult, StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.txn(txn).await,
             Engine::Memory(memory) => memory.txn(txn),
         }
     }
@@ -93,6 +110,7 @@ impl Store {
     /// [`StoreError::Compacted`] when the events it asks for are gone.
     pub async fn watch(&self, request: WatchRequest) -> Result<Watcher, StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => Ok(Watcher::etcd(etcd.watch(request).await?)),
             Engine::Memory(memory) => Ok(Watcher::memory(memory.watch(request)?)),
         }
     }
@@ -103,6 +121,7 @@ impl Store {
     /// [`StoreError::Compacted`] when that has been done already, [`StoreError::FutureRevision`].
     pub async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.compact(revision).await,
             Engine::Memory(memory) => memory.compact(revision),
         }
     }
@@ -113,6 +132,7 @@ impl Store {
     /// [`StoreError::LeaseExists`], [`StoreError::LeaseTtlTooLarge`], [`StoreError::TooManyLeases`].
     pub async fn lease_grant(&self, ttl: Duration, id: Option<LeaseId>) -> Result<Lease, StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.lease_grant(ttl, id).await,
             Engine::Memory(memory) => memory.lease_grant(ttl, id),
         }
     }
@@ -120,6 +140,7 @@ impl Store {
     /// Ends a lease and deletes its keys at one revision.
     pub async fn lease_revoke(&self, id: LeaseId) -> Result<(), StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.lease_revoke(id).await,
             Engine::Memory(memory) => memory.lease_revoke(id),
         }
     }
@@ -127,6 +148,7 @@ impl Store {
     /// Starts the time to live of a lease anew.
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.lease_keep_alive(id).await,
             Engine::Memory(memory) => memory.lease_keep_alive(id),
         }
     }
@@ -134,6 +156,7 @@ impl Store {
     /// How long a lease still lives, and the keys that die with it.
     pub async fn lease_time_to_live(&self, id: LeaseId) -> Result<LeaseStatus, StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.lease_time_to_live(id).await,
             Engine::Memory(memory) => memory.lease_time_to_live(id),
         }
     }
@@ -141,6 +164,7 @@ impl Store {
     /// The ids of all leases, ascending.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.leases().await,
             Engine::Memory(memory) => memory.leases(),
         }
     }
@@ -148,6 +172,7 @@ impl Store {
     /// The revision of the last write that anyone has been told of, now: what is read at it or later is not stale.
     pub async fn current_revision(&self) -> Result<Revision, StoreError> {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.current_revision().await,
             Engine::Memory(memory) => Ok(memory.revision()),
         }
     }
@@ -155,6 +180,7 @@ impl Store {
     /// The revision of the last write that this process knows of; 1 in a store that was never written to.
     pub fn revision(&self) -> Revision {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.revision(),
             Engine::Memory(memory) => memory.revision(),
         }
     }
@@ -162,6 +188,7 @@ impl Store {
     /// The first revision that can be read and watched from; 0 when nothing was compacted.
     pub fn compacted(&self) -> Revision {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.compacted(),
             Engine::Memory(memory) => memory.compacted(),
         }
     }
@@ -169,6 +196,7 @@ impl Store {
     /// How much it holds.
     pub fn stats(&self) -> Stats {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.stats(),
             Engine::Memory(memory) => memory.stats(),
         }
     }
@@ -181,6 +209,7 @@ impl Store {
     /// Ends all watches and refuses everything from now on.
     pub async fn shutdown(&self) {
         match &self.0 {
+            Engine::Etcd(etcd) => etcd.shutdown().await,
             Engine::Memory(memory) => memory.shutdown().await,
         }
     }

@@ -2,6 +2,7 @@
 
 use bytes::Buf;
 
+use crate::etcd::EtcdWatcher;
 use crate::memory::MemoryWatcher;
 use crate::{KeyRange, KeyValue, Revision, WatchError};
 
@@ -59,10 +60,15 @@ pub struct Watcher {
 
 /// One per engine.
 enum Source {
+    Etcd(EtcdWatcher),
     Memory(MemoryWatcher),
 }
 
 impl Watcher {
+    pub(crate) fn etcd(watcher: EtcdWatcher) -> Watcher {
+        Watcher { source: Source::Etcd(watcher), hidden: 0 }
+    }
+
     pub(crate) fn memory(watcher: MemoryWatcher) -> Watcher {
         Watcher { source: Source::Memory(watcher), hidden: 0 }
     }
@@ -75,6 +81,7 @@ impl Watcher {
     /// Waits for events. May be cancelled without losing any.
     pub async fn next(&mut self) -> Result<WatchBatch, WatchError> {
         let mut batch = match &mut self.source {
+            Source::Etcd(watcher) => watcher.next().await?,
             Source::Memory(watcher) => watcher.next().await?,
         };
         if self.hidden > 0 {
@@ -91,6 +98,7 @@ impl Watcher {
     /// All events of the range up to this revision have been returned: resume after it.
     pub fn progress(&self) -> Revision {
         match &self.source {
+            Source::Etcd(watcher) => watcher.progress(),
             Source::Memory(watcher) => watcher.progress(),
         }
     }
