@@ -13,17 +13,17 @@ const SEEDS: u64 = 150;
 /// Commands per seed.
 const STEPS: usize = 300;
 
-fn run(seed: u64, automatic: bool, engine: fn(&World, Limits) -> Store, limits: Limits) {
+fn run(seed: u64, kind: support::Engine, engine: fn(&World, Limits) -> Store, limits: Limits) {
     let (world, mut simulation) = World::simulated(seed);
     let store = engine(&world, limits);
     println!("seed {seed}");
-    simulation.block_on(support::run(&world, store, STEPS, automatic));
+    simulation.block_on(support::run(&world, &world, store, STEPS, kind));
 }
 
 #[test]
 fn the_memory_engine_agrees_with_the_model() {
     for seed in 0..SEEDS {
-        run(seed, false, Store::memory, Limits::default());
+        run(seed, support::Engine::Local, Store::memory, Limits::default());
     }
 }
 
@@ -35,6 +35,6 @@ fn the_memory_engine_agrees_with_the_model_while_it_compacts_itself() {
         Limits { history_age: Duration::from_secs(5), ..Limits::default() },
     ];
     for seed in 0..SEEDS {
-        run(seed, true, Store::memory, small[seed as usize % small.len()].clone());
+        run(seed, support::Engine::Compacting, Store::memory, small[seed as usize % small.len()].clone());
     }
 }
