@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use etcd_wire as wire;
 use sha2::{Digest, Sha256};
-use store::{KeyRange, RangeRequest};
+use store::{KeyRange, RangeRequest, SnapshotReader};
 use tonic::Status;
 
 use crate::Face;
@@ -60,9 +61,32 @@ pub(crate) async fn alarm(face: Arc<Face>, request: wire::AlarmRequest) -> Resul
     Ok(wire::AlarmResponse { header: face.header(face.store.revision()), alarms: Vec::new() })
 }
 
-pub(crate) fn snapshot(_: Arc<Face>, _: wire::EmptyRequest) -> Answers<wire::SnapshotResponse> {
-    let refused = Err(unsupported(wire::paths::SNAPSHOT));
-    Answers::new(futures_util::stream::iter([refused]))
+/// Where the stream of a snapshot is.
+enum Sending {
+    Begin,
+    File(Box<SnapshotReader>, Sha256),
+    Done,
+}
+
+/// The store's snapshot file, followed by its SHA-256 as etcd's clients expect. The file is Minato's, not etcd's: it is restored by
+/// Minato. How long it will be is not known, so `remaining_bytes` stays 0.
+pub(crate) fn snapshot(face: Arc<Face>, _: wire::EmptyRequest) -> Answers<wire::SnapshotResponse> {
+    Answers::new(futures_util::stream::try_unfold((face, Sending::Begin), |(face, sending)| async move {
+        let (mut reader, mut hash) = match sending {
+            Sending::Begin => (Box::new(face.store.snapshot().await.map_err(of_error)?), Sha256::new()),
+            Sending::File(reader, hash) => (reader, hash),
+            Sending::Done => return Ok(None),
+        };
+        let (blob, next) = match reader.next().await.map_err(of_error)? {
+            Some(blob) => {
+                hash.update(&blob);
+                (blob, Sending::File(reader, hash))
+            }
+            None => (Bytes::copy_from_slice(&hash.finalize()), Sending::Done),
+        };
+        let header = face.header(face.store.revision());
+        Ok(Some((wire::SnapshotResponse { header, remaining_bytes: 0, blob }, (face, next))))
+    }))
 }
 
 pub(crate) async fn member_list(

@@ -6,10 +6,12 @@ use tonic::{Code, Status};
 /// The status of an error. The texts are the store's, which are etcd's where etcd has them.
 pub(crate) fn status(error: StoreError) -> Status {
     let code = match &error {
-        StoreError::Closed | StoreError::OutcomeUnknown { .. } | StoreError::Unavailable { .. } => Code::Unavailable,
-        StoreError::Compacted { .. } | StoreError::FutureRevision { .. } | StoreError::LeaseTtlTooLarge => {
-            Code::OutOfRange
-        }
+        StoreError::Closed | StoreError::Stopped { .. } | StoreError::OutcomeUnknown { .. } | StoreError::Unavailable { .. } => Code::Unavailable,
+        StoreError::Compacted { .. }
+        | StoreError::FutureRevision { .. }
+        | StoreError::LeaseTtlTooLarge
+        | StoreError::TimeNotRetained { .. } => Code::OutOfRange,
+        StoreError::Past { .. } => Code::DataLoss,
         StoreError::DuplicateKey
         | StoreError::EmptyKey
         | StoreError::KeyTooLong { .. }
@@ -17,7 +19,7 @@ pub(crate) fn status(error: StoreError) -> Status {
         | StoreError::TooManyOperations => Code::InvalidArgument,
         StoreError::LeaseExists { .. } | StoreError::Refused { .. } => Code::FailedPrecondition,
         StoreError::LeaseNotFound { .. } => Code::NotFound,
-        StoreError::NoSpace { .. } | StoreError::TooManyLeases { .. } | StoreError::TooManyWatchers { .. } => {
+        StoreError::DiskFull | StoreError::NoSpace { .. } | StoreError::TooManyLeases { .. } | StoreError::TooManyWatchers { .. } => {
             Code::ResourceExhausted
         }
     };

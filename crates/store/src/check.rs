@@ -20,12 +20,21 @@ pub(crate) fn range(range: &KeyRange, limits: &Limits) -> Result<(), StoreError>
     }
 }
 
+/// What a transaction asks for, in both branches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Keys and values.
+    pub bytes: usize,
+    pub puts: usize,
+    pub deletes: usize,
+}
+
 /// Refuses a transaction that is too large, or that would write a key twice.
-pub(crate) fn txn(txn: &Txn, limits: &Limits) -> Result<(), StoreError> {
-    let mut bytes = 0;
-    one_txn(txn, limits, MAX_TXN_OPS, &mut bytes)?;
-    if bytes > limits.request_bytes {
-        return Err(StoreError::RequestTooLarge { bytes, limit: limits.request_bytes });
+pub(crate) fn txn(txn: &Txn, limits: &Limits) -> Result<Size, StoreError> {
+    let mut size = Size::default();
+    one_txn(txn, limits, MAX_TXN_OPS, &mut size)?;
+    if size.bytes > limits.request_bytes {
+        return Err(StoreError::RequestTooLarge { bytes: size.bytes, limit: limits.request_bytes });
     }
     for branch in [&txn.success, &txn.failure] {
         // One operation that is not a transaction cannot collide with another.
@@ -33,7 +42,7 @@ pub(crate) fn txn(txn: &Txn, limits: &Limits) -> Result<(), StoreError> {
             writes(branch)?;
         }
     }
-    Ok(())
+    Ok(size)
 }
 
 fn key(key: &Bytes, limits: &Limits) -> Result<(), StoreError> {
@@ -51,36 +60,42 @@ fn key_length(key: &Bytes, limits: &Limits) -> Result<(), StoreError> {
 }
 
 /// A nested transaction may be as large as its parent leaves room for, which bounds the depth too.
-fn one_txn(txn: &Txn, limits: &Limits, ops: usize, bytes: &mut usize) -> Result<(), StoreError> {
+fn one_txn(txn: &Txn, limits: &Limits, ops: usize, size: &mut Size) -> Result<(), StoreError> {
     let largest = txn.compare.len().max(txn.success.len()).max(txn.failure.len());
     let Some(left) = ops.checked_sub(largest) else {
         return Err(StoreError::TooManyOperations);
     };
     for compare in &txn.compare {
         key(compare.key(), limits)?;
-        *bytes += compare.key().len();
+        size.bytes += compare.key().len();
         if let Compare::Value { value, .. } = compare {
-            *bytes += value.len();
+            size.bytes += value.len();
         }
     }
     for op in txn.success.iter().chain(&txn.failure) {
         match op {
             Op::Delete { range: deleted, .. } => {
                 range(deleted, limits)?;
-                *bytes += deleted.start().len();
+                size.bytes += range_bytes(deleted);
+                size.deletes += 1;
             }
             Op::Put { key: put, value, .. } => {
                 key(put, limits)?;
-                *bytes += put.len() + value.len();
+                size.bytes += put.len() + value.len();
+                size.puts += 1;
             }
             Op::Range(request) => {
                 range(&request.range, limits)?;
-                *bytes += request.range.start().len();
+                size.bytes += request.range.start().len();
             }
-            Op::Txn(nested) => one_txn(nested, limits, left, bytes)?,
+            Op::Txn(nested) => one_txn(nested, limits, left, size)?,
         }
     }
     Ok(())
+}
+
+fn range_bytes(range: &KeyRange) -> usize {
+    range.start().len() + if let End::Before(end) = range.end() { end.len() } else { 0 }
 }
 
 /// The keys that one branch puts and the ranges that it deletes, whatever its nested transactions decide.
@@ -196,15 +211,15 @@ mod tests {
             ),
         ];
         for (name, given, expected) in cases {
-            assert_eq!(txn(&given, &small()), expected, "{name}");
+            assert_eq!(txn(&given, &small()).map(drop), expected, "{name}");
         }
         let limits = Limits::default();
-        assert_eq!(txn(&of(many(MAX_TXN_OPS)), &limits), Ok(()));
-        assert_eq!(txn(&of(many(MAX_TXN_OPS + 1)), &limits), Err(StoreError::TooManyOperations));
+        assert_eq!(txn(&of(many(MAX_TXN_OPS)), &limits).map(|size| size.puts), Ok(MAX_TXN_OPS));
+        assert_eq!(txn(&of(many(MAX_TXN_OPS + 1)), &limits).map(drop), Err(StoreError::TooManyOperations));
         let mut deep = of(vec![put("a")]);
         for _ in 0..MAX_TXN_OPS {
             deep = of(vec![Op::Txn(Box::new(deep))]);
         }
-        assert_eq!(txn(&deep, &limits), Err(StoreError::TooManyOperations));
+        assert_eq!(txn(&deep, &limits).map(drop), Err(StoreError::TooManyOperations));
     }
 }

@@ -1,5 +1,7 @@
 //! What a store refuses, in etcd's words where etcd has them, so that clients that match on the text keep working.
 
+use world::Timestamp;
+
 use crate::{LeaseId, Revision};
 
 /// A request that was not carried out. Nothing of it was.
@@ -11,6 +13,13 @@ pub enum StoreError {
     /// The history up to (not including) `compact_revision` is gone: list again.
     #[error("etcdserver: mvcc: required revision has been compacted")]
     Compacted { compact_revision: Revision },
+    /// The disk has no space for further writes. Deletions are accepted as long as there is a reserve; writes are again when there
+    /// is space.
+    #[error("etcdserver: mvcc: database space exceeded")]
+    DiskFull,
+    /// The files of a past state could not be read.
+    #[error("the past of the store cannot be read: {reason}")]
+    Past { reason: std::sync::Arc<str> },
     /// A transaction writes one key twice, or puts a key that it also deletes.
     #[error("etcdserver: duplicate key given in txn request")]
     DuplicateKey,
@@ -48,6 +57,13 @@ pub enum StoreError {
     /// The store holds as many leases as it may.
     #[error("etcdserver: too many leases: the limit is {limit}")]
     TooManyLeases { limit: usize },
+    /// The store has stopped, because it could not make writes durable: what was not acknowledged may or may not be there when
+    /// it is opened again.
+    #[error("etcdserver: server stopped: {reason}")]
+    Stopped { reason: std::sync::Arc<str> },
+    /// The time asked for lies before everything that is retained.
+    #[error("the store retains nothing from before {oldest}")]
+    TimeNotRetained { oldest: Timestamp },
     /// More than [`crate::MAX_TXN_OPS`] comparisons or operations.
     #[error("etcdserver: too many operations in txn request")]
     TooManyOperations,

@@ -256,4 +256,17 @@ pub struct Stats {
     pub revisions: i64,
     pub watchers: usize,
     pub leases: usize,
+    /// What a durable store has on its disk.
+    pub disk: Option<DiskStats>,
+}
+
+/// How much a durable store has on its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskStats {
+    /// All files, in bytes: segments at their full length, and snapshots.
+    pub bytes: u64,
+    pub segments: usize,
+    pub snapshots: usize,
+    /// Whether writes are refused because the disk is full.
+    pub full: bool,
 }

@@ -2,8 +2,8 @@
 
 use bytes::Buf;
 
+use crate::embedded::EmbeddedWatcher;
 use crate::etcd::EtcdWatcher;
-use crate::memory::MemoryWatcher;
 use crate::{KeyRange, KeyValue, Revision, WatchError};
 
 /// Asks for the events of a range.
@@ -60,17 +60,17 @@ pub struct Watcher {
 
 /// One per engine.
 enum Source {
+    Embedded(EmbeddedWatcher),
     Etcd(EtcdWatcher),
-    Memory(MemoryWatcher),
 }
 
 impl Watcher {
-    pub(crate) fn etcd(watcher: EtcdWatcher) -> Watcher {
-        Watcher { source: Source::Etcd(watcher), hidden: 0 }
+    pub(crate) fn embedded(watcher: EmbeddedWatcher) -> Watcher {
+        Watcher { source: Source::Embedded(watcher), hidden: 0 }
     }
 
-    pub(crate) fn memory(watcher: MemoryWatcher) -> Watcher {
-        Watcher { source: Source::Memory(watcher), hidden: 0 }
+    pub(crate) fn etcd(watcher: EtcdWatcher) -> Watcher {
+        Watcher { source: Source::Etcd(watcher), hidden: 0 }
     }
 
     pub(crate) fn hide(mut self, bytes: usize) -> Watcher {
@@ -81,8 +81,8 @@ impl Watcher {
     /// Waits for events. May be cancelled without losing any.
     pub async fn next(&mut self) -> Result<WatchBatch, WatchError> {
         let mut batch = match &mut self.source {
+            Source::Embedded(watcher) => watcher.next().await?,
             Source::Etcd(watcher) => watcher.next().await?,
-            Source::Memory(watcher) => watcher.next().await?,
         };
         if self.hidden > 0 {
             for event in &mut batch.events {
@@ -98,8 +98,8 @@ impl Watcher {
     /// All events of the range up to this revision have been returned: resume after it.
     pub fn progress(&self) -> Revision {
         match &self.source {
+            Source::Embedded(watcher) => watcher.progress(),
             Source::Etcd(watcher) => watcher.progress(),
-            Source::Memory(watcher) => watcher.progress(),
         }
     }
 }

@@ -121,6 +121,17 @@ impl World {
         }
     }
 
+    /// Starts a thread for work that blocks. Only for what has no other way, such as a disk.
+    ///
+    /// # Panics
+    /// In a simulated world, which has one thread; and where the system has no more threads.
+    pub fn spawn_thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) {
+        match &self.0.kind {
+            Kind::Real(real) => real.spawn_thread(name, work),
+            Kind::Simulated(_) => panic!("{name}: a simulated world has no threads"),
+        }
+    }
+
     /// Lets other ready tasks run.
     pub async fn yield_now(&self) {
         let mut yielded = false;

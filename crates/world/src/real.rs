@@ -35,6 +35,11 @@ impl Real {
         }
     }
 
+    pub(crate) fn spawn_thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        thread.spawn(work).expect("the system has a thread to give");
+    }
+
     pub(crate) fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) -> Task {
         let (finished, signal) = Finished::new();
         let handle = self.runtime.spawn(async move {

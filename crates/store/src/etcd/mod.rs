@@ -348,6 +348,11 @@ impl Etcd {
         })
     }
 
+    /// The error of what etcd cannot do.
+    pub fn unsupported(&self, what: &str, instead: &str) -> StoreError {
+        StoreError::Refused { reason: format!("Minato does not support {what} of a store in etcd: {instead}") }
+    }
+
     pub async fn shutdown(&self) {
         self.tail.close();
         self.tasks.shutdown(SHUTDOWN_DEADLINE).await;

@@ -197,6 +197,22 @@ fn select(keys: &BTreeMap<Bytes, KeyValue>, request: &RangeRequest, revision: Re
     RangeResult { revision, more: kvs.len() < count, kvs, count }
 }
 
+/// A durable store with short segments and frequent snapshots.
+#[allow(dead_code)] // Every test file has its own copy of this module, and not all of them use all of it.
+pub fn small_disk(limits: Limits) -> DiskOptions {
+    DiskOptions {
+        limits: Limits { request_bytes: 4_000, ..limits },
+        first_segment_bytes: 16 << 10,
+        segment_bytes: 32 << 10,
+        snapshot_bytes: 12 << 10,
+        retain_age: Duration::from_secs(3600),
+        retain_bytes: 64 << 10,
+        group_bytes: 2_000,
+        reserve_bytes: 1_000,
+        free_bytes: 0,
+    }
+}
+
 /// Draws commands from a world's randomness. Few keys and short histories, so that commands meet.
 struct Draw<'a>(&'a World);
 

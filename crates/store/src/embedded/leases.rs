@@ -7,17 +7,20 @@ use bytes::Bytes;
 
 use crate::{LeaseId, NO_LEASE};
 
-pub(super) struct Lease {
+pub(crate) struct Lease {
     pub ttl: Duration,
     /// On the world's elapsed time.
     pub deadline: Duration,
+    /// In byte order.
     pub keys: BTreeSet<Bytes>,
 }
 
 #[derive(Default)]
-pub(super) struct Leases {
+pub(crate) struct Leases {
     leases: BTreeMap<LeaseId, Lease>,
     deadlines: BTreeSet<(Duration, LeaseId)>,
+    /// Keys of leases that a snapshot has not told of yet.
+    restored: BTreeMap<LeaseId, BTreeSet<Bytes>>,
 }
 
 impl Leases {
@@ -44,6 +47,27 @@ impl Leases {
         self.deadlines.insert((deadline, id));
     }
 
+    /// Puts back a lease that was saved, with its whole time to live, and the keys that were put back before it.
+    pub fn restore(&mut self, id: LeaseId, ttl: Duration, now: Duration) {
+        let keys = self.restored.remove(&id).unwrap_or_default();
+        self.grant(id, ttl, now);
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.keys = keys;
+        }
+    }
+
+    /// Notes a key that is put back before its lease.
+    pub fn restore_key(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
+        if from != NO_LEASE
+            && let Some(keys) = self.restored.get_mut(&from)
+        {
+            keys.remove(key);
+        }
+        if to != NO_LEASE {
+            self.restored.entry(to).or_default().insert(Bytes::copy_from_slice(key));
+        }
+    }
+
     /// Starts the time to live of a lease anew and returns it.
     pub fn keep_alive(&mut self, id: LeaseId, now: Duration) -> Option<Duration> {
         let lease = self.leases.get_mut(&id).filter(|lease| lease.deadline > now)?;
@@ -53,15 +77,20 @@ impl Leases {
         Some(lease.ttl)
     }
 
-    /// Takes a lease off and returns the keys that die with it, in byte order.
-    pub fn remove(&mut self, id: LeaseId) -> Option<BTreeSet<Bytes>> {
+    /// Takes a lease off.
+    pub fn remove(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.leases.remove(&id)?;
         self.deadlines.remove(&(lease.deadline, id));
-        Some(lease.keys)
+        Some(lease)
+    }
+
+    /// All leases and their times to live, ascending by id.
+    pub fn all(&self) -> impl Iterator<Item = (LeaseId, Duration)> {
+        self.leases.iter().map(|(id, lease)| (*id, lease.ttl))
     }
 
     /// Moves a key from one lease to another, either of which can be none.
-    pub fn attach(&mut self, key: &Bytes, from: LeaseId, to: LeaseId) {
+    pub fn attach(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
         if from == to {
             return;
         }
@@ -73,7 +102,7 @@ impl Leases {
         if to != NO_LEASE
             && let Some(lease) = self.leases.get_mut(&to)
         {
-            lease.keys.insert(key.clone());
+            lease.keys.insert(Bytes::copy_from_slice(key));
         }
     }
 

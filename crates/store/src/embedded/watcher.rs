@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Memory;
+use super::Core;
 use super::state::State;
 use super::watchers::Cursor;
 use crate::{DEFAULT_WATCH_CAPACITY, Event, EventKind, KeyRange, Revision, WatchBatch, WatchError, WatchRequest};
@@ -11,8 +11,8 @@ use crate::{DEFAULT_WATCH_CAPACITY, Event, EventKind, KeyRange, Revision, WatchB
 /// How many events a watcher looks at before it lets a waiting writer have the lock.
 const EVENTS_PER_LOCK: usize = 4096;
 
-pub(crate) struct MemoryWatcher {
-    memory: Arc<Memory>,
+pub(crate) struct EmbeddedWatcher {
+    core: Arc<Core>,
     range: KeyRange,
     id: u64,
     cursor: Arc<Cursor>,
@@ -22,9 +22,9 @@ pub(crate) struct MemoryWatcher {
     seen: Revision,
 }
 
-impl Drop for MemoryWatcher {
+impl Drop for EmbeddedWatcher {
     fn drop(&mut self) {
-        self.memory.unwatch(&self.range, self.id);
+        self.core.unwatch(&self.range, self.id);
     }
 }
 
@@ -37,16 +37,16 @@ enum Look {
     Nothing,
 }
 
-impl MemoryWatcher {
+impl EmbeddedWatcher {
     pub(super) fn new(
-        memory: Arc<Memory>,
+        core: Arc<Core>,
         request: WatchRequest,
         id: u64,
         cursor: Arc<Cursor>,
         seen: Revision,
-    ) -> MemoryWatcher {
+    ) -> EmbeddedWatcher {
         let capacity = if request.capacity == 0 { DEFAULT_WATCH_CAPACITY } else { request.capacity };
-        MemoryWatcher { memory, range: request.range, id, cursor, prev_kv: request.prev_kv, capacity, seen }
+        EmbeddedWatcher { core, range: request.range, id, cursor, prev_kv: request.prev_kv, capacity, seen }
     }
 
     pub async fn next(&mut self) -> Result<WatchBatch, WatchError> {
@@ -54,26 +54,28 @@ impl MemoryWatcher {
     }
 
     pub fn progress(&self) -> Revision {
-        let state = self.memory.read();
+        let state = &self.core.read().state;
         match self.cursor.position() {
-            None => state.revision,
+            None => state.visible,
             // Everything before the event that waits has been seen; when it is compacted, `next` will say so.
-            Some(position) => state.log.get(position).map_or(self.seen, |event| event.mod_revision - 1).max(self.seen),
+            Some(position) => {
+                state.log.get(position).map_or(self.seen, |event| event.mod_revision() - 1).max(self.seen)
+            }
         }
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<WatchBatch, WatchError>> {
         loop {
-            let memory = self.memory.clone();
-            let state = memory.read();
-            match self.look(&state) {
+            let core = self.core.clone();
+            let shared = core.read();
+            match self.look(&shared.state) {
                 Ok(Look::Again) => {}
                 Ok(Look::Batch(batch)) => return Poll::Ready(Ok(batch)),
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(Look::Nothing) => {
                     // Under the same lock as the look, so that no event comes between the two.
                     let replaced = self.cursor.register(context.waker());
-                    drop(state);
+                    drop(shared);
                     drop(replaced);
                     return Poll::Pending;
                 }
@@ -82,7 +84,7 @@ impl MemoryWatcher {
     }
 
     fn look(&mut self, state: &State) -> Result<Look, WatchError> {
-        if state.closed {
+        if state.closed.is_some() {
             return Err(WatchError::Closed);
         }
         let Some(mut position) = self.cursor.position() else { return Ok(Look::Nothing) };
@@ -92,25 +94,25 @@ impl MemoryWatcher {
         let mut events = Vec::new();
         let mut revision = self.seen;
         let mut boundary = None;
-        for (looked, event) in state.log.iter_from(position).enumerate() {
+        for (looked, event) in state.log.range(position, state.visible_end).enumerate() {
             // A revision is never split: it ends where the next event has another.
-            if event.mod_revision != revision {
+            if event.mod_revision() != revision {
                 if events.len() >= self.capacity || looked >= EVENTS_PER_LOCK {
                     boundary = Some(position);
                     break;
                 }
-                revision = event.mod_revision;
+                revision = event.mod_revision();
             }
             position += 1;
-            if self.range.contains(&event.key) {
+            if self.range.contains(event.key()) {
                 let prev = if self.prev_kv {
-                    let before = state.index.get_at(&event.key, event.mod_revision - 1);
-                    before.map(|version| version.to_key_value(&event.key))
+                    let before = state.index.get_at(event.key(), event.mod_revision() - 1);
+                    before.map(|version| version.to_key_value(true))
                 } else {
                     None
                 };
-                let kind = if event.version == 0 { EventKind::Delete } else { EventKind::Put };
-                events.push(Event { kind, kv: event.clone(), prev });
+                let kind = if event.is_tombstone() { EventKind::Delete } else { EventKind::Put };
+                events.push(Event { kind, kv: event.to_key_value(true), prev });
             }
         }
         self.cursor.set_position(boundary);

@@ -16,7 +16,7 @@ use crate::{End, KeyRange, Revision};
 const IDLE: u64 = u64::MAX;
 
 /// What the store and one watcher share. Touched only under the lock of the store's state, so the atomics order nothing.
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     /// The first event not yet looked at, or [`IDLE`].
     position: AtomicU64,
     waker: Mutex<Option<Waker>>,
@@ -66,7 +66,7 @@ impl Cursor {
 type Group = Vec<(u64, Arc<Cursor>)>;
 
 #[derive(Default)]
-pub(super) struct Watchers {
+pub(crate) struct Watchers {
     by_key: BTreeMap<Bytes, Group>,
     by_prefix: BTreeMap<Bytes, Group>,
     /// Ranges that are neither a key nor a prefix. Rare, so they are walked.
