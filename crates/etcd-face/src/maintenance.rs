@@ -61,28 +61,39 @@ pub(crate) async fn alarm(face: Arc<Face>, request: wire::AlarmRequest) -> Resul
     Ok(wire::AlarmResponse { header: face.header(face.store.revision()), alarms: Vec::new() })
 }
 
+/// The length of etcd's files is a multiple of this, in bytes, and its clients look for a checksum behind one.
+const SNAPSHOT_PAGE_BYTES: u64 = 512;
+
 /// Where the stream of a snapshot is.
 enum Sending {
     Begin,
-    File(Box<SnapshotReader>, Sha256),
+    File { reader: Box<SnapshotReader>, hash: Sha256, bytes: u64 },
     Done,
 }
 
-/// The store's snapshot file, followed by its SHA-256 as etcd's clients expect. The file is Minato's, not etcd's: it is restored by
-/// Minato. How long it will be is not known, so `remaining_bytes` stays 0.
+/// The store's snapshot file, zeros up to a whole page, and the SHA-256 of both, as etcd's clients expect. The file is Minato's, not
+/// etcd's: Minato restores it. How long it will be is not known, so `remaining_bytes` stays 0.
 pub(crate) fn snapshot(face: Arc<Face>, _: wire::EmptyRequest) -> Answers<wire::SnapshotResponse> {
     Answers::new(futures_util::stream::try_unfold((face, Sending::Begin), |(face, sending)| async move {
-        let (mut reader, mut hash) = match sending {
-            Sending::Begin => (Box::new(face.store.snapshot().await.map_err(of_error)?), Sha256::new()),
-            Sending::File(reader, hash) => (reader, hash),
+        let (mut reader, mut hash, mut bytes) = match sending {
+            Sending::Begin => (Box::new(face.store.snapshot().await.map_err(of_error)?), Sha256::new(), 0),
+            Sending::File { reader, hash, bytes } => (reader, hash, bytes),
             Sending::Done => return Ok(None),
         };
         let (blob, next) = match reader.next().await.map_err(of_error)? {
             Some(blob) => {
                 hash.update(&blob);
-                (blob, Sending::File(reader, hash))
+                bytes += blob.len() as u64;
+                (blob, Sending::File { reader, hash, bytes })
             }
-            None => (Bytes::copy_from_slice(&hash.finalize()), Sending::Done),
+            None => {
+                let missing = bytes.next_multiple_of(SNAPSHOT_PAGE_BYTES) - bytes;
+                // Less than a page, so it fits.
+                let mut last = vec![0; missing as usize];
+                hash.update(&last);
+                last.extend_from_slice(&hash.finalize());
+                (Bytes::from(last), Sending::Done)
+            }
         };
         let header = face.header(face.store.revision());
         Ok(Some((wire::SnapshotResponse { header, remaining_bytes: 0, blob }, (face, next))))

@@ -6,7 +6,10 @@ use tonic::{Code, Status};
 /// The status of an error. The texts are the store's, which are etcd's where etcd has them.
 pub(crate) fn status(error: StoreError) -> Status {
     let code = match &error {
-        StoreError::Closed | StoreError::Stopped { .. } | StoreError::OutcomeUnknown { .. } | StoreError::Unavailable { .. } => Code::Unavailable,
+        StoreError::Closed
+        | StoreError::Stopped { .. }
+        | StoreError::OutcomeUnknown { .. }
+        | StoreError::Unavailable { .. } => Code::Unavailable,
         StoreError::Compacted { .. }
         | StoreError::FutureRevision { .. }
         | StoreError::LeaseTtlTooLarge
@@ -19,9 +22,10 @@ pub(crate) fn status(error: StoreError) -> Status {
         | StoreError::TooManyOperations => Code::InvalidArgument,
         StoreError::LeaseExists { .. } | StoreError::Refused { .. } => Code::FailedPrecondition,
         StoreError::LeaseNotFound { .. } => Code::NotFound,
-        StoreError::DiskFull | StoreError::NoSpace { .. } | StoreError::TooManyLeases { .. } | StoreError::TooManyWatchers { .. } => {
-            Code::ResourceExhausted
-        }
+        StoreError::DiskFull
+        | StoreError::NoSpace { .. }
+        | StoreError::TooManyLeases { .. }
+        | StoreError::TooManyWatchers { .. } => Code::ResourceExhausted,
     };
     Status::new(code, error.to_string())
 }

@@ -11,7 +11,7 @@ use store::{EtcdOptions, KeyRange, Limits, Store, WatchError, WatchRequest};
 use world::{Tasks, World};
 
 /// Seeds per test. A failing one is printed.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 5;
 /// Commands per seed.
 const STEPS: usize = 300;
 

@@ -58,6 +58,8 @@ struct Registration {
     range: KeyRange,
     /// The first revision that the watcher wants.
     from: Revision,
+    /// What it has read elsewhere, which can be more than the log has seen.
+    returned: Revision,
     /// The first revision with an event that waits for it.
     pending: Option<Revision>,
     waker: Option<Waker>,
@@ -125,7 +127,7 @@ impl Tail {
         let id = state.next_id;
         state.next_id += 1;
         let pending = state.pending(&range, from);
-        state.watchers.insert(id, Registration { range, from, pending, waker: None });
+        state.watchers.insert(id, Registration { range, from, returned: 0, pending, waker: None });
         Ok(id)
     }
 
@@ -305,6 +307,7 @@ impl State {
         let pending = self.pending(&range, from);
         if let Some(watcher) = self.watchers.get_mut(&id) {
             watcher.from = from;
+            watcher.returned = from - 1;
             watcher.pending = pending;
         }
     }
@@ -313,7 +316,8 @@ impl State {
     pub fn progress(&self, id: WatcherId) -> Revision {
         match self.watchers.get(&id) {
             Some(Registration { pending: Some(pending), .. }) => pending - 1,
-            _ => self.seen,
+            Some(watcher) => self.seen.max(watcher.returned),
+            None => self.seen,
         }
     }
 

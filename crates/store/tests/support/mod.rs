@@ -424,7 +424,7 @@ pub async fn run(world: &World, chance: &World, store: Store, steps: usize, engi
                 }
             }
             18 if remote => {
-                if draw.chance(15) {
+                if draw.chance(8) {
                     run_out(world, &store, &mut model, draw.key(), step).await;
                 }
             }
