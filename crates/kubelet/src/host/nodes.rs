@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_client::{Client, PatchType};
-use k8s_object::views::Node;
+use k8s_object::views::{Node, Pod};
 use k8s_object::{ApiError, NamespacedName, Object, Reason, resources};
 use serde_json::{Value, json};
 
@@ -270,10 +270,14 @@ impl Inner {
         }
     }
 
-    /// Takes on the pods that are bound to a node.
+    /// Takes on the pods that are bound to a node: first those that have an address from an earlier kubelet, so that it is not
+    /// given to one that has none yet.
     pub(super) fn find_pods(&self, core: &mut Core, id: NodeId) {
         let Some(node) = core.nodes.get(&id) else { return };
-        for object in self.informers.read(&resources::PODS).indexed("node", &node.runtime.name.clone()) {
+        let found = self.informers.read(&resources::PODS).indexed("node", &node.runtime.name.clone());
+        let has_address = |object: &Arc<Object>| object.view::<Pod>().is_ok_and(|pod| !pod.status.pod_ip.is_empty());
+        let (running, new): (Vec<_>, Vec<_>) = found.into_iter().partition(has_address);
+        for object in running.into_iter().chain(new) {
             self.pod_noted(core, &object.key());
         }
     }
