@@ -151,7 +151,8 @@ fn a_process_that_dies_is_replaced_by_the_other() {
     second.ok("minato", &["cluster", "create", "green", "--nodes", "1"]);
 
     // The one that died comes back, serves again, and takes over when the other stops in order.
-    let again = first.minato(&["up"]);
+    let up = ["up", "--port", "0", "--store", &etcd.url, "--no-cluster"];
+    let again = first.minato(&up);
     assert!(again.status.success(), "{}", text(&again));
     assert_eq!(leader(&first), two["endpoint"]);
     assert_eq!(pods(&first), after);
@@ -164,6 +165,6 @@ fn a_process_that_dies_is_replaced_by_the_other() {
     assert!(after.iter().all(|pod| pods(&first).contains(pod)));
     assert!(first.ok("minato", &["cluster", "list"]).contains("green"));
     // For the harness, which stops what it started.
-    let again = second.minato(&["up"]);
+    let again = second.minato(&up);
     assert!(again.status.success(), "{}", text(&again));
 }
