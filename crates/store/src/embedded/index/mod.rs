@@ -4,6 +4,7 @@
 
 mod order;
 mod slots;
+mod table;
 
 use super::record::{Record, Stamp};
 use crate::{KeyRange, LeaseId, Revision};

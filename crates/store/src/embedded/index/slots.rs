@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 
 use super::super::record::Record;
+use super::table::Table;
 
 /// Slots per chunk, so that growth never copies what is there.
 const CHUNK: usize = 1024;
@@ -19,24 +19,17 @@ pub(super) struct Versions {
     pub older: Option<Box<VecDeque<Record>>>,
 }
 
-/// A key's slot and part of its hash, so that growing the table reads no key.
-#[derive(Clone, Copy)]
-struct Entry {
-    hash: u32,
-    id: u32,
-}
-
 pub(super) struct Slots {
     chunks: Vec<Vec<Option<Versions>>>,
     free: Vec<u32>,
-    table: HashTable<Entry>,
+    table: Table,
     /// Seeded by the store, so that nobody can choose keys that collide.
     hasher: FixedState,
 }
 
 impl Slots {
     pub fn new(seed: u64) -> Slots {
-        Slots { chunks: Vec::new(), free: Vec::new(), table: HashTable::new(), hasher: FixedState::with_seed(seed) }
+        Slots { chunks: Vec::new(), free: Vec::new(), table: Table::default(), hasher: FixedState::with_seed(seed) }
     }
 
     fn hash(&self, key: &[u8]) -> u32 {
@@ -62,9 +55,7 @@ impl Slots {
 
     /// The slot of a key.
     pub fn find(&self, key: &[u8]) -> Option<u32> {
-        let hash = self.hash(key);
-        let same = |entry: &Entry| entry.hash == hash && self.key(entry.id) == key;
-        self.table.find(spread(hash), same).map(|entry| entry.id)
+        self.table.find(self.hash(key), |id| self.key(id) == key)
     }
 
     /// Gives a key that has none a slot.
@@ -86,22 +77,14 @@ impl Slots {
                 (chunk * CHUNK + self.chunks[chunk].len() - 1) as u32
             }
         };
-        self.table.insert_unique(spread(hash), Entry { hash, id }, |entry| spread(entry.hash));
+        self.table.insert(hash, id);
         id
     }
 
     /// Frees the slot of a key.
     pub fn remove(&mut self, id: u32) {
-        let hash = self.hash(self.key(id));
-        if let Ok(entry) = self.table.find_entry(spread(hash), |entry| entry.id == id) {
-            entry.remove();
-        }
+        self.table.remove(self.hash(self.key(id)), id);
         self.chunks[id as usize / CHUNK][id as usize % CHUNK] = None;
         self.free.push(id);
     }
-}
-
-/// The table takes its tags from the high bits of a hash and its places from the low ones.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash) << 32 | u64::from(hash)
 }
