@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use http::Method;
 use serde_json::{Value, json};
-use world::{Timestamp, World};
+use world::World;
 
-use crate::cli::{CreateCluster, Kubeconfig, RestoreCluster};
+use crate::cli::{CreateCluster, Kubeconfig};
 use crate::client::{self, Client, Query, has_code};
 use crate::home::Home;
 use crate::kubeconfig::{self, Entry};
@@ -114,7 +114,7 @@ pub async fn found(world: &World, home: &Home, client: &Client) -> Result<Vec<St
 
 /// Waits until a cluster that has a control plane serves where EKS says that it does: after a start, EKS says for a moment where
 /// it served before. Returns how EKS describes it, and what the region says of its control plane, if it should have one.
-async fn served(world: &World, client: &Client, name: &str) -> Result<(Value, Value)> {
+pub(crate) async fn served(world: &World, client: &Client, name: &str) -> Result<(Value, Value)> {
     let give_up = world.elapsed() + PATIENCE;
     let mut poll = FIRST_POLL;
     loop {
@@ -133,80 +133,6 @@ async fn served(world: &World, client: &Client, name: &str) -> Result<(Value, Va
         world.sleep(poll).await;
         poll = (poll * 2).min(LAST_POLL);
     }
-}
-
-/// Brings a cluster back to its past and waits until it serves.
-pub async fn restore(world: &World, home: &Home, client: &Client, arguments: &RestoreCluster) -> Result<()> {
-    let mut request = json!({"cluster": arguments.name, "replace": arguments.replace});
-    match moment(&arguments.at, world.now())? {
-        Moment::Revision(revision) => request["revision"] = json!(revision),
-        Moment::Time(time) => request["time"] = json!(time.to_micro_string()),
-    }
-    if let Some(new) = &arguments.new {
-        request["as"] = json!(new);
-    }
-    let mut progress = Progress::new(world);
-    progress.begin(&format!("cluster {} at {}", arguments.name, arguments.at));
-    let answer = client.json("minato", Method::POST, "/_minato/restore", Some(&request)).await?;
-    let name = text(&answer, "cluster").to_owned();
-    progress.done(&format!("{} objects as of revision {}", answer["objects"], answer["revision"]));
-    progress.begin(&format!("cluster {name}"));
-    let path = format!("/clusters/{}", cloud_wire::encode_percent(&name, false));
-    wait(world, client, &path, "cluster").await?;
-    let (cluster, _) = served(world, client, &name).await?;
-    if arguments.replace {
-        with_entry(home, &cluster, |entry| kubeconfig::refresh_in(&home.kubeconfig(), entry))?;
-    } else {
-        write_entry(home, &cluster)?;
-    }
-    progress.done(&format!("cluster {name}, Kubernetes {}", text(&cluster, "version")));
-    let groups = client.json("eks", Method::GET, &format!("{path}/node-groups"), None).await?;
-    for group in groups["nodegroups"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        progress.begin(&format!("node group {group}"));
-        wait(world, client, &format!("{path}/node-groups/{group}"), "nodegroup").await?;
-        progress.done(&format!("node group {group} is ready"));
-    }
-    if arguments.replace {
-        println!("Cluster {name} is as it was at revision {}.", answer["revision"]);
-    } else {
-        println!(
-            "Cluster {name} is what {} was at revision {}; kubectl now talks to it.",
-            arguments.name, answer["revision"]
-        );
-    }
-    Ok(())
-}
-
-/// A moment in the past.
-#[derive(Debug, PartialEq, Eq)]
-enum Moment {
-    Revision(i64),
-    Time(Timestamp),
-}
-
-/// Reads a revision, a time, or how long ago it was.
-fn moment(text: &str, now: Timestamp) -> Result<Moment> {
-    let wrong = || {
-        format!(
-            "--at {text:?} is no moment; give a revision such as 1234, a time such as 2026-01-31T12:00:00Z, or how long ago, such as 90s, 10m or 2h"
-        )
-    };
-    if let Ok(revision) = text.parse::<u32>() {
-        return Ok(Moment::Revision(i64::from(revision)));
-    }
-    if let Ok(time) = Timestamp::parse(text) {
-        return Ok(Moment::Time(time));
-    }
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3600,
-        Some('d') => 24 * 3600,
-        _ => bail!(wrong()),
-    };
-    let number: u32 = text[..text.len() - 1].parse().ok().with_context(wrong)?;
-    let ago = i64::from(number) * unit * 1_000_000;
-    Ok(Moment::Time(Timestamp::from_micros(now.micros() - ago)))
 }
 
 /// Prints the clusters.
@@ -249,11 +175,11 @@ pub async fn kubeconfig(home: &Home, client: &Client, arguments: &Kubeconfig) ->
     Ok(())
 }
 
-fn write_entry(home: &Home, cluster: &Value) -> Result<()> {
+pub(crate) fn write_entry(home: &Home, cluster: &Value) -> Result<()> {
     with_entry(home, cluster, |entry| kubeconfig::merge_into(&home.kubeconfig(), entry))
 }
 
-fn with_entry<T>(home: &Home, cluster: &Value, write: impl FnOnce(&Entry<'_>) -> Result<T>) -> Result<T> {
+pub(crate) fn with_entry<T>(home: &Home, cluster: &Value, write: impl FnOnce(&Entry<'_>) -> Result<T>) -> Result<T> {
     let program = std::env::current_exe().context("finding this program")?;
     let authority = cluster["certificateAuthority"]["data"].as_str();
     write(&Entry {
@@ -321,7 +247,7 @@ async fn subnets(client: &Client) -> Result<Vec<String>> {
 }
 
 /// Waits until what `path` describes is ACTIVE.
-async fn wait(world: &World, client: &Client, path: &str, member: &str) -> Result<Value> {
+pub(crate) async fn wait(world: &World, client: &Client, path: &str, member: &str) -> Result<Value> {
     let mut poll = FIRST_POLL;
     let give_up = world.elapsed() + PATIENCE;
     loop {
@@ -353,34 +279,6 @@ async fn wait_gone(world: &World, client: &Client, path: &str, member: &str) -> 
     }
 }
 
-fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value[member].as_str().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_revisions_times_or_spans() {
-        let now = Timestamp::from_seconds(1_000_000);
-        let cases = [
-            ("1234", Some(Moment::Revision(1234))),
-            ("1970-01-01T00:00:07Z", Some(Moment::Time(Timestamp::from_seconds(7)))),
-            ("90s", Some(Moment::Time(Timestamp::from_seconds(999_910)))),
-            ("10m", Some(Moment::Time(Timestamp::from_seconds(999_400)))),
-            ("2h", Some(Moment::Time(Timestamp::from_seconds(992_800)))),
-            ("1d", Some(Moment::Time(Timestamp::from_seconds(913_600)))),
-            ("", None),
-            ("m", None),
-            ("-5m", None),
-            ("10 minutes", None),
-            ("yesterday", None),
-            ("1970-01-01", None),
-            ("10µ", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(moment(text, now).ok(), expected, "{text}");
-        }
-    }
 }

@@ -8,6 +8,7 @@ mod environment;
 pub mod home;
 mod kubeconfig;
 mod progress;
+mod restore;
 pub mod sign;
 mod snapshot;
 mod status;
@@ -53,7 +54,7 @@ pub async fn run(cli: Cli) -> Result<()> {
             clusters::delete(&world, &home, &connect(world.clone(), &home)?, &name).await
         }
         Command::Cluster { command: ClusterCommand::Restore(arguments) } => {
-            clusters::restore(&world, &home, &connect(world.clone(), &home)?, &arguments).await
+            restore::run(&world, &home, &connect(world.clone(), &home)?, &arguments).await
         }
         Command::Snapshot { command } => snapshot::run(&world, &home, command).await,
         Command::Kubeconfig(arguments) => clusters::kubeconfig(&home, &connect(world, &home)?, &arguments).await,

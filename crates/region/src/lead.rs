@@ -28,6 +28,10 @@ const KEY: &str = "/region/leader";
 /// How long what a term runs may take to end: less than [`election::MARGIN`], which is what there is when the term was lost.
 const END: Duration = Duration::from_millis(500);
 const _: () = assert!(END.as_millis() < election::MARGIN.as_millis());
+/// How long a request that needs the leader waits for the election: for longer than one takes after a crash.
+const UNDECIDED: Duration = Duration::from_secs(5);
+/// Between two looks meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 /// Before a new term after one that could not begin.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -82,17 +86,21 @@ async fn serve(inner: &Arc<Inner>, term: &Term, stop: &Stop) {
 }
 
 impl Inner {
-    /// What this process does as the leader.
+    /// What this process does as the leader. Waits while it is not decided who leads.
     ///
     /// # Errors
     /// If it does not lead, with the address of the one that does.
     pub(crate) async fn lead_or_refuse(&self) -> Result<Arc<Lead>, AwsError> {
-        if let Some(lead) = self.lead() {
-            return Ok(lead);
-        }
-        let leader = match self.leader().await.map_err(|error| AwsError::internal(error.to_string()))? {
-            Some(leader) => format!("ask the one that does, at {leader}"),
-            None => "no process does at the moment; ask again".to_owned(),
+        let give_up = self.world.elapsed() + UNDECIDED;
+        let leader = loop {
+            if let Some(lead) = self.lead() {
+                return Ok(lead);
+            }
+            match self.leader().await.map_err(|error| AwsError::internal(error.to_string()))? {
+                Some(leader) if leader != self.endpoint => break format!("ask the one that does, at {leader}"),
+                _ if self.world.elapsed() >= give_up => break "none does at the moment; ask again".to_owned(),
+                _ => self.world.sleep(LOOK).await,
+            }
         };
         let message = format!("The process at {} does not lead the region: {leader}", self.endpoint);
         Err(AwsError::new("ServiceUnavailableException", 503, message))

@@ -32,14 +32,20 @@ impl Past {
     /// # Errors
     /// `InvalidParameterException` for a moment outside of what is retained, with its bounds.
     pub(crate) async fn at(store: &Store, moment: Moment) -> Result<Past, AwsError> {
-        let now = store.current_revision().await.map_err(|error| refused(store, &error))?;
+        let now = match store.current_revision().await {
+            Ok(now) => now,
+            Err(error) => return Err(refused(store, error).await),
+        };
         let revision = match moment {
             Moment::Revision(revision) if revision < 1 || revision > now => {
                 let message = format!("revision {revision} does not exist: the store is at revision {now}");
                 return Err(AwsError::new("InvalidParameterException", 400, message));
             }
             Moment::Revision(revision) => revision,
-            Moment::Time(time) => store.revision_at(time).await.map_err(|error| refused(store, &error))?,
+            Moment::Time(time) => match store.revision_at(time).await {
+                Ok(revision) => revision,
+                Err(error) => return Err(refused(store, error).await),
+            },
         };
         let past = Past { store: store.clone(), revision };
         // Whether it is retained shows at the first read.
@@ -49,14 +55,12 @@ impl Past {
 
     /// One key.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<KeyValue>, AwsError> {
-        Ok(self.page(KeyRange::key(key.to_owned())).await?.0.pop())
+        Ok(self.page(KeyRange::key(key.to_owned())).await?.pop())
     }
 
     /// All keys of a range that fits into memory.
     pub(crate) async fn all(&self, range: KeyRange, prefix: &str) -> Result<Vec<KeyValue>, AwsError> {
-        let request = self.request(range_below(range, prefix));
-        let found = self.store.range_past(RangeRequest { limit: 0, ..request }).await;
-        let mut kvs = found.map_err(|error| refused(&self.store, &error))?.kvs;
+        let mut kvs = self.read(RangeRequest { limit: 0, ..self.request(range_below(range, prefix)) }).await?;
         for kv in &mut kvs {
             kv.key = kv.key.slice(prefix.len()..);
         }
@@ -71,16 +75,22 @@ impl Past {
         };
         // What follows a slash in byte order is a zero.
         let end = format!("{}0", prefix.trim_end_matches('/'));
-        Ok(self.page(KeyRange::span(start, end)).await?.0)
+        self.page(KeyRange::span(start, end)).await
     }
 
     fn request(&self, range: KeyRange) -> RangeRequest {
         RangeRequest { revision: Some(self.revision), limit: PAGE, ..RangeRequest::new(range) }
     }
 
-    async fn page(&self, range: KeyRange) -> Result<(Vec<KeyValue>, bool), AwsError> {
-        let found = self.store.range_past(self.request(range)).await.map_err(|error| refused(&self.store, &error))?;
-        Ok((found.kvs, found.more))
+    async fn page(&self, range: KeyRange) -> Result<Vec<KeyValue>, AwsError> {
+        self.read(self.request(range)).await
+    }
+
+    async fn read(&self, request: RangeRequest) -> Result<Vec<KeyValue>, AwsError> {
+        match self.store.range_past(request).await {
+            Ok(found) => Ok(found.kvs),
+            Err(error) => Err(refused(&self.store, error).await),
+        }
     }
 }
 
@@ -93,16 +103,17 @@ fn range_below(range: KeyRange, prefix: &str) -> KeyRange {
     }
 }
 
-/// What whoever asked for a moment is told when the store does not have it.
-fn refused(store: &Store, error: &StoreError) -> AwsError {
-    match error {
-        StoreError::Compacted { .. } => outside(store, "that revision is no longer retained"),
-        StoreError::TimeNotRetained { oldest } => outside(store, &format!("nothing from before {oldest} is retained")),
-        other => AwsError::internal(other.to_string()),
-    }
-}
-
-fn outside(store: &Store, what: &str) -> AwsError {
-    let message = format!("{what}; choose a later moment, up to now (revision {})", store.revision());
+/// What whoever asked for a moment is told when the store does not have it: since when it has them.
+async fn refused(store: &Store, error: StoreError) -> AwsError {
+    let error = match error {
+        // No revision is so old: the answer says since when there are some.
+        StoreError::Compacted { .. } => store.revision_at(Timestamp::from_micros(0)).await.err().unwrap_or(error),
+        error => error,
+    };
+    let StoreError::TimeNotRetained { oldest } = error else { return AwsError::internal(error.to_string()) };
+    let message = format!(
+        "nothing from before {oldest} is retained; choose a moment between that and now, or a revision up to {}",
+        store.revision()
+    );
     AwsError::new("InvalidParameterException", 400, message)
 }

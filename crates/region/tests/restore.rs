@@ -177,6 +177,50 @@ fn the_past_takes_the_place_of_the_present() {
     });
 }
 
+/// Memory keeps minutes of history, the disk keeps a day.
+#[test]
+fn the_past_is_there_for_as_long_as_the_disk_retains_it() {
+    for durable in [false, true] {
+        run(34, async |world, memory| {
+            let ground = if durable { Ground::disk(&world, 34).await } else { Ground::memory(&memory) };
+            let store = &ground.store;
+            let region = start(&world, store, Pace::Instant).await;
+            let revision = spoilt(&world, store, &region).await;
+            let spoilt_since = world.now();
+            world.sleep(Duration::from_secs(3600)).await;
+            // History is compacted as it grows.
+            let client = client(&region, "sim").unwrap();
+            client.create(&CONFIG_MAPS, "default", json!({"metadata": {"name": "much-later"}})).await.unwrap();
+            until(&world, "memory has forgotten", || async { store.compacted() > revision }).await;
+            let earlier = world::Timestamp::from_micros(spoilt_since.micros() - 1_000_000 - 60_000_000);
+            let by_revision = json!({"cluster": "sim", "revision": revision, "as": "by-revision"});
+            let too_early = json!({"cluster": "sim", "time": "2001-01-01T00:00:00Z", "as": "too-early"});
+            let error = region.restore_cluster(&too_early).await.unwrap_err();
+            assert!(error.code == "InvalidParameterException" && error.message.contains("is retained"), "{error:?}");
+            if !durable {
+                let error = region.restore_cluster(&by_revision).await.unwrap_err();
+                assert!(error.message.contains("nothing from before 2026-01-01T0"), "{error:?}");
+                let by_time = json!({"cluster": "sim", "time": earlier.to_micro_string(), "as": "by-time"});
+                let error = region.restore_cluster(&by_time).await.unwrap_err();
+                assert!(error.message.contains("is retained"), "{error:?}");
+                region.shutdown(Duration::from_secs(60)).await;
+                return;
+            }
+            region.restore_cluster(&by_revision).await.unwrap();
+            is_the_past(&world, &region, "by-revision", 2).await;
+            let by_time = json!({"cluster": "sim", "time": spoilt_since.to_micro_string(), "as": "by-time"});
+            let answer = region.restore_cluster(&by_time).await.unwrap();
+            let then = answer["revision"].as_i64().unwrap();
+            assert!(then > revision && then < store.compacted(), "{answer}");
+            until(&world, "it runs", || async { self::client(&region, "by-time").is_some() }).await;
+            let settings =
+                self::client(&region, "by-time").unwrap().get(&CONFIG_MAPS, "default", "settings").await.unwrap();
+            assert_eq!(settings.value()["data"], json!({"a": "2", "b": "3"}), "what it was at that time");
+            region.shutdown(Duration::from_secs(60)).await;
+        });
+    }
+}
+
 #[test]
 fn a_cluster_that_is_busy_is_not_replaced() {
     run(33, async |world, store| {

@@ -354,7 +354,7 @@ fn fields(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{object, plan_of};
+    use crate::testing::{check_with, object, options, plan_of};
 
     /// A node heard `heard` seconds before now (2026-01-01T00:00:00Z).
     fn node(name: &str, ready: &str, extra: Value) -> Arc<Object> {
@@ -390,6 +390,16 @@ mod tests {
         assert_eq!(new.requeue_after, Some(Duration::from_secs(30)), "the startup grace period");
         let never = planned(&[node("n", "", json!({"status": {"conditions": null}}))]);
         assert!(never.actions[0].contains("NodeStatusNeverUpdated"), "{:?}", never.actions);
+    }
+
+    #[test]
+    fn no_node_is_silent_for_the_time_before_the_controllers_started() {
+        let objects = [node("n", "True", json!({})), lease("2025-12-31T12:00:00.000000Z")];
+        let key = Key::new(NODES, "", "n");
+        let started = |at: &str| crate::Options { started: Timestamp::parse(at).unwrap(), ..options() };
+        check_with(&started("2025-12-31T23:59:30Z"), &CONTROLLER, &objects, &key, &[]);
+        let silent = plan_of(&CONTROLLER, &objects, &key);
+        assert!(silent.actions[0].contains("NodeNotReady"), "{:?}", silent.actions);
     }
 
     #[test]
