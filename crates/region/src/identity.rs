@@ -90,7 +90,8 @@ impl IamTokens {
         if let Err(TokenError::Host(host)) = &verified
             && processes::is_known(&inner, host).await.map_err(|error| AuthError::Unavailable(error.to_string()))?
         {
-            verified = self.verify_for(&inner, token, &[host.clone()]).await?;
+            let host = host.clone();
+            verified = self.verify_for(&inner, token, std::slice::from_ref(&host)).await?;
         }
         let caller = verified.map_err(|error| AuthError::Invalid(error.to_string()))?;
         let (user, policies) = identify(&inner, &self.cluster, &caller).await?;
