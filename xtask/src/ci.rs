@@ -47,7 +47,10 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 static LAYERS: &[(&str, &[&str])] = &[
     ("linear", &["store", "world"]),
     ("world", &["store", "serve", "k8s-object", "cloud-wire"]),
-    ("store", &["serve", "k8s-object", "cloud-wire", "apiserver"]),
+    ("etcd-wire", &["world", "store", "serve", "k8s-object", "cloud-wire"]),
+    ("store", &["election", "serve", "etcd-face", "k8s-object", "cloud-wire", "apiserver"]),
+    ("election", &["serve", "etcd-face", "k8s-object", "cloud-wire", "apiserver"]),
+    ("etcd-face", &["k8s-object", "k8s-client", "cloud-wire", "apiserver"]),
     ("cloud-wire", &["k8s-object", "k8s-client", "apiserver", "serve"]),
     ("cloud-iam", &["k8s-object", "k8s-client", "apiserver", "serve"]),
     ("cloud-ec2", &["k8s-object", "k8s-client", "apiserver", "serve"]),

@@ -103,7 +103,7 @@ async fn ensure(
         patch: None,
         options: Options::default(),
     };
-    match core.execute(user, AGENT, None, request).await {
+    match core.execute(&core.keyspace, user, AGENT, None, request).await {
         Ok(_) => Ok(()),
         // Another server of the same store was faster.
         Err(error) if error.reason == Reason::AlreadyExists => Ok(()),

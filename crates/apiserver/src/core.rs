@@ -20,7 +20,7 @@ use crate::network::ServiceNetwork;
 use crate::ports::AuditSink;
 use crate::registry::{Entry, Registry, Resource, Strategy};
 use crate::schema::FieldValidation;
-use crate::{create, delete, http, read, subresources, update, virtuals, watch};
+use crate::{create, delete, http, read, storage, subresources, update, virtuals, watch};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 20;
@@ -47,6 +47,8 @@ pub(crate) struct Core {
 /// What one request is about while it is carried out.
 pub(crate) struct Call<'a> {
     pub core: &'a Core,
+    /// Where it writes, with what guards the writes of this client.
+    pub space: &'a Keyspace,
     pub user: &'a Arc<UserInfo>,
     pub entry: Entry,
     pub resource: Arc<Resource>,
@@ -89,7 +91,15 @@ impl Core {
         self.auth.authorize(self, &attributes)
     }
 
-    fn begin<'a>(&'a self, user: &'a Arc<UserInfo>, request: Request) -> Result<Call<'a>, ApiError> {
+    async fn begin<'a>(
+        &'a self,
+        space: &'a Keyspace,
+        user: &'a Arc<UserInfo>,
+        request: Request,
+    ) -> Result<Call<'a>, ApiError> {
+        if wants_now(&request) {
+            self.refresh().await?;
+        }
         self.authorize(user, &request)?;
         let (entry, resource) = self.registry.find(&request.resource)?;
         let verb = request.verb.as_str();
@@ -109,12 +119,14 @@ impl Core {
             return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
         }
         let now = self.world.now();
-        Ok(Call { core: self, user, entry, resource, request, now, warnings: Vec::new() })
+        Ok(Call { core: self, space, user, entry, resource, request, now, warnings: Vec::new() })
     }
 
-    /// Carries out a request after authentication: authorization, admission, storage, audit.
+    /// Carries out a request after authentication: authorization, admission, storage, audit. It writes through `space`, which is
+    /// the server's own keyspace, guarded for some clients.
     pub(crate) async fn execute(
         &self,
+        space: &Keyspace,
         user: &Arc<UserInfo>,
         agent: &str,
         source: Option<std::net::IpAddr>,
@@ -122,7 +134,7 @@ impl Core {
     ) -> Result<Outcome, ApiError> {
         let audit = audit::begin(self, user, agent, source, &request);
         let body = std::mem::take(&mut request.body);
-        let result = match self.begin(user, request) {
+        let result = match self.begin(space, user, request).await {
             Ok(mut call) => dispatch(&mut call, body).await.map(|reply| Outcome {
                 created: call.request.verb == Verb::Create && call.request.subresource != "eviction",
                 reply,
@@ -139,7 +151,7 @@ impl Core {
     }
 
     /// Starts a watch after authentication.
-    pub(crate) fn start_watch(
+    pub(crate) async fn start_watch(
         &self,
         user: &Arc<UserInfo>,
         agent: &str,
@@ -147,7 +159,7 @@ impl Core {
         request: Request,
     ) -> Result<watch::Cursor, ApiError> {
         let audit = audit::begin(self, user, agent, source, &request);
-        let result = self.begin(user, request).and_then(|call| watch::start(&call));
+        let result = self.begin(&self.keyspace, user, request).await.and_then(|call| watch::start(&call));
         audit::end(self, audit, result.as_ref().map_or_else(ApiError::code, |_| 200));
         result
     }
@@ -159,7 +171,14 @@ impl Core {
 
     /// Waits until caches have `revision`.
     pub(crate) async fn reach(&self, revision: Revision) {
-        self.feed.reach(self, revision).await;
+        self.feed.reach(self, &self.world, revision).await;
+    }
+
+    /// Brings the caches up to every write that was acknowledged before, by whichever process. Costs a comparison where the
+    /// store is in this process and nobody else has written.
+    pub(crate) async fn refresh(&self) -> Result<(), ApiError> {
+        let revision = self.keyspace.current_revision().await.map_err(storage::error)?;
+        self.reach_soon(revision).await
     }
 
     /// Waits a little for a revision that a client names.
@@ -191,6 +210,14 @@ impl Core {
         let Some(cache) = self.registry.cache(group, plural) else { return Vec::new() };
         if namespace.is_empty() { cache.all() } else { cache.in_namespace(namespace) }
     }
+}
+
+/// Whether a request must see all that was acknowledged before it: every one but reads that name the state that will do.
+fn wants_now(request: &Request) -> bool {
+    let names = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let options = &request.options;
+    let reads = matches!(request.verb, Verb::Get | Verb::List | Verb::Watch);
+    !(reads && (names(&options.resource_version) || names(&options.continue_token)))
 }
 
 impl Target for Core {
@@ -304,7 +331,11 @@ pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object
 }
 
 /// The port for components in the same process.
-pub(crate) struct InProcess(pub Arc<Core>);
+pub(crate) struct InProcess {
+    pub core: Arc<Core>,
+    /// Where they write.
+    pub space: Keyspace,
+}
 
 impl Api for InProcess {
     fn call<'a>(
@@ -313,7 +344,7 @@ impl Api for InProcess {
         agent: &'a str,
         request: Request,
     ) -> BoxFuture<'a, Result<Reply, ApiError>> {
-        Box::pin(async move { Ok(self.0.execute(user, agent, None, request).await?.reply) })
+        Box::pin(async move { Ok(self.core.execute(&self.space, user, agent, None, request).await?.reply) })
     }
 
     fn watch<'a>(
@@ -323,8 +354,8 @@ impl Api for InProcess {
         request: Request,
     ) -> BoxFuture<'a, Result<Watch, ApiError>> {
         Box::pin(async move {
-            let cursor = self.0.start_watch(user, agent, None, request)?;
-            Ok(Watch(Box::new(watch::InProcessWatch { core: self.0.clone(), cursor })))
+            let cursor = self.core.start_watch(user, agent, None, request).await?;
+            Ok(Watch(Box::new(watch::InProcessWatch { core: self.core.clone(), cursor })))
         })
     }
 }

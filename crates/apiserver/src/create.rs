@@ -7,6 +7,7 @@ use k8s_object::{ApiError, NamespacedName, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
+use crate::network::Reserved;
 use crate::registry::Strategy;
 use crate::write::{self, Stored};
 use crate::{admission, crd, metadata, network};
@@ -27,14 +28,15 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     admission::wait(call, &object).await;
     admission::admit(call, &mut object, None)?;
     let generated = metadata::text(&object, "name").is_empty();
-    let attempts = if generated { NAME_ATTEMPTS } else { 1 };
+    // A Service may lose the address that it was given to one of another server.
+    let attempts = if generated || call.resource.is("", "services") { NAME_ATTEMPTS } else { 1 };
     for attempt in 1..=attempts {
         let last = attempt == attempts;
         // Kept only where there may be another attempt.
         let mut attempted = if last { object.take() } else { object.clone() };
         match finish(call, &mut attempted).await? {
             Stored::Done(created) => return Ok(created),
-            Stored::Conflict if last => {
+            Stored::Conflict if last || (!generated && exists(call, &attempted)) => {
                 let name = metadata::text(&attempted, "name");
                 return Err(ApiError::already_exists(&call.resource.group, &call.resource.plural, name));
             }
@@ -42,6 +44,15 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
         }
     }
     unreachable!("the last attempt returns")
+}
+
+/// Whether the name is somebody's.
+fn exists(call: &Call<'_>, object: &Value) -> bool {
+    call.entry.cache.get(&key_of(object)).is_some()
+}
+
+fn key_of(object: &Value) -> NamespacedName {
+    NamespacedName::new(metadata::text(object, "namespace"), metadata::text(object, "name"))
 }
 
 /// Puts the object where the path says.
@@ -87,11 +98,11 @@ async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiEr
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
         crd::establish(call.core, object, call.now);
     }
-    let reserved = network::reserve(call, object, None)?;
+    let mut reserved = network::reserve(call, object, None)?;
     call.resource.schema.canonicalise(object);
     write::validate(call, object, None)?;
     admission::judge(call, object, None)?;
-    let key = NamespacedName::new(metadata::text(object, "namespace"), metadata::text(object, "name"));
+    let key = key_of(object);
     let bytes = write::encode(call, object)?;
     if call.request.options.dry_run {
         if call.entry.cache.get(&key).is_some() {
@@ -99,7 +110,8 @@ async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiEr
         }
         return write::unstored(object.clone(), "").map(Stored::Done);
     }
-    let stored = write::store(call, &key, bytes, 0).await;
+    let claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
+    let stored = write::store(call, &key, bytes, 0, claims).await;
     drop(reserved);
     stored
 }

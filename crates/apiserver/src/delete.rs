@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::core::Call;
 use crate::metadata::{self, FOREGROUND, ORPHAN};
 use crate::select::Selection;
+use crate::storage::Claims;
 use crate::write::{self, Stored};
 use crate::{admission, crd, schema};
 
@@ -141,7 +142,7 @@ async fn attempt(call: &mut Call<'_>, old: &Arc<Object>, options: &Options) -> R
     }
     let (key, expected) = (call.key(), write::revision(old)?);
     let bytes = write::encode(call, &mut new)?;
-    Ok(match write::store(call, &key, bytes, expected).await? {
+    Ok(match write::store(call, &key, bytes, expected, Claims::default()).await? {
         Stored::Done(object) => Some(Reply::Object(object)),
         Stored::Conflict => None,
     })

@@ -1,13 +1,15 @@
 //! Brings what was committed to the store into the watch caches, in order.
 //!
-//! Whoever wants the caches to be current pumps: a writer after its commit, and the feed's own task for what others write
-//! (expired leases, other processes). So a reader never sees a state older than a write that was answered before.
+//! Whoever wants the caches to be current pumps: a writer after its commit, a reader that must see what others have written, and
+//! the feed's own task for everybody else (expired leases, other processes). So a reader never sees a state older than a write
+//! that was answered before, whoever answered it.
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use k8s_object::{ApiError, NamespacedName, Object};
 use store::{EventKind, Keyspace, RangeRequest, Revision, WatchRequest, Watcher};
@@ -15,6 +17,10 @@ use world::World;
 use world::watch;
 
 use crate::storage;
+
+/// How often it is looked how far a watch has come while somebody waits for it: the watch of a store that is elsewhere may get
+/// there without an event.
+const PROGRESS: Duration = Duration::from_millis(10);
 
 /// Where changes go.
 pub(crate) trait Target: Send + Sync {
@@ -105,6 +111,8 @@ impl Feed {
         };
         if lost {
             *watcher = None;
+            // Whoever has found out, it is the feed's task that loads anew.
+            waker.wake_by_ref();
             return false;
         }
         // Revisions of other keyspaces count too: they make bookmarks and lists newer.
@@ -143,14 +151,16 @@ impl Feed {
     }
 
     /// Waits until the caches have reached `revision`; at once where the store tells of its commits at once.
-    pub(crate) async fn reach(&self, target: &dyn Target, revision: Revision) {
+    pub(crate) async fn reach(&self, target: &dyn Target, world: &World, revision: Revision) {
         if self.revision() >= revision {
             return;
         }
         self.pump(target, None);
-        if self.revision() < revision {
-            // The sender lives as long as `self`, so waiting cannot fail.
-            let _ = self.reached.subscribe().wait_for(|reached| *reached >= revision).await;
+        while self.revision() < revision {
+            let mut reached = self.reached.subscribe();
+            // The sender lives as long as `self`, so waiting fails only when it takes long.
+            let _ = world.timeout(PROGRESS, reached.wait_for(|reached| *reached >= revision)).await;
+            self.pump(target, None);
         }
     }
 
@@ -163,7 +173,7 @@ impl Feed {
             })
             .await;
             if self.load(target).await.is_err() {
-                world.sleep(std::time::Duration::from_secs(1)).await;
+                world.sleep(Duration::from_secs(1)).await;
             }
         }
     }

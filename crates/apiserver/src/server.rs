@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_auth::Issuer;
 use k8s_client::{Api, Client, Identity};
 use k8s_object::{ApiError, UserInfo};
-use store::Keyspace;
+use store::{Compare, Keyspace};
 use world::{Tasks, World};
 
 use crate::auth::Auth;
@@ -88,8 +88,16 @@ impl ApiServer {
         tasks.spawn("custom resource cleanup", async move {
             stop.or(crd::cleanup(cleaning)).await;
         });
-        let api = Arc::new(InProcess(core.clone()));
+        let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });
         Ok(ApiServer { core, api })
+    }
+
+    /// The same server for clients in this process that may write only while `guard` holds: an election that they have won. See
+    /// [`Keyspace::guarded`]. Its [`ApiServer::handler`] is not guarded.
+    #[must_use]
+    pub fn guarded(&self, guard: Compare) -> ApiServer {
+        let space = self.api.space.guarded(guard);
+        ApiServer { core: self.core.clone(), api: Arc::new(InProcess { core: self.core.clone(), space }) }
     }
 
     /// The port for components in the same process.

@@ -8,6 +8,8 @@ use k8s_object::{ApiError, NamespacedName, Reason};
 use store::{Compare, KeyRange, Keyspace, LeaseId, NO_LEASE, Op, Revision, StoreError, Txn};
 
 const ROOT: &str = "registry/";
+/// Where it is written what only one object may have; the value is the object's key.
+const CLAIMS: &str = "claims/";
 
 /// All keys of the API server.
 pub(crate) fn everything() -> KeyRange {
@@ -57,8 +59,36 @@ pub fn parse(key: &[u8]) -> Option<StoredKey<'_>> {
 pub(crate) enum Written {
     /// At this revision.
     Done(Revision),
-    /// Somebody was faster: the object is not at the expected revision. The store's own revision then.
+    /// Somebody was faster: the object is not at the expected revision, or a claim is taken. The store's own revision then.
     Conflict(Revision),
+}
+
+/// What only one object may have, and which it takes or lets go together with a write of it: addresses and ports of Services. The
+/// store decides who was first, so that it holds between servers of several processes too.
+#[derive(Default)]
+pub(crate) struct Claims {
+    /// Must not be there yet, and is there afterwards.
+    taken: Vec<Bytes>,
+    released: Vec<Bytes>,
+}
+
+impl Claims {
+    /// Takes what has this key below `claims/`.
+    pub(crate) fn take(&mut self, key: &str) {
+        self.taken.push(Bytes::from(format!("{CLAIMS}{key}")));
+    }
+
+    /// Lets go what has this key below `claims/`.
+    pub(crate) fn release(&mut self, key: &str) {
+        self.released.push(Bytes::from(format!("{CLAIMS}{key}")));
+    }
+
+    fn add_to(self, mut txn: Txn, object: &Bytes) -> Txn {
+        for key in self.taken {
+            txn = txn.and(Compare::absent(key.clone())).then(Op::put(key, object.clone()));
+        }
+        self.released.into_iter().fold(txn, |txn, key| txn.then(Op::delete(KeyRange::key(key))))
+    }
 }
 
 /// Writes `value` if the key was last written at `expected` (0: does not exist).
@@ -68,15 +98,21 @@ pub(crate) async fn put(
     value: Bytes,
     expected: Revision,
     lease: Option<LeaseId>,
+    claims: Claims,
 ) -> Result<Written, ApiError> {
     let op = Op::Put { key: key.clone(), value, lease: lease.unwrap_or(NO_LEASE), prev_kv: false };
-    commit(keyspace, Txn::when(Compare::unchanged(key, expected)).then(op)).await
+    commit(keyspace, claims.add_to(Txn::when(Compare::unchanged(key.clone(), expected)).then(op), &key)).await
 }
 
 /// Deletes the key if it was last written at `expected`.
-pub(crate) async fn delete(keyspace: &Keyspace, key: Bytes, expected: Revision) -> Result<Written, ApiError> {
+pub(crate) async fn delete(
+    keyspace: &Keyspace,
+    key: Bytes,
+    expected: Revision,
+    claims: Claims,
+) -> Result<Written, ApiError> {
     let op = Op::delete(KeyRange::key(key.clone()));
-    commit(keyspace, Txn::when(Compare::unchanged(key, expected)).then(op)).await
+    commit(keyspace, claims.add_to(Txn::when(Compare::unchanged(key.clone(), expected)).then(op), &key)).await
 }
 
 async fn commit(keyspace: &Keyspace, txn: Txn) -> Result<Written, ApiError> {
@@ -89,6 +125,7 @@ pub(crate) fn error(error: StoreError) -> ApiError {
     match error {
         StoreError::RequestTooLarge { limit, .. } => ApiError::too_large(limit),
         StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided watch is too old."),
+        StoreError::Fenced => ApiError::new(Reason::ServiceUnavailable, error.to_string()),
         StoreError::Closed => ApiError::new(Reason::ServiceUnavailable, "the API server is shutting down"),
         stopped @ StoreError::Stopped { .. } => ApiError::new(Reason::ServiceUnavailable, stopped.to_string()),
         other => ApiError::internal(other),

@@ -7,6 +7,7 @@ use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
+use crate::network::Reserved;
 use crate::write::{self, Stored};
 use crate::{admission, crd, metadata, network, schema};
 
@@ -162,7 +163,7 @@ pub(crate) async fn replace(
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
         crd::establish(call.core, &mut new, call.now);
     }
-    let reserved = network::reserve(call, &mut new, Some(&before))?;
+    let mut reserved = network::reserve(call, &mut new, Some(&before))?;
     call.resource.schema.canonicalise(&mut new);
     if counts {
         let generation = before["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
@@ -186,7 +187,8 @@ pub(crate) async fn replace(
             None => None,
         });
     }
-    let stored = write::store(call, &key, bytes, expected).await;
+    let claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
+    let stored = write::store(call, &key, bytes, expected, claims).await;
     drop(reserved);
     Ok(match stored? {
         Stored::Done(object) => Some(object),

@@ -12,8 +12,8 @@ use store::Revision;
 use crate::core::{Call, MAX_OBJECT_BYTES, MAX_REQUEST_BYTES};
 use crate::registry::Strategy;
 use crate::schema::{self, FieldValidation};
-use crate::storage::{self, Written};
-use crate::{crd, metadata};
+use crate::storage::{self, Claims, Written};
+use crate::{crd, metadata, network};
 
 /// Warnings about fields of one request; more say nothing new.
 const MAX_FIELD_WARNINGS: usize = 64;
@@ -136,16 +136,18 @@ pub(crate) fn encode(call: &Call<'_>, object: &mut Value) -> Result<Bytes, ApiEr
 /// What became of a write.
 pub(crate) enum Stored {
     Done(Arc<Object>),
-    /// The object is not at the expected revision; caches are current again.
+    /// The object is not at the expected revision, or what it claims is taken; caches are current again.
     Conflict,
 }
 
-/// Stores `bytes` under the object's key if it was last written at `expected` (0: does not exist).
+/// Stores `bytes` under the object's key if it was last written at `expected` (0: does not exist) and what it claims beside is
+/// free.
 pub(crate) async fn store(
     call: &Call<'_>,
     key: &NamespacedName,
     bytes: Bytes,
     expected: Revision,
+    claims: Claims,
 ) -> Result<Stored, ApiError> {
     let core = call.core;
     let lease = match (call.resource.group.as_str(), call.resource.plural.as_str()) {
@@ -153,7 +155,7 @@ pub(crate) async fn store(
         _ => None,
     };
     let store_key = storage::key(&call.resource.group, &call.resource.plural, key);
-    match storage::put(&core.keyspace, store_key, bytes.clone(), expected, lease).await? {
+    match storage::put(call.space, store_key, bytes.clone(), expected, lease, claims).await? {
         Written::Done(revision) => {
             core.reach(revision).await;
             let cached = call.entry.cache.get(key);
@@ -179,7 +181,8 @@ pub(crate) async fn remove(
     expected: Revision,
 ) -> Result<Option<Revision>, ApiError> {
     let store_key = storage::key(&call.resource.group, &call.resource.plural, key);
-    match storage::delete(&call.core.keyspace, store_key, expected).await? {
+    let claims = network::release(call, key);
+    match storage::delete(call.space, store_key, expected, claims).await? {
         Written::Done(revision) => {
             call.core.reach(revision).await;
             Ok(Some(revision))

@@ -7,7 +7,7 @@ use cloud_iam::records::{Tx, transact};
 use cloud_iam::{BoxFuture, CallContext, Iam};
 use cloud_wire::AwsError;
 use serde_json::Value;
-use store::Keyspace;
+use store::{Compare, Keyspace};
 use world::World;
 
 use crate::error;
@@ -126,6 +126,13 @@ impl Ec2 {
     /// The EC2 beside an IAM, on its own keyspace. Nothing runs until [`Ec2::run`], nothing exists until [`Ec2::bootstrap`].
     pub fn new(world: &World, space: Keyspace, iam: Iam, region: &str, pace: Pace) -> Ec2 {
         Ec2(Arc::new(Inner { world: world.clone(), space, iam, region: region.to_owned(), pace }))
+    }
+
+    /// The same for one who may write only while `guard` holds; see [`Keyspace::guarded`].
+    #[must_use]
+    pub fn guarded(&self, guard: Compare) -> Ec2 {
+        let Inner { world, space, iam, region, pace } = &*self.0;
+        Ec2::new(world, space.guarded(guard), iam.clone(), region, *pace)
     }
 
     /// The region's name.

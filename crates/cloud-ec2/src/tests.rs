@@ -24,7 +24,7 @@ fn run(pace: Pace, test: impl AsyncFnOnce(&Region)) {
     simulation.block_on(async {
         let store = Store::memory(&world, Limits::default());
         let tasks = world.tasks("ec2");
-        let iam = Iam::open(&world, store.keyspace("iam/"), ACCOUNT, &tasks).await.expect("IAM opens");
+        let iam = Iam::new(&world, store.keyspace("iam/"), ACCOUNT);
         let ec2 = Ec2::new(&world, store.keyspace("ec2/"), iam, "us-east-1", pace);
         let (vpc, subnets) = ec2.bootstrap().await.expect("a default VPC");
         assert_eq!(ec2.bootstrap().await, Ok((vpc.clone(), subnets.clone())), "once is enough");

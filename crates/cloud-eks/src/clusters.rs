@@ -113,7 +113,11 @@ pub(crate) fn show(cluster: &Cluster) -> Value {
 
 pub(crate) async fn describe(mut call: Call<'_>) -> Result<Value, AwsError> {
     let name = text(call.input, "name").unwrap_or_default().to_owned();
-    let cluster = call.cluster(&name).await?;
+    let mut cluster = call.cluster(&name).await?;
+    // Each process that serves the region has an endpoint of its own for the cluster, and who asks it can reach that one.
+    if let (Some(stored), Some(url)) = (&mut cluster.endpoint, call.eks.0.parts.planes.endpoint(&name)) {
+        stored.url = url;
+    }
     Ok(json!({ "cluster": show(&cluster) }))
 }
 

@@ -19,6 +19,7 @@ mod ports;
 mod reconcile;
 mod reconcile_cluster;
 mod reconcile_nodegroup;
+mod records;
 mod restore;
 mod service;
 mod tags;
@@ -30,6 +31,7 @@ pub use identity::{ArnError, AwsAuth, AwsAuthError, EntryType, Identity, NotMapp
 pub use model::{AccessEntry, AuthenticationMode, Cluster, ClusterStatus, Nodegroup, NodegroupStatus, Taint};
 pub use pace::Pace;
 pub use ports::{ControlPlaneSpec, ControlPlanes, DrainError, Endpoint, NodeConfig, UpgradeError};
+pub use records::ClusterWatch;
 pub use restore::{Past, Restoring};
 pub use service::{Eks, EksOperation, EksParts};
 pub use versions::{Support, VERSIONS, Version, git_version};

@@ -73,6 +73,9 @@ pub trait ControlPlanes: Send + Sync {
     /// Why it cannot run, for the cluster's health.
     fn ensure<'a>(&'a self, spec: &'a ControlPlaneSpec) -> BoxFuture<'a, Result<Endpoint, String>>;
 
+    /// Where this process serves a cluster, `https://…`; none when it does not (yet).
+    fn endpoint(&self, cluster: &str) -> Option<String>;
+
     /// Stops a control plane and forgets its data.
     ///
     /// # Errors

@@ -1,17 +1,18 @@
 //! Life cycles: per cluster and node group at most one worker, which looks at the record and does the next step until the
-//! record is settled. A trigger carries no data, so a restart, a call of the API and an instance that died are one path.
+//! record is settled. A trigger carries no data, so a restart, a call of the API and an instance that died are one path. What the
+//! API writes, here or in another process, triggers through the store alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloud_ec2::InstanceChange;
-use cloud_iam::records::Tx;
+use cloud_iam::records::RecordError;
 use cloud_wire::AwsError;
 use tokio::sync::Notify;
 use world::Timestamp;
 
-use crate::model::{Cluster, Nodegroup};
+use crate::records::{self, RecordWatch};
 use crate::service::Eks;
 
 /// How long a worker waits after an error that may pass.
@@ -60,13 +61,22 @@ impl Eks {
     /// # Errors
     /// The store's.
     pub async fn run(&self) -> Result<(), AwsError> {
-        let mut tx = Tx::new(&self.0.parts.space);
-        for (name, _) in tx.list::<Cluster>("").await? {
-            self.poke(Key::Cluster(name));
-        }
-        for (_, nodegroup) in tx.list::<Nodegroup>("").await? {
-            self.poke(Key::Nodegroup(nodegroup.cluster, nodegroup.name));
-        }
+        let mut records = self.follow_all().await?;
+        let (eks, tasks) = (self.clone(), self.0.parts.tasks.clone());
+        let stop = tasks.stop();
+        tasks.spawn("eks records", async move {
+            loop {
+                match stop.or(records.next()).await {
+                    None | Some(Err(store::WatchError::Closed)) => break,
+                    Some(Ok(changed)) => changed.into_iter().for_each(|key| eks.poke(key)),
+                    Some(Err(store::WatchError::Compacted { .. })) => match eks.follow_all().await {
+                        Ok(again) => records = again,
+                        // The store has ended, or ends its watches for another reason than their age.
+                        Err(_) => break,
+                    },
+                }
+            }
+        });
         let (eks, tasks) = (self.clone(), self.0.parts.tasks.clone());
         let stop = tasks.stop();
         tasks.spawn("eks instances", async move {
@@ -78,6 +88,13 @@ impl Eks {
             }
         });
         Ok(())
+    }
+
+    /// Makes a worker look at everything there is; returns what tells of changes from then on.
+    async fn follow_all(&self) -> Result<RecordWatch, RecordError> {
+        let (keys, watch) = records::follow(&self.0.parts.space).await?;
+        keys.into_iter().for_each(|key| self.poke(key));
+        Ok(watch)
     }
 
     /// Looks at a node group again: its nodes have changed. The region calls it so that nothing waits for the next poll.

@@ -19,13 +19,16 @@ use crate::updates;
 
 const REQUESTER: &str = "amazon-eks";
 
-fn spec(cluster: &Cluster) -> ControlPlaneSpec {
-    ControlPlaneSpec {
-        name: cluster.name.clone(),
-        arn: cluster.arn.clone(),
-        id: cluster.id.clone(),
-        version: cluster.version.clone(),
-        service_cidr: cluster.service_cidr.clone(),
+impl Cluster {
+    /// What its control plane is made of.
+    pub fn control_plane(&self) -> ControlPlaneSpec {
+        ControlPlaneSpec {
+            name: self.name.clone(),
+            arn: self.arn.clone(),
+            id: self.id.clone(),
+            version: self.version.clone(),
+            service_cidr: self.service_cidr.clone(),
+        }
     }
 }
 
@@ -45,7 +48,7 @@ impl Eks {
             ClusterStatus::Creating => self.create_cluster(cluster).await,
             ClusterStatus::Active => {
                 // After a restart control planes must run again.
-                match self.0.parts.planes.ensure(&spec(&cluster)).await {
+                match self.0.parts.planes.ensure(&cluster.control_plane()).await {
                     Ok(endpoint) => self.set_endpoint(name, endpoint.into()).await.map(|()| Next::Settled),
                     Err(_) => Ok(Next::After(self.0.parts.pace.poll)),
                 }
@@ -79,7 +82,7 @@ impl Eks {
             }
             Err(error) => return Err(error),
         };
-        let endpoint = match self.0.parts.planes.ensure(&spec(&cluster)).await {
+        let endpoint = match self.0.parts.planes.ensure(&cluster.control_plane()).await {
             Ok(endpoint) => StoredEndpoint::from(endpoint),
             Err(why) => return self.fail_cluster(name, "InternalFailure", why).await,
         };

@@ -16,7 +16,7 @@ use world::{Tasks, World};
 use crate::model::{Cluster, Nodegroup};
 use crate::pace::Pace;
 use crate::ports::ControlPlanes;
-use crate::reconcile::{Key, Workers};
+use crate::reconcile::Workers;
 use crate::{access_entries, access_policies, cluster_config, cluster_create, clusters, error};
 use crate::{nodegroup_config, nodegroups, tags, updates, versions};
 
@@ -121,7 +121,8 @@ static OPERATIONS: &[EksOperation] = &[
 ];
 
 impl Eks {
-    /// The EKS of these parts. Its life cycles begin with [`Eks::run`].
+    /// The EKS of these parts. It answers at once. Life cycles are driven by that one [`Eks::run`] of all on the same store, in
+    /// whichever process; what the others write is seen there.
     pub fn new(parts: EksParts) -> Eks {
         Eks(Arc::new(Inner { parts, workers: Workers::default() }))
     }
@@ -153,18 +154,7 @@ impl Eks {
         let resource = self.resource(row.on, input);
         let extra = request_tags(input);
         self.0.parts.iam.authorize(ctx, &format!("eks:{operation}"), &resource, &extra).await?;
-        let output = self
-            .transact(|mut tx| async move { (row.handler)(Call { eks: self, ctx, input, tx: &mut tx }).await })
-            .await?;
-        // Whatever was changed, its life cycle looks at it.
-        let reads = operation.starts_with("Describe") || operation.starts_with("List");
-        if let (false, Some(cluster)) = (reads, cluster_in(input)) {
-            self.poke(Key::Cluster(cluster.to_owned()));
-            if let Some(nodegroup) = text(input, "nodegroupName") {
-                self.poke(Key::Nodegroup(cluster.to_owned(), nodegroup.to_owned()));
-            }
-        }
-        Ok(output)
+        self.transact(|mut tx| async move { (row.handler)(Call { eks: self, ctx, input, tx: &mut tx }).await }).await
     }
 
     fn resource(&self, on: On, input: &Value) -> String {

@@ -4,6 +4,7 @@ mod access;
 mod access_switch;
 mod clusters;
 mod nodegroups;
+mod several;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,8 @@ pub(crate) struct Told {
     pub(crate) refuse: Option<String>,
     pub(crate) nodes_never_join: bool,
     pub(crate) pods_never_leave: bool,
+    /// The control planes run in another process too.
+    pub(crate) elsewhere: bool,
 }
 
 pub(crate) struct FakePlanes {
@@ -67,6 +70,10 @@ impl ControlPlanes for FakePlanes {
             self.told(|told| told.running.remove(cluster));
             Ok(())
         })
+    }
+
+    fn endpoint(&self, cluster: &str) -> Option<String> {
+        self.told(|told| told.elsewhere.then(|| format!("https://{cluster}.here")))
     }
 
     fn can_upgrade(&self, _cluster: &str, version: &str) -> Result<(), UpgradeError> {
@@ -160,9 +167,9 @@ impl Region {
     async fn new(world: &World, pace: Pace) -> Region {
         let store = Store::memory(world, Limits::default());
         let tasks = world.tasks("region");
-        let iam = Iam::open(world, store.keyspace("iam/"), ACCOUNT, &tasks).await.expect("IAM opens");
+        let iam = Iam::new(world, store.keyspace("iam/"), ACCOUNT);
         let access = iam.bootstrap("admin").await.expect("an administrator");
-        let admin = iam.lookup(&access.key.id).expect("its key").caller;
+        let admin = iam.lookup(&access.key.id).await.expect("readable").expect("its key").caller;
         let ec2 = Ec2::new(world, store.keyspace("ec2/"), iam.clone(), REGION, cloud_ec2::Pace::INSTANT);
         let (_, subnets) = ec2.bootstrap().await.expect("a default VPC");
         ec2.run(&tasks);
@@ -228,7 +235,7 @@ impl Region {
         let input = json!({"RoleArn": role_arn, "RoleSessionName": session});
         let output = self.sts.call(&self.context(&self.admin), "AssumeRole", &input).await.expect("a session");
         let key = output["Credentials"]["AccessKeyId"].as_str().expect("a key");
-        self.iam.lookup(key).expect("a credential").caller
+        self.iam.lookup(key).await.expect("readable").expect("a credential").caller
     }
 
     pub(crate) async fn call(&self, operation: &str, input: Value) -> Result<Value, AwsError> {

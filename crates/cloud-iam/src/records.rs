@@ -203,11 +203,6 @@ impl Tx {
         self.state().writes.insert(key_of::<T>(name), None);
     }
 
-    /// Whether something is to be written under this kind.
-    pub fn writes_kind(&self, kind: &str) -> bool {
-        self.state().writes.keys().any(|key| key.split('/').next() == Some(kind))
-    }
-
     /// The keyspace that it works on.
     pub fn space(&self) -> &Keyspace {
         &self.space

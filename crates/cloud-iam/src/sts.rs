@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use store::LeaseId;
 
 use crate::call::{CallContext, CallerKind};
+use crate::credentials::TEMPORARY;
 use crate::iam::Iam;
 use crate::iam::authorize::context_of;
 use crate::iam::model::{Role, Session, SessionOf, Tags};
@@ -146,7 +147,7 @@ impl Sts {
     async fn key_info(&self, ctx: &CallContext, input: &Value) -> Result<Value, AwsError> {
         let input: KeyInfo = decode_input(input)?;
         self.iam.authorize(ctx, "sts:GetAccessKeyInfo", "*", &[]).await?;
-        match self.iam.lookup(&input.access_key_id) {
+        match self.iam.lookup(&input.access_key_id).await? {
             Some(credential) => Ok(json!({"Account": credential.caller.account})),
             None => Err(invalid(format!("Invalid access key ID: {}", input.access_key_id))),
         }
@@ -274,7 +275,7 @@ impl Sts {
 
     fn new_session(&self, ctx: &CallContext, of: SessionOf, seconds: i64) -> Session {
         Session {
-            id: self.iam.new_key_id("ASIA"),
+            id: self.iam.new_key_id(TEMPORARY),
             secret: self.iam.new_secret(),
             token: self.iam.new_token(),
             of,
@@ -292,12 +293,10 @@ impl Sts {
         let mut tx = Tx::new(&self.iam.0.space);
         tx.put_leased(&session.id, session, lease);
         match tx.commit().await? {
-            Commit::Done(Some(revision)) => self.iam.0.index.caught_up(revision).await,
-            Commit::Done(None) => {}
+            Commit::Done(_) => Ok(()),
             // Nothing was read, so nothing can conflict.
-            Commit::Conflict => return Err(RecordError::Contended.into()),
+            Commit::Conflict => Err(RecordError::Contended.into()),
         }
-        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use region::Marker;
-use store::{Disk, DiskOptions, KeyRange, Limits, OpenError, Store, WatchRequest};
+use store::{Disk, DiskOptions, EtcdOptions, KeyRange, Limits, OpenError, Store, WatchRequest};
 use world::World;
 
 use crate::cli::Up;
@@ -36,8 +36,7 @@ impl Data {
             return Ok(Data::Memory);
         }
         if let Some(url) = &arguments.store {
-            let rest = url.strip_prefix("etcd://").filter(|rest| !rest.is_empty());
-            rest.with_context(|| format!("--store {url:?} is not understood; give etcd://HOST:PORT[,HOST:PORT…]"))?;
+            EtcdOptions::parse(url).context("--store; give etcd://HOST:PORT[,HOST:PORT…]")?;
             return Ok(Data::Remote(url.clone()));
         }
         Ok(Data::Directory(directory(home, arguments.data_dir.as_deref())?))
@@ -51,7 +50,10 @@ impl Data {
         match self {
             Data::Memory => Ok(Store::memory(world, Limits::default())),
             Data::Directory(path) => open_directory(world, path).await,
-            Data::Remote(url) => bail!("--store {url}: etcd as the region's store is not supported by this build"),
+            Data::Remote(url) => {
+                let options = EtcdOptions::parse(url).context("--store")?;
+                Store::etcd(world, options).await.context("--store")
+            }
         }
     }
 
@@ -71,7 +73,11 @@ impl std::fmt::Display for Data {
         match self {
             Data::Memory => f.write_str("memory"),
             Data::Directory(path) => write!(f, "{}", path.display()),
-            Data::Remote(url) => f.write_str(url),
+            // Before an @ stands who reads it, with a password.
+            Data::Remote(url) => match url.rsplit_once('@') {
+                Some((_, rest)) => write!(f, "etcd://{rest}"),
+                None => f.write_str(url),
+            },
         }
     }
 }

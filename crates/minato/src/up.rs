@@ -187,6 +187,7 @@ async fn serve(world: &World, home: &Home, arguments: &Up, ready: impl FnOnce(St
     }
     eprintln!("minato: stopping");
     let aborted = region.shutdown(DRAIN).await;
+    store.shutdown().await;
     if !aborted.is_empty() {
         eprintln!("minato: stopped without waiting for {}", aborted.join(", "));
     }

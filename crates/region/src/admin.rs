@@ -36,7 +36,7 @@ pub(crate) async fn answer(
     body: &[u8],
     request_id: &str,
 ) -> Response<Body> {
-    let outcome = match verify(inner, MINATO, None, parts, body) {
+    let outcome = match verify(inner, MINATO, None, parts, body).await {
         Ok(caller) => carry_out(inner, &caller, parts, body).await,
         Err(error) => Err(error.to_aws(Protocol::RestJson)),
     };

@@ -1,6 +1,10 @@
-//! One cluster's control plane: API server, controllers, scheduler and the host of its simulated nodes, in one group of tasks.
+//! One cluster's control plane as every process of the region runs it: its API server, in a group of tasks. What runs in one
+//! process only is in [`crate::components`].
+//!
+//! All processes have the same keys for it; each listens on a port of its own. Its API server writes only as long as the record
+//! of the keys is the one that it has begun with: when the cluster is deleted it goes together with all objects, when it is
+//! restored it changes, and nothing of before comes after.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,22 +12,18 @@ use std::time::Duration;
 use apiserver::{ApiServer, ServiceCidr};
 use cloud_eks::{ControlPlaneSpec, Endpoint};
 use cloud_wire::AwsError;
-use controllers::{Controllers, ResourceInfo};
 use k8s_auth::pki::{Authority, PrivateKey, Purpose};
 use k8s_auth::tokens::Issuer;
-use k8s_client::{Client, Informers};
-use k8s_object::resources::NODES;
-use k8s_object::views::Node;
-use k8s_object::{GroupVersionResource, Object, UserInfo};
-use kubelet::{Host, HostOptions};
+use k8s_client::Client;
+use k8s_object::UserInfo;
 use serde::{Deserialize, Serialize};
 use serve::Tls;
-use store::KeyRange;
+use store::{Compare, KeyRange, Keyspace, Op, Revision, Txn};
 use world::{Tasks, World};
 
+use crate::Inner;
 use crate::identity::{AccessPolicies, IamTokens};
 use crate::past::Past;
-use crate::{Inner, Pace};
 
 /// Common name of every cluster's certificate authority.
 const AUTHORITY: &str = "kubernetes";
@@ -35,13 +35,13 @@ pub(crate) struct ControlPlane {
     pub(crate) spec: ControlPlaneSpec,
     pub(crate) endpoint: Endpoint,
     pub(crate) server: ApiServer,
-    pub(crate) host: Host,
+    /// The revision of the keys that it has begun with.
+    since: Revision,
     tasks: Tasks,
-    /// Kept for as long as they run.
-    _controllers: Controllers,
 }
 
-/// Keys of a control plane. Stored, so that a restarted one is the same to its clients.
+/// What a control plane is made of. Stored, so that a restarted one, and one in another process, is the same to its clients. It
+/// is written when the cluster is made and when it is restored.
 #[derive(Serialize, Deserialize)]
 struct Keys {
     /// Version of this record.
@@ -49,8 +49,6 @@ struct Keys {
     authority_key: String,
     authority_certificate: String,
     service_account_key: String,
-    /// The port it listened on, taken again if it is free.
-    port: u16,
     /// Which of the cluster's objects in the store are the present ones; another after each restore.
     #[serde(default)]
     generation: i64,
@@ -59,39 +57,40 @@ struct Keys {
 const KEYS_VERSION: u32 = 1;
 
 impl ControlPlane {
-    /// Starts one on its part of the region's store.
+    /// Starts one on its part of the region's store. The keys of one that never ran are only made by the leader, whose guard is
+    /// given: else a process that has not heard of a deletion would bring back what was deleted.
     ///
     /// # Errors
     /// Why it cannot run, for the cluster's health.
-    pub(crate) async fn start(inner: &Arc<Inner>, spec: &ControlPlaneSpec) -> Result<Arc<ControlPlane>, String> {
+    pub(crate) async fn start(
+        inner: &Arc<Inner>,
+        spec: &ControlPlaneSpec,
+        leader: Option<&Compare>,
+    ) -> Result<Arc<ControlPlane>, String> {
         let world = &inner.world;
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        let mut keys = keys(inner, &spec.name).await?;
+        let (keys, since) = keys(inner, &spec.name, leader).await?;
         let authority = Authority::from_pem(AUTHORITY, &keys.authority_key, &keys.authority_certificate)
             .map_err(|error| text(&error))?;
         let service_cidr = ServiceCidr::parse(&spec.service_cidr)
             .ok_or_else(|| format!("{} is no range for services", spec.service_cidr))?;
-        let listener =
-            if inner.sockets { Some(listen(inner.address, keys.port).map_err(|error| text(&error))?) } else { None };
+        let listener = match inner.sockets {
+            true => Some(listen(inner, &spec.name).await?),
+            false => None,
+        };
         let issuer = format!("https://oidc.eks.{}.amazonaws.com/id/{}", inner.region, spec.id.to_uppercase());
         let address = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(|error| text(&error))?;
         let url = match address {
             Some(address) => format!("https://{address}"),
             None => format!("https://{}.gr7.{}.eks.amazonaws.com", spec.id.to_uppercase(), inner.region),
         };
-        if let Some(address) = address
-            && address.port() != keys.port
-        {
-            keys.port = address.port();
-            store_keys(inner, &spec.name, &keys).await?;
-        }
         let tasks = world.tasks("control plane");
         let policies = Arc::new(AccessPolicies::default());
         let tokens = Arc::new(IamTokens::new(inner, &spec.name, policies.clone()));
         let service_account_key = PrivateKey::from_pem(&keys.service_account_key).map_err(|error| text(&error))?;
         let options = apiserver::Options {
             world: world.clone(),
-            keyspace: inner.store.keyspace(&objects_prefix(&spec.name, keys.generation)),
+            keyspace: objects(inner, &spec.name, keys.generation, since),
             minor: minor(&spec.version)?,
             git_version: cloud_eks::git_version(&spec.version)
                 .ok_or_else(|| format!("{} is not served", spec.version))?,
@@ -108,29 +107,8 @@ impl ControlPlane {
             let options = serve::Options { tls: Some(tls), ..serve::Options::default() };
             serve::start(listener, server.handler(), options, &tasks).map_err(|error| text(&error))?;
         }
-        let client = |user: &str| server.client(UserInfo::new(user, &[]), user.trim_start_matches("system:"));
-        let controllers = controllers::start(
-            client("system:kube-controller-manager"),
-            world,
-            &tasks,
-            controllers::Options {
-                root_ca_pem: authority.certificate_pem(),
-                started: world.now(),
-                resources: resources(server.minor()),
-                ..controllers::Options::default()
-            },
-        );
-        scheduler::run(client("system:kube-scheduler"), &tasks, scheduler::Options::default());
-        let pace = match inner.pace {
-            Pace::Instant => kubelet::Pace::instant(),
-            Pace::Real => kubelet::Pace::realistic(),
-        };
-        // The host only watches under this name; each node writes under its own.
-        let watcher = server.client(UserInfo::new("eks:node-host", &["system:masters"]), "kubelet-host");
-        let host = Host::start(watcher, world.clone(), &tasks, HostOptions { pace, ..HostOptions::default() });
-        tell_eks_of_nodes(inner, &spec.name, &server, &tasks);
         let endpoint = Endpoint { url, ca_pem: authority.certificate_pem(), oidc_issuer: issuer };
-        Ok(Arc::new(ControlPlane { spec: spec.clone(), endpoint, server, host, tasks, _controllers: controllers }))
+        Ok(Arc::new(ControlPlane { spec: spec.clone(), endpoint, server, since, tasks }))
     }
 
     /// Stops it; its data stays.
@@ -143,6 +121,15 @@ impl ControlPlane {
         self.tasks.abort();
     }
 
+    /// Whether it is still what the cluster of this specification is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn is_current(&self, inner: &Inner, spec: &ControlPlaneSpec) -> Result<bool, String> {
+        let stored = inner.store.get(format!("{KEYS}{}", spec.name)).await.map_err(|error| error.to_string())?;
+        Ok(self.spec.id == spec.id && stored.is_some_and(|stored| stored.mod_revision == self.since))
+    }
+
     /// A client of it as a user.
     pub(crate) fn client_as(&self, user: UserInfo, agent: &str) -> Client {
         self.server.client(user, agent)
@@ -150,52 +137,55 @@ impl ControlPlane {
 
     /// EKS itself, at work in the cluster.
     pub(crate) fn eks(&self) -> Client {
-        self.client_as(UserInfo::new("eks:cluster-bootstrap", &["system:masters"]), "eks")
+        eks(&self.server)
     }
 }
 
-/// Tells EKS when a node of a node group becomes Ready or stops being so, so that no life cycle waits for its next look.
-fn tell_eks_of_nodes(inner: &Arc<Inner>, cluster: &str, server: &ApiServer, tasks: &Tasks) {
-    let client = server.client(UserInfo::new("eks:node-watcher", &["system:masters"]), "eks");
-    let informers = Informers::builder().with(NODES, &[]).build(client);
-    let (eks, cluster) = (inner.eks.clone(), cluster.to_owned());
-    informers.subscribe(&NODES, move |change| {
-        let ready = |object: &Option<Arc<Object>>| {
-            let node = object.as_ref()?.view::<Node>().ok()?;
-            Some(node.condition("Ready")?.status == "True")
-        };
-        let group = change.latest().meta().labels.get("eks.amazonaws.com/nodegroup");
-        if let Some(group) = group.filter(|_| ready(&change.old) != ready(&change.new)) {
-            eks.nodes_changed(&cluster, group);
-        }
-    });
-    informers.start(tasks);
+/// A client as which EKS itself works in a cluster.
+pub(crate) fn eks(server: &ApiServer) -> Client {
+    server.client(UserInfo::new("eks:cluster-bootstrap", &["system:masters"]), "eks")
 }
 
-/// Forgets all that a control plane has stored.
-pub(crate) async fn erase(inner: &Inner, cluster: &str) -> Result<(), String> {
-    let failed = |error: store::StoreError| error.to_string();
-    let prefix = objects_prefix(cluster, generation(inner, cluster).await?.unwrap_or(0));
-    inner.store.delete(KeyRange::prefix(prefix)).await.map_err(failed)?;
-    let keys = inner.store.keyspace(KEYS).delete(KeyRange::key(cluster.to_owned())).await;
-    keys.map(drop).map_err(failed)
+/// Forgets all that a control plane has stored, at once, if the guard of the leader holds.
+pub(crate) async fn erase(inner: &Inner, cluster: &str, leader: &Compare) -> Result<(), String> {
+    let everything = [
+        KeyRange::prefix(format!("{OBJECTS}{cluster}/")),
+        KeyRange::prefix(format!("{OBJECTS}{cluster}{GENERATION}")),
+        KeyRange::prefix(format!("{PORTS}{cluster}/")),
+        KeyRange::key(format!("{KEYS}{cluster}")),
+    ];
+    let txn = everything.into_iter().fold(Txn::default(), |txn, range| txn.then(Op::delete(range)));
+    let space = inner.store.keyspace("").guarded(leader.clone());
+    space.txn(txn).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// What the objects of all clusters are below.
 pub(crate) const OBJECTS: &str = "/clusters/";
+/// Between the name of a cluster and a generation of its objects. No cluster's name holds it.
+const GENERATION: char = '@';
+/// Where the keys of control planes are.
+const KEYS: &str = "/control-planes/";
+/// Where it is written which port a cluster has in which process.
+const PORTS: &str = "/ports/";
 
-/// Where a generation of a cluster's objects is. No cluster's name holds the sign between the two.
+/// Where a cluster's objects are, for a server that began with the keys of this revision.
+fn objects(inner: &Inner, cluster: &str, generation: i64, since: Revision) -> Keyspace {
+    let guard = Compare::unchanged(format!("{KEYS}{cluster}"), since);
+    inner.store.keyspace(&objects_prefix(cluster, generation)).guarded(guard)
+}
+
+/// Where a generation of a cluster's objects is.
 pub(crate) fn objects_prefix(cluster: &str, generation: i64) -> String {
     match generation {
         0 => format!("{OBJECTS}{cluster}/"),
-        _ => format!("{OBJECTS}{cluster}@{generation}/"),
+        _ => format!("{OBJECTS}{cluster}{GENERATION}{generation}/"),
     }
 }
 
 /// The prefix, cluster and generation of an object's key.
 pub(crate) fn parse_objects(key: &[u8]) -> Option<(String, String, i64)> {
     let (segment, _) = std::str::from_utf8(key).ok()?.strip_prefix(OBJECTS)?.split_once('/')?;
-    let (cluster, generation) = match segment.split_once('@') {
+    let (cluster, generation) = match segment.split_once(GENERATION) {
         Some((cluster, generation)) => (cluster, generation.parse().ok()?),
         None => (segment, 0),
     };
@@ -215,32 +205,24 @@ pub(crate) async fn generation_at(past: &Past, cluster: &str) -> Result<i64, Aws
     Ok(read_keys(&stored.value).map_err(AwsError::internal)?.generation)
 }
 
-/// Gives a cluster, whose control plane does not run, other objects; a new one gets keys of its own.
-pub(crate) async fn use_generation(inner: &Inner, cluster: &str, generation: i64) -> Result<(), String> {
-    let mut keys = keys(inner, cluster).await?;
+/// Gives a cluster other objects, if the guard of the leader holds; a new one gets keys of its own. Servers that have begun with
+/// what it had before write nothing any more.
+pub(crate) async fn use_generation(
+    inner: &Inner,
+    cluster: &str,
+    generation: i64,
+    leader: &Compare,
+) -> Result<(), String> {
+    let (mut keys, since) = keys(inner, cluster, Some(leader)).await?;
     keys.generation = generation;
-    store_keys(inner, cluster, &keys).await
-}
-
-/// Where the keys of control planes are.
-const KEYS: &str = "/control-planes/";
-
-async fn keys(inner: &Inner, cluster: &str) -> Result<Keys, String> {
-    let stored = inner.store.keyspace(KEYS).get(cluster.to_owned()).await.map_err(|error| error.to_string())?;
-    if let Some(stored) = stored {
-        return read_keys(&stored.value);
+    let value = serde_json::to_vec(&keys).map_err(|error| error.to_string())?;
+    let cluster = cluster.to_owned();
+    let write = Txn::when(Compare::unchanged(cluster.clone(), since)).then(Op::put(cluster, value));
+    match inner.store.keyspace(KEYS).guarded(leader.clone()).txn(write).await {
+        Ok(result) if result.succeeded => Ok(()),
+        Ok(_) => Err("another process has just changed it".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
-    let authority = Authority::generate(&inner.world, AUTHORITY).map_err(|error| error.to_string())?;
-    let keys = Keys {
-        v: KEYS_VERSION,
-        authority_key: authority.key_pem(),
-        authority_certificate: authority.certificate_pem(),
-        service_account_key: PrivateKey::generate(&inner.world).to_pem(),
-        port: 0,
-        generation: 0,
-    };
-    store_keys(inner, cluster, &keys).await?;
-    Ok(keys)
 }
 
 fn read_keys(stored: &[u8]) -> Result<Keys, String> {
@@ -251,14 +233,48 @@ fn read_keys(stored: &[u8]) -> Result<Keys, String> {
     Ok(keys)
 }
 
-async fn store_keys(inner: &Inner, cluster: &str, keys: &Keys) -> Result<(), String> {
-    let text = serde_json::to_vec(keys).map_err(|error| error.to_string())?;
-    inner.store.keyspace(KEYS).put(cluster.to_owned(), text).await.map(drop).map_err(|error| error.to_string())
+/// The keys of a cluster and the revision at which they were written.
+async fn keys(inner: &Inner, cluster: &str, leader: Option<&Compare>) -> Result<(Keys, Revision), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let space = inner.store.keyspace(KEYS);
+    let stored = space.get(cluster.to_owned()).await.map_err(|error| text(&error))?;
+    if let Some(stored) = stored {
+        return Ok((read_keys(&stored.value)?, stored.mod_revision));
+    }
+    let Some(leader) = leader else { return Err(format!("{cluster} has no keys (any more)")) };
+    let authority = Authority::generate(&inner.world, AUTHORITY).map_err(|error| text(&error))?;
+    let keys = Keys {
+        v: KEYS_VERSION,
+        authority_key: authority.key_pem(),
+        authority_certificate: authority.certificate_pem(),
+        service_account_key: PrivateKey::generate(&inner.world).to_pem(),
+        generation: 0,
+    };
+    let value = serde_json::to_vec(&keys).map_err(|error| text(&error))?;
+    let cluster = cluster.to_owned();
+    let made = Txn::when(Compare::absent(cluster.clone())).then(Op::put(cluster, value));
+    match space.guarded(leader.clone()).txn(made).await {
+        Ok(result) if result.succeeded => Ok((keys, result.revision)),
+        Ok(_) => Err("another process has just made its keys".to_owned()),
+        Err(error) => Err(text(&error)),
+    }
 }
 
-/// The port it had before if it is free, else any.
-fn listen(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
-    TcpListener::bind(SocketAddr::new(address, port)).or_else(|_| TcpListener::bind(SocketAddr::new(address, 0)))
+/// A listener on the port that the cluster had before in this process, if it is free, else on any, which is written down. A
+/// process is known by the address of its AWS endpoint.
+async fn listen(inner: &Inner, cluster: &str) -> Result<TcpListener, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let space = inner.store.keyspace(PORTS);
+    let key = format!("{cluster}/{}", inner.endpoint.trim_start_matches("http://"));
+    let known = space.get(key.clone()).await.map_err(|error| text(&error))?;
+    let known = known.and_then(|kv| std::str::from_utf8(&kv.value).ok()?.parse::<u16>().ok()).unwrap_or(0);
+    let bind = |port: u16| TcpListener::bind(SocketAddr::new(inner.address, port));
+    let listener = bind(known).or_else(|_| bind(0)).map_err(|error| text(&error))?;
+    let port = listener.local_addr().map_err(|error| text(&error))?.port();
+    if port != known {
+        space.put(key, port.to_string()).await.map_err(|error| text(&error))?;
+    }
+    Ok(listener)
 }
 
 fn minor(version: &str) -> Result<u8, String> {
@@ -282,18 +298,4 @@ fn tls(world: &World, authority: &Authority, address: IpAddr, service_cidr: Serv
     let identity = authority.issue(world, &purpose).map_err(|error| error.to_string())?;
     let client_ca = vec![authority.certificate().clone()];
     Ok(Tls { chain: vec![identity.certificate], key: identity.key.to_der(), client_ca })
-}
-
-/// The stored built-in resources of a minor, one version of each.
-fn resources(minor: u8) -> Vec<ResourceInfo> {
-    let mut newest = BTreeMap::new();
-    for kind in k8s_kinds::KINDS {
-        let served = kind.since <= minor && kind.until.is_none_or(|until| minor < until);
-        if served && ["list", "watch", "delete"].iter().all(|verb| kind.verbs.contains(verb)) {
-            let resource = GroupVersionResource::of(kind.group, kind.version, kind.plural);
-            let namespaced = kind.scope == k8s_kinds::Scope::Namespaced;
-            newest.insert((kind.group, kind.plural), ResourceInfo::new(resource, kind.kind, namespaced));
-        }
-    }
-    newest.into_values().collect()
 }

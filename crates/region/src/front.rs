@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cloud_iam::{CallContext, Caller, KeyStatus};
-use cloud_wire::{AwsError, Name, PathRules, Protocol, RequestParts, Secret, Service, Verifier};
+use cloud_iam::records::RecordError;
+use cloud_iam::{CallContext, Caller};
+use cloud_wire::{AwsError, Name, PathRules, Protocol, RequestParts, Service, SignatureError, Verifier};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
 use serve::{Body, Handler, Peer, ReadError};
 use world::BoxFuture;
 
-use crate::{Inner, admin};
+use crate::{Inner, admin, credentials};
 
 /// Largest request body: EKS and IAM take far less; their largest is a policy of 128 KiB.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -89,6 +90,7 @@ async fn call(
     request_id: &str,
 ) -> Result<(&'static cloud_wire::Operation, Value), AwsError> {
     let caller = verify(inner, name.signing(), name.global_region(), parts, body)
+        .await
         .map_err(|error| error.to_aws(service.protocol))?;
     let call = service.route(parts, body).map_err(|error| error.to_aws(service.protocol))?;
     service.validate(call.operation, &call.input).map_err(|error| error.to_aws(service))?;
@@ -105,35 +107,44 @@ async fn call(
 }
 
 /// Who signed the request.
-pub(crate) fn verify(
+pub(crate) async fn verify(
     inner: &Inner,
     service: &str,
     global_region: Option<&str>,
     parts: &RequestParts<'_>,
     body: &[u8],
-) -> Result<Caller, cloud_wire::SignatureError> {
-    let verifier = Verifier {
-        region: &inner.region,
-        global_region,
-        service,
-        now: inner.world.now(),
-        path: PathRules::STANDARD,
-        lookup: &|access_key_id| inner.secret(access_key_id),
-    };
-    let verified = verifier.verify(parts, body)?;
-    let credential = inner.iam.lookup(&verified.access_key_id);
-    credential.map(|credential| credential.caller).ok_or(cloud_wire::SignatureError::UnknownKey)
+) -> Result<Caller, Refusal> {
+    let verified = credentials::verify(inner, |lookup| {
+        let verifier = Verifier {
+            region: &inner.region,
+            global_region,
+            service,
+            now: inner.world.now(),
+            path: PathRules::STANDARD,
+            lookup,
+        };
+        verifier.verify(parts, body)
+    });
+    match verified.await.map_err(Refusal::Store)? {
+        (Ok(_), Some(credential)) => Ok(credential.caller),
+        (Ok(_), None) => Err(Refusal::Signature(SignatureError::UnknownKey)),
+        (Err(error), _) => Err(Refusal::Signature(error)),
+    }
 }
 
-impl Inner {
-    /// What belongs to an active access key.
-    pub(crate) fn secret(&self, access_key_id: &str) -> Option<Secret> {
-        let credential = self.iam.lookup(access_key_id).filter(|credential| credential.status == KeyStatus::Active)?;
-        Some(Secret {
-            secret_key: credential.secret,
-            session_token: credential.session_token,
-            expires_at: credential.expires,
-        })
+/// Why a request was not taken on.
+pub(crate) enum Refusal {
+    Signature(SignatureError),
+    /// It could not be found out whose key it is.
+    Store(RecordError),
+}
+
+impl Refusal {
+    pub(crate) fn to_aws(&self, protocol: Protocol) -> AwsError {
+        match self {
+            Refusal::Signature(error) => error.to_aws(protocol),
+            Refusal::Store(error) => AwsError::internal(error.to_string()),
+        }
     }
 }
 

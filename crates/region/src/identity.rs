@@ -9,12 +9,13 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use apiserver::{AuthError, Authorizer, Decision, TokenAuthenticator};
 use cloud_eks::{AssociatedPolicy, AwsAuth, NotMapped};
 use cloud_iam::Caller;
+use cloud_wire::TokenError;
 use k8s_auth::Attributes;
 use k8s_object::resources::CONFIG_MAPS;
 use k8s_object::{ApiError, UserInfo};
 use world::BoxFuture;
 
-use crate::Inner;
+use crate::{Inner, credentials, processes};
 
 /// Principals whose policies are remembered. Beyond that the first in order of their ARNs is forgotten, until its next token is verified.
 const MAX_USERS: usize = 10_000;
@@ -85,16 +86,35 @@ impl IamTokens {
 
     async fn verify(&self, token: &str) -> Result<UserInfo, AuthError> {
         let inner = self.inner.upgrade().ok_or_else(|| AuthError::Unavailable("the region is stopping".to_owned()))?;
-        let hosts = sts_hosts(&inner.endpoint);
-        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-        let lookup = |access_key_id: &str| inner.secret(access_key_id);
-        let verified = cloud_wire::verify_eks_token(token, &self.cluster, &hosts, &lookup, inner.world.now())
-            .map_err(|error| AuthError::Invalid(error.to_string()))?;
-        let credential = inner.iam.lookup(&verified.access_key_id);
-        let caller = credential.ok_or_else(|| AuthError::Invalid("its access key is gone".to_owned()))?.caller;
+        let mut verified = self.verify_for(&inner, token, &processes::hosts(&inner.endpoint)).await?;
+        if let Err(TokenError::Host(host)) = &verified
+            && processes::is_known(&inner, host).await.map_err(|error| AuthError::Unavailable(error.to_string()))?
+        {
+            let host = host.clone();
+            verified = self.verify_for(&inner, token, std::slice::from_ref(&host)).await?;
+        }
+        let caller = verified.map_err(|error| AuthError::Invalid(error.to_string()))?;
         let (user, policies) = identify(&inner, &self.cluster, &caller).await?;
         self.policies.set(&user, policies);
         Ok(user)
+    }
+
+    /// The caller whom a token stands for that was signed for one of these hosts.
+    async fn verify_for(
+        &self,
+        inner: &Inner,
+        token: &str,
+        hosts: &[String],
+    ) -> Result<Result<Caller, TokenError>, AuthError> {
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        let verified = credentials::verify(inner, |lookup| {
+            cloud_wire::verify_eks_token(token, &self.cluster, &hosts, lookup, inner.world.now())
+        });
+        Ok(match verified.await.map_err(|error| AuthError::Unavailable(error.to_string()))? {
+            (Ok(_), Some(credential)) => Ok(credential.caller),
+            (Ok(_), None) => Err(TokenError::UnknownKey),
+            (Err(error), _) => Err(error),
+        })
     }
 }
 
@@ -107,15 +127,6 @@ impl TokenAuthenticator for IamTokens {
             self.verify(token).await.map(Some)
         })
     }
-}
-
-/// The hosts under which clients sign requests to this region's STS.
-fn sts_hosts(endpoint: &str) -> Vec<String> {
-    let host = endpoint.trim_start_matches("http://").to_owned();
-    let port = host.rsplit_once(':').map(|(_, port)| port.to_owned());
-    let mut hosts = vec![host];
-    hosts.extend(port.map(|port| format!("localhost:{port}")));
-    hosts
 }
 
 /// The user that a caller is in a cluster, and the access policies of its entry.

@@ -3,22 +3,30 @@
 //!
 //! | meeting point | port of | here |
 //! |---|---|---|
-//! | start and stop a control plane | `cloud_eks::ControlPlanes` | [`planes`], [`control_plane`] |
+//! | start and stop a control plane | `cloud_eks::ControlPlanes` | [`planes`], [`serving`], [`control_plane`] |
 //! | who is this IAM token | `apiserver::TokenAuthenticator` | [`identity`] |
 //! | what do access policies allow | `apiserver::Authorizer` | [`identity`] |
 //! | a node for this instance | `cloud_ec2::InstanceWatch`, `kubelet::Host` | [`nodes`], [`node_bootstrap`] |
-//! | the AWS endpoint | `serve::Handler` | [`front`] |
+//! | the AWS endpoint | `serve::Handler` | [`front`], [`credentials`] |
+//! | what one process of several does | | [`lead`], [`components`] |
+//!
+//! Several processes may be the same region on one store: each is a [`Region`], and each answers everything.
 
 mod admin;
+mod components;
 mod control_plane;
+mod credentials;
 mod front;
 mod identity;
+mod lead;
 mod marker;
 mod node_bootstrap;
 mod nodes;
 mod past;
 mod planes;
+mod processes;
 mod restore;
+mod serving;
 mod settle;
 mod snapshot;
 mod status;
@@ -35,17 +43,19 @@ use cloud_wire::{AwsError, Name, Service};
 use k8s_client::Client;
 use k8s_object::UserInfo;
 use serde_json::Value;
-use store::Store;
-use tokio::sync::Notify;
+use store::{Keyspace, Store};
 use world::{Tasks, World};
 
 use control_plane::ControlPlane;
+use lead::Lead;
 use planes::Planes;
 
 pub use marker::{Marker, marker};
 
 /// Name of the account's first administrator.
 const ADMINISTRATOR: &str = "admin";
+/// Where the records of EKS are in the store.
+const EKS: &str = "/aws/eks/";
 /// The name under which a region without sockets is reached.
 const NO_ADDRESS: &str = "minato.internal";
 
@@ -56,6 +66,22 @@ pub enum Pace {
     Instant,
     /// The minutes that AWS takes.
     Real,
+}
+
+impl Pace {
+    fn ec2(self) -> cloud_ec2::Pace {
+        match self {
+            Pace::Instant => cloud_ec2::Pace::INSTANT,
+            Pace::Real => cloud_ec2::Pace::REAL,
+        }
+    }
+
+    fn eks(self) -> cloud_eks::Pace {
+        match self {
+            Pace::Instant => cloud_eks::Pace::INSTANT,
+            Pace::Real => cloud_eks::Pace::REAL,
+        }
+    }
 }
 
 /// What a region is made of.
@@ -121,9 +147,14 @@ pub(crate) struct Inner {
     ec2: Ec2,
     eks: Eks,
     administrator: Administrator,
+    /// The control planes that run in this process.
     clusters: Mutex<BTreeMap<String, Arc<ControlPlane>>>,
-    /// Told when a control plane runs, for those who look at what belongs to it.
-    plane_started: Notify,
+    /// Whose turn it is to start or stop a control plane.
+    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Clusters whose control plane could not be started or stopped and is tried again.
+    retrying: Mutex<BTreeSet<String>>,
+    /// While this process leads.
+    lead: Mutex<Option<Arc<Lead>>>,
     tasks: Tasks,
 }
 
@@ -144,36 +175,34 @@ impl Region {
         let port = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(StartError::Address)?;
         marker::claim(&store, &account, &region, port.map(|address| address.port())).await?;
         let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
-        let iam =
-            Iam::open(&world, store.keyspace("/aws/iam/"), &account, &tasks).await.map_err(|error| failed(&error))?;
+        let iam = Iam::new(&world, store.keyspace("/aws/iam/"), &account);
         let access = iam.bootstrap(ADMINISTRATOR).await.map_err(|error| failed(&error))?;
-        let credential = iam.lookup(&access.key.id).ok_or_else(|| failed(&"the administrator has no key"))?;
+        let credential = iam.lookup(&access.key.id).await.map_err(|error| failed(&error))?;
+        let credential = credential.ok_or_else(|| failed(&"the administrator has no key"))?;
         let administrator = Administrator {
             access_key_id: access.key.id.clone(),
             secret_access_key: credential.secret,
             caller: credential.caller,
         };
-        let (ec2_pace, eks_pace) = match pace {
-            Pace::Instant => (cloud_ec2::Pace::INSTANT, cloud_eks::Pace::INSTANT),
-            Pace::Real => (cloud_ec2::Pace::REAL, cloud_eks::Pace::REAL),
-        };
-        let ec2 = Ec2::new(&world, store.keyspace("/aws/ec2/"), iam.clone(), &region, ec2_pace);
+        let ec2 = Ec2::new(&world, store.keyspace("/aws/ec2/"), iam.clone(), &region, pace.ec2());
         ec2.bootstrap().await.map_err(|error| failed(&error))?;
         let planes = Arc::new(Planes::default());
         let eks = Eks::new(EksParts {
             world: world.clone(),
-            space: store.keyspace("/aws/eks/"),
+            space: store.keyspace(EKS),
             iam: iam.clone(),
             ec2: ec2.clone(),
             planes: planes.clone(),
-            pace: eks_pace,
+            pace: pace.eks(),
             tasks: tasks.clone(),
         });
         let inner = Arc::new(Inner {
             sts: Sts::new(iam.clone()),
             sockets: listener.is_some(),
             clusters: Mutex::default(),
-            plane_started: Notify::new(),
+            turns: Mutex::default(),
+            retrying: Mutex::default(),
+            lead: Mutex::default(),
             tasks: tasks.clone(),
             world,
             region,
@@ -187,11 +216,10 @@ impl Region {
             eks,
             administrator,
         });
-        planes.connect(&inner);
-        restore::recover(&inner).await.map_err(|error| failed(&error))?;
-        inner.ec2.run(&tasks);
-        nodes::run(&inner);
-        inner.eks.run().await.map_err(|error| failed(&error))?;
+        planes.connect(&inner, None);
+        processes::run(&inner);
+        serving::run(&inner);
+        lead::run(&inner);
         if let Some(listener) = listener {
             let handler = Arc::new(front::Front(inner.clone()));
             serve::start(listener, handler, serve::Options::default(), &tasks)?;
@@ -259,6 +287,9 @@ impl Region {
     /// Ends at once, as a process that is killed does: nothing is finished, nobody is told. For tests of what a restart finds.
     pub fn abort(&self) {
         self.0.tasks.abort();
+        if let Some(lead) = self.0.lead_slot().take() {
+            lead.abort();
+        }
         let clusters = std::mem::take(&mut *self.0.clusters());
         clusters.into_values().for_each(|cluster| cluster.abort());
     }
@@ -267,6 +298,25 @@ impl Region {
 impl Inner {
     fn clusters(&self) -> MutexGuard<'_, BTreeMap<String, Arc<ControlPlane>>> {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All control planes that run in this process.
+    pub(crate) fn control_planes(&self) -> Vec<Arc<ControlPlane>> {
+        self.clusters().values().cloned().collect()
+    }
+
+    fn lead_slot(&self) -> MutexGuard<'_, Option<Arc<Lead>>> {
+        self.lead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this process does as the leader, if it is.
+    pub(crate) fn lead(&self) -> Option<Arc<Lead>> {
+        self.lead_slot().clone()
+    }
+
+    /// Where the records of EKS are.
+    pub(crate) fn eks_space(&self) -> Keyspace {
+        self.store.keyspace(EKS)
     }
 
     /// A running control plane.

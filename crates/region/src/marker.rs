@@ -45,6 +45,12 @@ pub async fn marker(store: &Store) -> Result<Option<Marker>, StartError> {
 /// # Errors
 /// [`StartError::OtherRegion`], and those of [`marker`].
 pub(crate) async fn claim(store: &Store, account: &str, region: &str, port: Option<u16>) -> Result<(), StartError> {
+    // Another process that starts on the same empty store may be first: then its word is read.
+    while !attempt(store, account, region, port).await? {}
+    Ok(())
+}
+
+async fn attempt(store: &Store, account: &str, region: &str, port: Option<u16>) -> Result<bool, StartError> {
     let known = marker(store).await?;
     if let Some(known) = &known
         && (known.account != account || known.region != region)
@@ -58,15 +64,12 @@ pub(crate) async fn claim(store: &Store, account: &str, region: &str, port: Opti
     let port = port.or(known.as_ref().map(|known| known.port)).unwrap_or(0);
     let marker = Marker { v: VERSION, account: account.to_owned(), region: region.to_owned(), port };
     if known.as_ref() == Some(&marker) {
-        return Ok(());
+        return Ok(true);
     }
     let text = serde_json::to_vec(&marker).map_err(|error| StartError::Store(error.to_string()))?;
     let write = Txn { success: vec![Op::put(KEY, text)], ..Txn::default() };
     let write = if known.is_none() { write.and(Compare::absent(KEY)) } else { write };
-    if !store.txn(write).await.map_err(failed)?.succeeded {
-        return Err(StartError::Store("another process has just taken it".to_owned()));
-    }
-    Ok(())
+    Ok(store.txn(write).await.map_err(failed)?.succeeded)
 }
 
 fn failed(error: StoreError) -> StartError {

@@ -14,8 +14,9 @@ use k8s_object::views::Taint;
 use kubelet::{NodeSpec, PodAddresses, Removal};
 
 use crate::Inner;
-use crate::control_plane::ControlPlane;
+use crate::components::Components;
 use crate::identity;
+use crate::lead::Lead;
 use crate::node_bootstrap::InstanceFacts;
 
 /// Addresses that every node needs beside those of its pods: pods on the host's network have the host's.
@@ -25,12 +26,12 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// Before looking again at what could not be done.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts following EC2.
-pub(crate) fn run(inner: &Arc<Inner>) {
-    let (follower, stop) = (Arc::downgrade(inner), inner.tasks.stop());
-    inner.tasks.spawn("nodes", async move {
-        while let Some(inner) = follower.upgrade() {
-            if stop.or(follow(&inner)).await.is_none() {
+/// Starts following EC2, for as long as this process leads.
+pub(crate) fn run(inner: &Arc<Inner>, lead: &Arc<Lead>) {
+    let (region, term, stop) = (Arc::downgrade(inner), Arc::downgrade(lead), lead.tasks().stop());
+    lead.tasks().spawn("nodes", async move {
+        while let (Some(inner), Some(lead)) = (region.upgrade(), term.upgrade()) {
+            if stop.or(follow(&inner, &lead)).await.is_none() {
                 return;
             }
             if stop.or(inner.world.sleep(RETRY)).await.is_none() {
@@ -41,12 +42,12 @@ pub(crate) fn run(inner: &Arc<Inner>) {
 }
 
 /// Follows instances until something cannot be done now or the watch is lost.
-async fn follow(inner: &Arc<Inner>) {
-    let Ok((instances, mut watch)) = inner.ec2.instances().await else { return };
+async fn follow(inner: &Arc<Inner>, lead: &Lead) {
+    let Ok((instances, mut watch)) = lead.ec2.instances().await else { return };
     let mut pending = current(instances);
     loop {
         for instance in pending.drain(..) {
-            if !reconcile(inner, &instance).await {
+            if !reconcile(inner, lead, &instance).await {
                 return;
             }
         }
@@ -61,8 +62,8 @@ async fn follow(inner: &Arc<Inner>) {
                 }));
             }
             // The instances of that cluster were there before it: after a restart, all of them are.
-            () = inner.plane_started.notified() => {
-                let Ok((instances, again)) = inner.ec2.instances().await else { return };
+            () = lead.started.notified() => {
+                let Ok((instances, again)) = lead.ec2.instances().await else { return };
                 (pending, watch) = (current(instances), again);
             }
         }
@@ -78,19 +79,19 @@ fn current(instances: Vec<Instance>) -> Vec<Instance> {
 }
 
 /// Makes a node of a running instance, and takes the node of one that ends away. False when it must be looked at again.
-async fn reconcile(inner: &Arc<Inner>, instance: &Instance) -> bool {
+async fn reconcile(inner: &Arc<Inner>, lead: &Lead, instance: &Instance) -> bool {
     let Some((cluster, group)) = owner(instance) else { return true };
     // An instance of a cluster that does not run (yet) is no node of it; all are looked at again when it does.
-    let Some(plane) = inner.control_plane(cluster) else { return true };
+    let Some(components) = lead.components(cluster) else { return true };
     match instance.state {
         InstanceState::Pending => true,
         InstanceState::Running => {
-            if plane.host.node(&instance.private_dns).is_none() {
-                join(inner, &plane, cluster, group, instance).await;
+            if components.host.node(&instance.private_dns).is_none() {
+                join(inner, lead, &components, group, instance).await;
             }
             true
         }
-        InstanceState::ShuttingDown | InstanceState::Terminated => leave(&plane, instance).await,
+        InstanceState::ShuttingDown | InstanceState::Terminated => leave(&components, instance).await,
     }
 }
 
@@ -99,9 +100,10 @@ fn owner(instance: &Instance) -> Option<(&str, &str)> {
     instance.owner.strip_prefix("eks/")?.split_once('/')
 }
 
-async fn join(inner: &Arc<Inner>, plane: &Arc<ControlPlane>, cluster: &str, group: &str, instance: &Instance) {
+async fn join(inner: &Arc<Inner>, lead: &Lead, components: &Components, group: &str, instance: &Instance) {
+    let cluster = components.plane.spec.name.as_str();
     let Some(kind) = cloud_ec2::find_instance_type(&instance.instance_type) else { return };
-    let Ok(Some(nodegroup)) = inner.eks.nodegroup(cluster, group).await else { return };
+    let Ok(Some(nodegroup)) = lead.eks.nodegroup(cluster, group).await else { return };
     let facts = InstanceFacts {
         instance_id: instance.id.clone(),
         instance_type: instance.instance_type.clone(),
@@ -131,9 +133,9 @@ async fn join(inner: &Arc<Inner>, plane: &Arc<ControlPlane>, cluster: &str, grou
     };
     let wanted = usize::try_from(facts.max_pods().saturating_sub(HOST_NETWORK_PODS)).unwrap_or(usize::MAX);
     // Fewer addresses than asked for leave pods waiting for one, as they do on EKS.
-    let addresses = match inner.ec2.pod_addresses(&instance.id).await {
+    let addresses = match lead.ec2.pod_addresses(&instance.id).await {
         Ok(held) if !held.is_empty() => held.into_iter().collect(),
-        _ => inner.ec2.assign_pod_addresses(&instance.id, wanted).await.unwrap_or_default(),
+        _ => lead.ec2.assign_pod_addresses(&instance.id, wanted).await.unwrap_or_default(),
     };
     let spec = NodeSpec {
         name: instance.private_dns.clone(),
@@ -158,7 +160,7 @@ async fn join(inner: &Arc<Inner>, plane: &Arc<ControlPlane>, cluster: &str, grou
         network: None,
     };
     // A node of this name that is there already is this one: the task has looked again.
-    let _ = plane.host.add_node(spec);
+    let _ = components.host.add_node(spec);
 }
 
 /// The kubelet's identity: the session of its instance's role, mapped by EKS at every request, so that a node whose role has no
@@ -189,11 +191,11 @@ async fn node_identity(inner: &Arc<Inner>, cluster: &str, instance: &Instance) -
 
 /// Stops a node's kubelet and deletes the Node, as the cloud controller does for an instance that is gone. False when the Node is
 /// still there.
-async fn leave(plane: &Arc<ControlPlane>, instance: &Instance) -> bool {
+async fn leave(components: &Components, instance: &Instance) -> bool {
     let name = &instance.private_dns;
     // It may never have joined.
-    let _ = plane.host.remove_node(name, Removal::Graceful { grace: SHUTDOWN_GRACE });
-    match plane.eks().delete(&NODES, "", name, Preconditions::default()).await {
+    let _ = components.host.remove_node(name, Removal::Graceful { grace: SHUTDOWN_GRACE });
+    match components.eks().delete(&NODES, "", name, Preconditions::default()).await {
         Err(error) => error.is_not_found(),
         Ok(()) => true,
     }

@@ -1,5 +1,6 @@
 //! What EKS asks of Kubernetes, over the region's control planes and nodes. Every call may come again and then does only what is
-//! left to do.
+//! left to do. Life cycles have one of these with the guard of their term; the EKS that answers has one without, which changes
+//! nothing.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock, Weak};
@@ -11,13 +12,12 @@ use k8s_object::resources::{CONFIG_MAPS, NODES, PODS};
 use k8s_object::views::{Node, Pod};
 use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
+use store::Compare;
 use world::BoxFuture;
 
 use crate::Inner;
-use crate::control_plane::{self, ControlPlane};
+use crate::control_plane;
 
-/// How long what a control plane runs may take to end.
-pub(crate) const STOP: Duration = Duration::from_secs(5);
 /// Between two attempts to evict a pod that its disruption budget protects, and two looks at pods that are leaving.
 const EVICTION_RETRY: Duration = Duration::from_millis(250);
 /// How often an update that meets a conflict is made again.
@@ -25,54 +25,55 @@ const ATTEMPTS: usize = 8;
 
 /// Connected to its region after both exist.
 #[derive(Default)]
-pub(crate) struct Planes(OnceLock<Weak<Inner>>);
+pub(crate) struct Planes(OnceLock<Connection>);
+
+struct Connection {
+    inner: Weak<Inner>,
+    /// Under which it may change something.
+    guard: Option<Compare>,
+}
 
 impl Planes {
-    /// The region that this works for.
-    pub(crate) fn connect(&self, inner: &Arc<Inner>) {
+    /// The region that this works for, and the guard of the term in which it does.
+    pub(crate) fn connect(&self, inner: &Arc<Inner>, guard: Option<Compare>) {
         // A second call would be of the same region: there is one call in the wiring.
-        let _ = self.0.set(Arc::downgrade(inner));
+        let _ = self.0.set(Connection { inner: Arc::downgrade(inner), guard });
     }
 
     fn inner(&self) -> Result<Arc<Inner>, String> {
-        self.0.get().and_then(Weak::upgrade).ok_or_else(|| "the region is stopping".to_owned())
+        self.0.get().and_then(|known| known.inner.upgrade()).ok_or_else(|| "the region is stopping".to_owned())
     }
 
-    fn plane(&self, cluster: &str) -> Result<Arc<ControlPlane>, String> {
-        self.inner()?.control_plane(cluster).ok_or_else(|| format!("the control plane of {cluster} does not run"))
+    fn guard(&self) -> Result<&Compare, String> {
+        let guard = self.0.get().and_then(|known| known.guard.as_ref());
+        guard.ok_or_else(|| "only the process that leads does this".to_owned())
     }
-}
 
-impl Inner {
-    /// Starts a control plane that does not run.
-    pub(crate) async fn start_control_plane(self: &Arc<Self>, spec: &ControlPlaneSpec) -> Result<Endpoint, String> {
-        let plane = ControlPlane::start(self, spec).await?;
-        let endpoint = plane.endpoint.clone();
-        self.clusters().insert(spec.name.clone(), plane);
-        self.plane_started.notify_one();
-        Ok(endpoint)
+    /// A client of a cluster under the guard.
+    fn client(&self, cluster: &str) -> Result<Client, String> {
+        let plane = self.inner()?.control_plane(cluster);
+        let plane = plane.ok_or_else(|| format!("the control plane of {cluster} does not run"))?;
+        Ok(control_plane::eks(&plane.server.guarded(self.guard()?.clone())))
     }
 }
 
 impl ControlPlanes for Planes {
     fn ensure<'a>(&'a self, spec: &'a ControlPlaneSpec) -> BoxFuture<'a, Result<Endpoint, String>> {
         Box::pin(async move {
-            let inner = self.inner()?;
-            match inner.control_plane(&spec.name) {
-                Some(running) => Ok(running.endpoint.clone()),
-                None => inner.start_control_plane(spec).await,
-            }
+            let plane = self.inner()?.ensure_plane(spec, Some(self.guard()?)).await?;
+            Ok(plane.endpoint.clone())
         })
+    }
+
+    fn endpoint(&self, cluster: &str) -> Option<String> {
+        Some(self.inner().ok()?.control_plane(cluster)?.endpoint.url.clone())
     }
 
     fn remove<'a>(&'a self, cluster: &'a str) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
-            let inner = self.inner()?;
-            let plane = inner.clusters().remove(cluster);
-            if let Some(plane) = plane {
-                plane.stop(STOP).await;
-            }
-            control_plane::erase(&inner, cluster).await
+            let (inner, guard) = (self.inner()?, self.guard()?);
+            inner.stop_plane(cluster).await;
+            control_plane::erase(&inner, cluster, guard).await
         })
     }
 
@@ -88,7 +89,7 @@ impl ControlPlanes for Planes {
 
     fn map_node_role<'a>(&'a self, cluster: &'a str, role_arn: &'a str) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
-            let client = self.plane(cluster)?.eks();
+            let client = self.client(cluster)?;
             for _ in 0..ATTEMPTS {
                 match map_node_role(&client, role_arn).await {
                     Err(error) if error.is_conflict() => {}
@@ -101,11 +102,11 @@ impl ControlPlanes for Planes {
 
     fn ready_nodes<'a>(&'a self, cluster: &'a str, nodegroup: &'a str) -> BoxFuture<'a, BTreeSet<String>> {
         Box::pin(async move {
-            let Ok(plane) = self.plane(cluster) else { return BTreeSet::new() };
+            let Ok(client) = self.client(cluster) else { return BTreeSet::new() };
             let selector = format!("eks.amazonaws.com/nodegroup={nodegroup}");
             let options = Options { label_selector: Some(selector), ..Options::default() };
             // A cluster that cannot be asked has no ready nodes yet; EKS asks again.
-            let (nodes, _) = plane.eks().list_with(&NODES, "", options).await.unwrap_or_default();
+            let (nodes, _) = client.list_with(&NODES, "", options).await.unwrap_or_default();
             nodes.iter().filter_map(|node| ready_instance(node)).collect()
         })
     }
@@ -118,7 +119,7 @@ impl ControlPlanes for Planes {
         config: &'a NodeConfig,
     ) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
-            let client = self.plane(cluster)?.eks();
+            let client = self.client(cluster)?;
             let nodes = nodes_of(&client, instances).await.map_err(|error| error.to_string())?;
             for node in nodes {
                 let mut outcome = Ok(());
@@ -138,7 +139,7 @@ impl ControlPlanes for Planes {
         Box::pin(async move {
             let failed = |error: ApiError| DrainError::Failed(error.to_string());
             let inner = self.inner().map_err(DrainError::Failed)?;
-            let client = self.plane(cluster).map_err(DrainError::Failed)?.eks();
+            let client = self.client(cluster).map_err(DrainError::Failed)?;
             for node in nodes_of(&client, &[instance.to_owned()]).await.map_err(failed)? {
                 let cordon = json!({"spec": {"unschedulable": true}});
                 client.patch(&NODES, "", &node, "", PatchType::Merge, cordon).await.map_err(failed)?;

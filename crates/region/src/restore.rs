@@ -5,6 +5,9 @@
 //! cluster's. Before it, undoing is forgetting the copy; after it, only EKS has to be told. So whatever interrupts a restore,
 //! either all of the past is served or none of it: [`recover`].
 //!
+//! All of it is done by the process that leads, under its guard: a process that has lost the lead in the midst of it writes nothing
+//! more, and the next leader ends what it finds.
+//!
 //! What is not copied: keys that die with a lease (Events), and what stands for machines that do not exist now: Nodes whose
 //! instance is gone, and the leases of kubelets. Pods of such nodes are copied: that their node is gone is noticed, and they are
 //! replaced, as Kubernetes does it.
@@ -24,8 +27,9 @@ use world::Timestamp;
 
 use crate::Inner;
 use crate::control_plane::{self, objects_prefix};
+use crate::lead::Lead;
 use crate::past::{Moment, Past};
-use crate::planes::{STOP, instance_of};
+use crate::planes::instance_of;
 
 /// Objects in one transaction (a store takes 128 operations).
 const BATCH_OBJECTS: usize = 100;
@@ -66,17 +70,19 @@ pub(crate) async fn handle(inner: &Arc<Inner>, body: &[u8]) -> Result<Value, Aws
     if request.new.is_some() == request.replace {
         return Err(invalid("give either the name of a new cluster or that the present one is to be replaced"));
     }
-    // In a task of the region: a client that goes away must not leave half of it.
+    let lead = inner.lead_or_refuse().await?;
+    // In a task of the leader: a client that goes away must not leave half of it.
     let (send, receive) = tokio::sync::oneshot::channel();
-    let task = inner.clone();
-    inner.tasks.spawn("cluster restore", async move {
+    let (task, leading) = (inner.clone(), lead.clone());
+    lead.tasks().spawn("cluster restore", async move {
         // Whoever asked may be gone, which changes nothing.
-        let _ = send.send(restore(&task, &request, moment).await);
+        let _ = send.send(restore(&task, &leading, &request, moment).await);
     });
-    receive.await.unwrap_or_else(|_| Err(AwsError::new("ServiceUnavailableException", 503, "the region is stopping")))
+    let ended = "the process stops, or does not lead any more; what it has begun is finished or undone";
+    receive.await.unwrap_or_else(|_| Err(AwsError::new("ServiceUnavailableException", 503, ended)))
 }
 
-async fn restore(inner: &Arc<Inner>, request: &Request, moment: Moment) -> Result<Value, AwsError> {
+async fn restore(inner: &Arc<Inner>, lead: &Lead, request: &Request, moment: Moment) -> Result<Value, AwsError> {
     let source = request.cluster.as_str();
     let past = Past::at(&inner.store, moment).await?;
     let revision = past.revision;
@@ -96,68 +102,66 @@ async fn restore(inner: &Arc<Inner>, request: &Request, moment: Moment) -> Resul
     let generation = inner.store.current_revision().await.map_err(|error| AwsError::internal(error.to_string()))?;
     let target = request.new.as_deref().unwrap_or(source);
     match &request.new {
-        Some(name) => inner.eks.begin_restore_as(&then, name, generation, revision).await?,
-        None => inner.eks.begin_restore_in_place(&then, generation, revision).await?,
+        Some(name) => lead.eks.begin_restore_as(&then, name, generation, revision).await?,
+        None => lead.eks.begin_restore_in_place(&then, generation, revision).await?,
     }
-    let replaced = inner.clusters().remove(target);
-    if let Some(plane) = &replaced {
-        plane.stop(STOP).await;
-    }
-    let nodes = if request.replace { live_instances(inner, target).await? } else { BTreeSet::new() };
-    let copied = copy(inner, &past, &from, &objects_prefix(target, generation), &nodes).await;
+    let replaced = inner.control_plane(target);
+    inner.stop_plane(target).await;
+    let nodes = if request.replace { live_instances(lead, target).await? } else { BTreeSet::new() };
+    let copied = copy(lead, inner, &past, &from, &objects_prefix(target, generation), &nodes).await;
     let restoring = Restoring { generation, revision, replaces: request.replace, nodegroups: Vec::new() };
     let objects = match copied {
         Ok(objects) => objects,
         Err(error) => {
-            undo(inner, target, &restoring).await?;
+            undo(inner, lead, target, &restoring).await?;
             return Err(error);
         }
     };
-    control_plane::use_generation(inner, target, generation).await.map_err(AwsError::internal)?;
+    control_plane::use_generation(inner, target, generation, lead.guard()).await.map_err(AwsError::internal)?;
     if let Some(plane) = replaced {
         // Before EKS says ACTIVE, so that nobody who believes it finds nothing there. If it fails, EKS tries again.
-        let _ = inner.start_control_plane(&plane.spec).await;
+        let _ = inner.ensure_plane(&plane.spec, Some(lead.guard())).await;
     }
-    finish(inner, target, generation).await?;
+    finish(inner, lead, target, generation).await?;
     Ok(json!({"cluster": target, "revision": revision, "objects": objects}))
 }
 
-/// Ends the restores that the end of the last process interrupted: those whose objects are in place are finished, the others
+/// Ends the restores that the end of the last leader interrupted: those whose objects are in place are finished, the others
 /// undone. Then forgets objects that no cluster has.
-pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<(), AwsError> {
-    for (cluster, restoring) in inner.eks.restores().await? {
+pub(crate) async fn recover(inner: &Arc<Inner>, lead: &Lead) -> Result<(), AwsError> {
+    for (cluster, restoring) in lead.eks.restores().await? {
         let generation = control_plane::generation(inner, &cluster).await.map_err(AwsError::internal)?;
         if generation == Some(restoring.generation) {
-            finish(inner, &cluster, restoring.generation).await?;
+            finish(inner, lead, &cluster, restoring.generation).await?;
         } else {
-            undo(inner, &cluster, &restoring).await?;
+            undo(inner, lead, &cluster, &restoring).await?;
         }
     }
-    sweep(inner, |_| true).await
+    sweep(inner, lead, |_| true).await
 }
 
-async fn finish(inner: &Arc<Inner>, cluster: &str, generation: i64) -> Result<(), AwsError> {
-    inner.eks.finish_restore(cluster, generation).await?;
-    sweep(inner, |name| name == cluster).await
+async fn finish(inner: &Arc<Inner>, lead: &Lead, cluster: &str, generation: i64) -> Result<(), AwsError> {
+    lead.eks.finish_restore(cluster, generation).await?;
+    sweep(inner, lead, |name| name == cluster).await
 }
 
-async fn undo(inner: &Arc<Inner>, cluster: &str, restoring: &Restoring) -> Result<(), AwsError> {
-    erase(inner, &objects_prefix(cluster, restoring.generation)).await?;
+async fn undo(inner: &Arc<Inner>, lead: &Lead, cluster: &str, restoring: &Restoring) -> Result<(), AwsError> {
+    erase(inner, lead, &objects_prefix(cluster, restoring.generation)).await?;
     if !restoring.replaces {
-        control_plane::erase(inner, cluster).await.map_err(AwsError::internal)?;
+        control_plane::erase(inner, cluster, lead.guard()).await.map_err(AwsError::internal)?;
     }
-    inner.eks.abandon_restore(cluster, restoring.generation).await
+    lead.eks.abandon_restore(cluster, restoring.generation).await
 }
 
-async fn erase(inner: &Arc<Inner>, prefix: &str) -> Result<(), AwsError> {
-    let deleted = inner.store.delete(KeyRange::prefix(prefix.to_owned())).await;
+async fn erase(inner: &Arc<Inner>, lead: &Lead, prefix: &str) -> Result<(), AwsError> {
+    let deleted = lead.space(inner).delete(KeyRange::prefix(prefix.to_owned())).await;
     deleted.map(drop).map_err(|error| AwsError::internal(error.to_string()))
 }
 
 /// Erases generations of objects that are no cluster's, of the clusters in question. Looks at one key of each generation.
-async fn sweep(inner: &Arc<Inner>, in_question: impl Fn(&str) -> bool) -> Result<(), AwsError> {
+async fn sweep(inner: &Arc<Inner>, lead: &Lead, in_question: impl Fn(&str) -> bool) -> Result<(), AwsError> {
     let failed = |error: store::StoreError| AwsError::internal(error.to_string());
-    let underway = inner.eks.restores().await?;
+    let underway = lead.eks.restores().await?;
     let mut start = Bytes::from_static(control_plane::OBJECTS.as_bytes());
     loop {
         let range = KeyRange::span(start.clone(), format!("{}0", control_plane::OBJECTS.trim_end_matches('/')));
@@ -170,15 +174,15 @@ async fn sweep(inner: &Arc<Inner>, in_question: impl Fn(&str) -> bool) -> Result
         let current = control_plane::generation(inner, &cluster).await.map_err(AwsError::internal)?;
         let copying = underway.iter().any(|(name, restoring)| *name == cluster && restoring.generation == generation);
         if in_question(&cluster) && current != Some(generation) && !copying {
-            erase(inner, &prefix).await?;
+            erase(inner, lead, &prefix).await?;
         }
         start = format!("{}0", prefix.trim_end_matches('/')).into();
     }
 }
 
 /// The instances that are nodes of a cluster now.
-async fn live_instances(inner: &Arc<Inner>, cluster: &str) -> Result<BTreeSet<String>, AwsError> {
-    let (instances, _) = inner.ec2.instances().await?;
+async fn live_instances(lead: &Lead, cluster: &str) -> Result<BTreeSet<String>, AwsError> {
+    let (instances, _) = lead.ec2.instances().await?;
     let owner = format!("eks/{cluster}/");
     let ours = |instance: &cloud_ec2::Instance| instance.state.is_live() && instance.owner.starts_with(&owner);
     Ok(instances.into_iter().filter(ours).map(|instance| instance.id).collect())
@@ -186,6 +190,7 @@ async fn live_instances(inner: &Arc<Inner>, cluster: &str) -> Result<BTreeSet<St
 
 /// Copies the objects below one prefix, as they were, to another; returns how many.
 async fn copy(
+    lead: &Lead,
     inner: &Arc<Inner>,
     past: &Past,
     from: &str,
@@ -193,6 +198,7 @@ async fn copy(
     nodes: &BTreeSet<String>,
 ) -> Result<usize, AwsError> {
     let failed = |error: store::StoreError| AwsError::internal(error.to_string());
+    let space = lead.space(inner);
     let (mut copied, mut batch, mut bytes) = (0, Txn::default(), 0);
     let mut after = None;
     loop {
@@ -203,7 +209,7 @@ async fn copy(
             let key = [to.as_bytes(), &kv.key[from.len()..]].concat();
             let size = key.len() + kv.value.len();
             if batch.success.len() >= BATCH_OBJECTS || (bytes > 0 && bytes + size > BATCH_BYTES) {
-                inner.store.txn(std::mem::take(&mut batch)).await.map_err(failed)?;
+                space.txn(std::mem::take(&mut batch)).await.map_err(failed)?;
                 bytes = 0;
             }
             batch = batch.then(Op::put(key, kv.value.clone()));
@@ -212,7 +218,7 @@ async fn copy(
         }
     }
     if !batch.success.is_empty() {
-        inner.store.txn(batch).await.map_err(failed)?;
+        space.txn(batch).await.map_err(failed)?;
     }
     Ok(copied)
 }

@@ -38,6 +38,9 @@ pub(crate) async fn call(
     input: &Value,
 ) -> Result<Value, AwsError> {
     let mut output = inner.eks.call(context, operation, input).await?;
+    if operation == "DescribeCluster" {
+        output = with_endpoint(inner, context, input, output).await?;
+    }
     let described = DESCRIPTIONS.iter().find(|(name, _)| *name == operation);
     let Some((_, path)) = described.filter(|_| inner.pace == Pace::Instant) else { return Ok(output) };
     let give_up = inner.world.elapsed() + PATIENCE;
@@ -48,6 +51,28 @@ pub(crate) async fn call(
         output = inner.eks.call(context, operation, input).await?;
     }
     Ok(output)
+}
+
+/// Waits a moment for the control plane of an active cluster to run in this process too: one that another process has just made,
+/// or all of them after a start. Its endpoint is then one that the asker can use.
+async fn with_endpoint(
+    inner: &Inner,
+    context: &CallContext,
+    input: &Value,
+    described: Value,
+) -> Result<Value, AwsError> {
+    let cluster = input["name"].as_str().unwrap_or_default();
+    let runs = || inner.control_plane(cluster).is_some();
+    if runs() || !matches!(described["cluster"]["status"].as_str(), Some("ACTIVE" | "UPDATING")) {
+        return Ok(described);
+    }
+    let give_up = inner.world.elapsed() + PATIENCE;
+    let mut look = FIRST_LOOK;
+    while !runs() && inner.world.elapsed() < give_up {
+        inner.world.sleep(look).await;
+        look = (look * 2).min(LAST_LOOK);
+    }
+    inner.eks.call(context, "DescribeCluster", input).await
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub(crate) async fn read(inner: &Arc<Inner>) -> Value {
         "region": inner.region,
         "account": inner.account,
         "endpoint": inner.endpoint,
+        // Of several processes, the one that runs controllers, nodes and life cycles.
+        "leader": inner.leader().await.ok().flatten(),
         "store": store(inner).await,
         "clusters": clusters,
     })

@@ -26,6 +26,9 @@ pub enum StoreError {
     /// A key is empty.
     #[error("etcdserver: key is not provided")]
     EmptyKey,
+    /// A guard of the [`crate::Keyspace`] does not hold any more: whoever writes has lost the right to. Not to be tried again.
+    #[error("the writer may not write any more: another has taken over, or what it writes for is gone")]
+    Fenced,
     /// The store has not reached that revision; it is at `revision`.
     #[error("etcdserver: mvcc: required revision is a future revision")]
     FutureRevision { revision: Revision },
@@ -44,6 +47,13 @@ pub enum StoreError {
     /// The live keys and values would take more than `quota` bytes. Deletions are still accepted.
     #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace { quota: u64 },
+    /// Nobody knows whether the write was carried out, or still will be: the connection to etcd broke, or the answer did not
+    /// come in time. Read what it was about before writing again.
+    #[error("the outcome of the write is unknown, read before writing again: {reason}")]
+    OutcomeUnknown { reason: String },
+    /// etcd does not allow it, for a reason that no other error here is.
+    #[error("etcd refused: {reason}")]
+    Refused { reason: String },
     /// Keys and values of the request are larger than `limit` bytes together.
     #[error("etcdserver: request is too large")]
     RequestTooLarge { bytes: usize, limit: usize },
@@ -63,6 +73,9 @@ pub enum StoreError {
     /// The store has as many watchers as it may.
     #[error("etcdserver: too many watchers: the limit is {limit}")]
     TooManyWatchers { limit: usize },
+    /// No member of etcd could be reached in time. Nothing was done; try again.
+    #[error("etcd is not available, nothing was done, try again: {reason}")]
+    Unavailable { reason: String },
 }
 
 /// Why a watch has ended. It delivers nothing any more.

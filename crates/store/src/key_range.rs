@@ -111,7 +111,7 @@ pub(crate) fn join(prefix: &[u8], key: &[u8]) -> Bytes {
 }
 
 /// The lowest key above every key that begins with `prefix`; none when there is no such key.
-fn successor_of_prefix(prefix: &[u8]) -> Option<Bytes> {
+pub(crate) fn successor_of_prefix(prefix: &[u8]) -> Option<Bytes> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
     let mut successor = prefix[..=last].to_vec();
     successor[last] += 1;

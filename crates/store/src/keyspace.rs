@@ -1,15 +1,19 @@
 //! A part of a store below a prefix, for one API server or one AWS service. It cannot name a key of another.
 //!
 //! Revisions and leases are the store's: they are shared with all other keyspaces.
+//!
+//! A [guarded](Keyspace::guarded) one writes only as long as a condition holds, which the store checks with every write. So a
+//! writer that has lost its right to write, and does not know it yet, cannot do harm.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
 use crate::key_range::join;
 use crate::{
-    End, KeyRange, KeyValue, Lease, LeaseId, LeaseStatus, Op, OpResult, RangeRequest, RangeResult, Revision, Store,
-    StoreError, Txn, TxnResult, WatchRequest, Watcher,
+    Compare, End, KeyRange, KeyValue, Lease, LeaseId, LeaseStatus, Op, OpResult, RangeRequest, RangeResult, Revision,
+    Store, StoreError, Txn, TxnResult, WatchRequest, Watcher,
 };
 
 /// See the module. Cheap to clone.
@@ -17,11 +21,22 @@ use crate::{
 pub struct Keyspace {
     store: Store,
     prefix: Bytes,
+    /// Conditions of every write, on keys of the store. Mostly none, and a few at most.
+    guards: Arc<[Compare]>,
 }
 
 impl Keyspace {
     pub(crate) fn new(store: Store, prefix: &str) -> Keyspace {
-        Keyspace { store, prefix: Bytes::copy_from_slice(prefix.as_bytes()) }
+        Keyspace { store, prefix: Bytes::copy_from_slice(prefix.as_bytes()), guards: Arc::default() }
+    }
+
+    /// The same keyspace for a writer who may write only while `guard` holds: every write of it fails with
+    /// [`StoreError::Fenced`] from then on, and changes nothing. The guard names a key of the store, not of the keyspace. Reads,
+    /// watches and leases are not guarded.
+    #[must_use]
+    pub fn guarded(&self, guard: Compare) -> Keyspace {
+        let guards = self.guards.iter().cloned().chain([guard]).collect();
+        Keyspace { store: self.store.clone(), prefix: self.prefix.clone(), guards }
     }
 
     /// The store that it is a part of.
@@ -43,18 +58,19 @@ impl Keyspace {
     }
 
     /// See [`Store::txn`].
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when a guard does not hold.
     pub async fn txn(&self, mut txn: Txn) -> Result<TxnResult, StoreError> {
         self.prefix_txn(&mut txn)?;
-        let mut result = self.store.txn(txn).await?;
+        let mut result = self.commit(txn).await?;
         self.hide_in_txn(&mut result);
         Ok(result)
     }
 
-    /// See [`Store::put`].
+    /// See [`Store::put`] and [`Keyspace::txn`].
     pub async fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<Revision, StoreError> {
-        let mut key = key.into();
-        self.prefix_key(&mut key)?;
-        self.store.put(key, value).await
+        Ok(self.txn(Txn::of(Op::put(key, value))).await?.revision)
     }
 
     /// See [`Store::get`].
@@ -66,9 +82,10 @@ impl Keyspace {
         Ok(found)
     }
 
-    /// See [`Store::delete`].
+    /// See [`Store::delete`] and [`Keyspace::txn`].
     pub async fn delete(&self, range: KeyRange) -> Result<usize, StoreError> {
-        self.store.delete(self.prefix_range(range)?).await
+        let result = self.txn(Txn::of(Op::delete(range))).await?;
+        Ok(result.results.iter().map(|op| if let OpResult::Delete { deleted, .. } = op { *deleted } else { 0 }).sum())
     }
 
     /// See [`Store::watch`].
@@ -115,6 +132,28 @@ impl Keyspace {
     /// See [`Store::compacted`].
     pub fn compacted(&self) -> Revision {
         self.store.compacted()
+    }
+
+    /// Carries out a transaction on keys of the store if the guards hold.
+    async fn commit(&self, txn: Txn) -> Result<TxnResult, StoreError> {
+        if self.guards.is_empty() {
+            return self.store.txn(txn).await;
+        }
+        // Whether it was a guard that did not hold is only asked where something did not, so that the usual write costs one
+        // comparison more. Both see the same state: that before the transaction.
+        let otherwise = Txn { compare: self.guards.to_vec(), success: txn.failure, failure: Vec::new() };
+        let compare = self.guards.iter().cloned().chain(txn.compare).collect();
+        let guarded = Txn { compare, success: txn.success, failure: vec![Op::Txn(Box::new(otherwise))] };
+        let mut outer = self.store.txn(guarded).await?;
+        if outer.succeeded {
+            return Ok(outer);
+        }
+        match outer.results.pop() {
+            Some(OpResult::Txn(otherwise)) if otherwise.succeeded => {
+                Ok(TxnResult { results: otherwise.results, ..outer })
+            }
+            _ => Err(StoreError::Fenced),
+        }
     }
 
     /// An empty key would become the prefix itself, which is nobody's key.

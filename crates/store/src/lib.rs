@@ -8,6 +8,7 @@ mod check;
 mod disk;
 mod embedded;
 mod error;
+mod etcd;
 mod journal;
 mod key_range;
 mod keyspace;
@@ -25,6 +26,7 @@ use world::{Timestamp, World};
 
 pub use disk::{Disk, Faults, SimulatedDisk};
 pub use error::{StoreError, WatchError};
+pub use etcd::{EtcdCredentials, EtcdError, EtcdOptions, EtcdTls};
 pub use journal::DiskOptions;
 pub use key_range::{End, KeyRange};
 pub use keyspace::Keyspace;
@@ -44,12 +46,14 @@ pub struct Store(Engine);
 #[derive(Clone)]
 enum Engine {
     Embedded(Arc<embedded::Embedded>),
+    Etcd(Arc<etcd::Etcd>),
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             Engine::Embedded(engine) => write!(f, "Store(embedded, revision {})", engine.core().visible()),
+            Engine::Etcd(etcd) => write!(f, "Store(etcd, revision {})", etcd.revision()),
         }
     }
 }
@@ -73,6 +77,17 @@ impl Store {
         Ok(Store(Engine::Embedded(opened?)))
     }
 
+    /// The part of an etcd below the prefix of `options`, shared with every other process that opens it.
+    ///
+    /// # Errors
+    /// [`EtcdError`] when no member can be reached, or the user may not read there.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with sockets and time: a simulated world has no network.
+    pub async fn etcd(world: &World, options: EtcdOptions) -> Result<Store, EtcdError> {
+        Ok(Store(Engine::Etcd(etcd::Etcd::open(world, options).await?)))
+    }
+
     /// Reads keys in byte order, now or at a past revision.
     ///
     /// # Errors
@@ -80,6 +95,7 @@ impl Store {
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResult, StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().range(&request),
+            Engine::Etcd(etcd) => etcd.range(&request).await,
         }
     }
 
@@ -87,6 +103,7 @@ impl Store {
     pub async fn txn(&self, txn: Txn) -> Result<TxnResult, StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().txn(txn).await,
+            Engine::Etcd(etcd) => etcd.txn(txn).await,
         }
     }
 
@@ -113,6 +130,7 @@ impl Store {
     pub async fn watch(&self, request: WatchRequest) -> Result<Watcher, StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => Ok(Watcher::embedded(engine.core().watch(request)?)),
+            Engine::Etcd(etcd) => Ok(Watcher::etcd(etcd.watch(request).await?)),
         }
     }
 
@@ -143,6 +161,7 @@ impl Store {
                     blocking(&engine.core().world, engine.is_simulated(), move || past.revision_at(time)).await
                 }
             },
+            Engine::Etcd(etcd) => Err(etcd.unsupported("the revision at a time", "etcd does not keep when it was")),
         }
     }
 
@@ -153,6 +172,7 @@ impl Store {
     pub async fn snapshot(&self) -> Result<SnapshotReader, StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => Ok(SnapshotReader::new(engine.snapshot()?)),
+            Engine::Etcd(etcd) => Err(etcd.unsupported("a snapshot", "take one with `etcdctl snapshot save`")),
         }
     }
 
@@ -163,6 +183,7 @@ impl Store {
     pub async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().compact(revision).await,
+            Engine::Etcd(etcd) => etcd.compact(revision).await,
         }
     }
 
@@ -173,6 +194,7 @@ impl Store {
     pub async fn lease_grant(&self, ttl: Duration, id: Option<LeaseId>) -> Result<Lease, StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().lease_grant(ttl, id).await,
+            Engine::Etcd(etcd) => etcd.lease_grant(ttl, id).await,
         }
     }
 
@@ -180,6 +202,7 @@ impl Store {
     pub async fn lease_revoke(&self, id: LeaseId) -> Result<(), StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().lease_revoke(id).await,
+            Engine::Etcd(etcd) => etcd.lease_revoke(id).await,
         }
     }
 
@@ -187,6 +210,7 @@ impl Store {
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().lease_keep_alive(id),
+            Engine::Etcd(etcd) => etcd.lease_keep_alive(id).await,
         }
     }
 
@@ -194,6 +218,7 @@ impl Store {
     pub async fn lease_time_to_live(&self, id: LeaseId) -> Result<LeaseStatus, StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().lease_time_to_live(id),
+            Engine::Etcd(etcd) => etcd.lease_time_to_live(id).await,
         }
     }
 
@@ -201,6 +226,15 @@ impl Store {
     pub async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().leases(),
+            Engine::Etcd(etcd) => etcd.leases().await,
+        }
+    }
+
+    /// Whether no other process can use it, as long as this one does: then nobody else holds what a lease says that somebody does.
+    pub fn is_exclusive(&self) -> bool {
+        match &self.0 {
+            Engine::Embedded(engine) => engine.core().journal.is_some(),
+            Engine::Etcd(_) => false,
         }
     }
 
@@ -208,6 +242,7 @@ impl Store {
     pub async fn current_revision(&self) -> Result<Revision, StoreError> {
         match &self.0 {
             Engine::Embedded(engine) => Ok(engine.core().visible()),
+            Engine::Etcd(etcd) => etcd.current_revision().await,
         }
     }
 
@@ -215,6 +250,7 @@ impl Store {
     pub fn revision(&self) -> Revision {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().visible(),
+            Engine::Etcd(etcd) => etcd.revision(),
         }
     }
 
@@ -222,6 +258,7 @@ impl Store {
     pub fn compacted(&self) -> Revision {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().compacted(),
+            Engine::Etcd(etcd) => etcd.compacted(),
         }
     }
 
@@ -229,6 +266,7 @@ impl Store {
     pub fn stats(&self) -> Stats {
         match &self.0 {
             Engine::Embedded(engine) => engine.core().stats(),
+            Engine::Etcd(etcd) => etcd.stats(),
         }
     }
 
@@ -241,6 +279,7 @@ impl Store {
     pub async fn shutdown(&self) {
         match &self.0 {
             Engine::Embedded(engine) => engine.shutdown().await,
+            Engine::Etcd(etcd) => etcd.shutdown().await,
         }
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Buf;
 
 use crate::embedded::EmbeddedWatcher;
+use crate::etcd::EtcdWatcher;
 use crate::{KeyRange, KeyValue, Revision, WatchError};
 
 /// Asks for the events of a range.
@@ -60,11 +61,16 @@ pub struct Watcher {
 /// One per engine.
 enum Source {
     Embedded(EmbeddedWatcher),
+    Etcd(EtcdWatcher),
 }
 
 impl Watcher {
     pub(crate) fn embedded(watcher: EmbeddedWatcher) -> Watcher {
         Watcher { source: Source::Embedded(watcher), hidden: 0 }
+    }
+
+    pub(crate) fn etcd(watcher: EtcdWatcher) -> Watcher {
+        Watcher { source: Source::Etcd(watcher), hidden: 0 }
     }
 
     pub(crate) fn hide(mut self, bytes: usize) -> Watcher {
@@ -76,6 +82,7 @@ impl Watcher {
     pub async fn next(&mut self) -> Result<WatchBatch, WatchError> {
         let mut batch = match &mut self.source {
             Source::Embedded(watcher) => watcher.next().await?,
+            Source::Etcd(watcher) => watcher.next().await?,
         };
         if self.hidden > 0 {
             for event in &mut batch.events {
@@ -92,6 +99,7 @@ impl Watcher {
     pub fn progress(&self) -> Revision {
         match &self.source {
             Source::Embedded(watcher) => watcher.progress(),
+            Source::Etcd(watcher) => watcher.progress(),
         }
     }
 }

@@ -348,7 +348,7 @@ fn writes_that_are_done_in_parts_are_whole() {
         disk.set_faults(Faults { short_writes: true, ..Faults::default() });
         simulation.block_on(async {
             let store = open(&world, &disk).await.unwrap();
-            support::run(&world, store, 200, false).await;
+            support::run(&world, &world, store, 200, support::Engine::Local).await;
         });
     }
 }

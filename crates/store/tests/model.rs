@@ -27,16 +27,16 @@ fn durable(world: &World, simulation: &mut Simulation, limits: Limits) -> Store 
     simulation.block_on(Store::open(world, Disk::simulated(&disk), options)).unwrap()
 }
 
-fn run(seed: u64, automatic: bool, engine: Engine, limits: Limits) {
+fn run(seed: u64, kind: support::Engine, engine: Engine, limits: Limits) {
     let (world, mut simulation) = World::simulated(seed);
     let store = engine(&world, &mut simulation, limits);
     println!("seed {seed}");
-    simulation.block_on(support::run(&world, store, STEPS, automatic));
+    simulation.block_on(support::run(&world, &world, store, STEPS, kind));
 }
 
 fn agrees(engine: Engine) {
     for seed in 0..SEEDS {
-        run(seed, false, engine, Limits::default());
+        run(seed, support::Engine::Local, engine, Limits::default());
     }
 }
 
@@ -47,7 +47,7 @@ fn agrees_while_it_compacts_itself(engine: Engine) {
         Limits { history_age: Duration::from_secs(5), ..Limits::default() },
     ];
     for seed in 0..SEEDS {
-        run(seed, true, engine, small[seed as usize % small.len()].clone());
+        run(seed, support::Engine::Compacting, engine, small[seed as usize % small.len()].clone());
     }
 }
 
@@ -81,7 +81,7 @@ fn the_durable_engine_agrees_with_the_model_on_a_real_disk() {
         simulation.block_on(async {
             let disk = Disk::directory(directory.join(seed.to_string()));
             let store = Store::open(&world, disk, DiskOptions::default()).await.unwrap();
-            support::run(&world, store, STEPS, false).await;
+            support::run(&world, &world, store, STEPS, support::Engine::Local).await;
         });
     }
     std::fs::remove_dir_all(&directory).unwrap();

@@ -108,7 +108,13 @@ impl Auth {
                 return Ok(Some((user, tokens::own_audiences(&self.issuer))));
             }
         }
-        tokens::verify(core, &self.issuer, token, audiences).map(Some)
+        match tokens::verify(core, &self.issuer, token, audiences) {
+            // What the token is bound to may have been made through another process a moment ago.
+            Err(AuthError::Invalid(_)) if core.refresh().await.is_ok() => {
+                tokens::verify(core, &self.issuer, token, audiences).map(Some)
+            }
+            verified => verified.map(Some),
+        }
     }
 
     /// Refuses what a user may not do, in upstream's words.

@@ -62,7 +62,7 @@ async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -
         && cache.len() > 0
     {
         let resource = GroupVersionResource::new(&group, &version, &plural);
-        core.execute(user, AGENT, None, request(Verb::DeleteCollection, resource)).await?;
+        core.execute(&core.keyspace, user, AGENT, None, request(Verb::DeleteCollection, resource)).await?;
         if cache.len() > 0 {
             return Ok(false);
         }
@@ -75,6 +75,6 @@ async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -
         patch: Some(PatchType::Merge),
         ..request(Verb::Patch, resources::CUSTOM_RESOURCE_DEFINITIONS)
     };
-    core.execute(user, AGENT, None, request).await?;
+    core.execute(&core.keyspace, user, AGENT, None, request).await?;
     Ok(true)
 }

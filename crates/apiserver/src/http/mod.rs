@@ -86,11 +86,12 @@ async fn answer(core: Arc<Core>, peer: &Peer, request: HttpRequest<Body>) -> Res
                 return Ok(respond::page_not_found());
             }
             if request.verb == Verb::Watch {
-                return start_watch(core, peer, &user, request, &route.query, &client);
+                return start_watch(core, peer, &user, request, &route.query, &client).await;
             }
             request.body = read_body(body, &content_type, request.verb).await?;
             let resource = core.registry.find(&request.resource).map(|(_, resource)| resource);
-            let outcome = core.execute(&user, &client.agent, Some(peer.address.ip()), request).await?;
+            let source = Some(peer.address.ip());
+            let outcome = core.execute(&core.keyspace, &user, &client.agent, source, request).await?;
             let resource = resource?;
             render(&core, &resource, outcome, &route.query, &client)
         }
@@ -229,7 +230,7 @@ fn other(
     Ok(respond::page_not_found())
 }
 
-fn start_watch(
+async fn start_watch(
     core: Arc<Core>,
     peer: &Peer,
     user: &Arc<UserInfo>,
@@ -239,7 +240,7 @@ fn start_watch(
 ) -> Result<Response<Body>, ApiError> {
     let include = Include::parse(query.include_object.as_deref()).ok_or_else(unknown_include)?;
     watch::streaming(&core, &mut request.options, query.send_initial_events, query.allow_bookmarks)?;
-    let mut cursor = core.start_watch(user, &client.agent, Some(peer.address.ip()), request)?;
+    let mut cursor = core.start_watch(user, &client.agent, Some(peer.address.ip()), request).await?;
     cursor.bookmarks = query.allow_bookmarks;
     Ok(watch::respond(core, cursor, client.accepted.view, include, query.timeout_seconds))
 }

@@ -1,4 +1,7 @@
 //! Addresses and ports of Services: each is given once.
+//!
+//! What looks free here is claimed in the store together with the Service that gets it, because a server in another process may
+//! give the same at the same time.
 
 mod cidr;
 mod taken;
@@ -14,6 +17,7 @@ use world::World;
 
 use crate::core::Call;
 use crate::metadata;
+use crate::storage::Claims;
 use taken::{Book, Holding, Taken};
 
 pub use cidr::ServiceCidr;
@@ -67,7 +71,15 @@ pub(crate) fn reserve(call: &Call<'_>, object: &mut Value, old: Option<&Value>) 
     if kind == "NodePort" || (kind == "LoadBalancer" && object["spec"]["allocateLoadBalancerNodePorts"] != false) {
         allocator.ports(object, &mut holding)?;
     }
-    Ok(Some(network.book.reserve(taken, own, holding)))
+    Ok(Some(network.book.reserve(taken, own, holding, old.is_some())))
+}
+
+/// What a Service lets go when it is removed.
+pub(crate) fn release(call: &Call<'_>, service: &NamespacedName) -> Claims {
+    match call.resource.is("", "services") {
+        true => call.core.network.book.open().release(service),
+        false => Claims::default(),
+    }
 }
 
 /// Finds what is free for one Service.

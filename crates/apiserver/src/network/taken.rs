@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_object::{NamespacedName, Object};
 use serde_json::Value;
 
+use crate::storage::Claims;
+
 /// What one Service has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Holding {
@@ -22,6 +24,22 @@ impl Holding {
         let ports = ports.chain([&spec["healthCheckNodePort"]]).filter_map(Value::as_i64).filter(|port| *port != 0);
         let address = spec["clusterIP"].as_str().and_then(|text| text.parse().ok());
         Holding { addresses: address.into_iter().collect(), ports: ports.collect() }
+    }
+}
+
+impl Holding {
+    fn keys(&self) -> BTreeSet<String> {
+        let addresses = self.addresses.iter().map(|address| format!("addresses/{address}"));
+        addresses.chain(self.ports.iter().map(|port| format!("ports/{port}"))).collect()
+    }
+
+    /// What a Service takes and lets go that has this from now on.
+    fn claims(&self, before: Option<&Holding>) -> Claims {
+        let (now, before) = (self.keys(), before.map(Holding::keys).unwrap_or_default());
+        let mut claims = Claims::default();
+        now.difference(&before).for_each(|key| claims.take(key));
+        before.difference(&now).for_each(|key| claims.release(key));
+        claims
     }
 }
 
@@ -53,6 +71,11 @@ impl Taken {
         self.addresses.extend(holding.addresses.iter().map(|address| (*address, key.clone())));
         self.ports.extend(holding.ports.iter().map(|port| (*port, key.clone())));
         self.services.insert(key.clone(), holding);
+    }
+
+    /// What a Service lets go when it is removed.
+    pub(super) fn release(&self, service: &NamespacedName) -> Claims {
+        Holding::default().claims(self.services.get(service))
     }
 
     /// What others are about to have.
@@ -98,12 +121,19 @@ impl Book {
         }
     }
 
-    /// Holds what a Service is about to have.
-    pub(super) fn reserve(&self, mut taken: MutexGuard<'_, Taken>, own: NamespacedName, holding: Holding) -> Reserved {
+    /// Holds what a Service is about to have. `exists`: it is there already, with what it has.
+    pub(super) fn reserve(
+        &self,
+        mut taken: MutexGuard<'_, Taken>,
+        own: NamespacedName,
+        holding: Holding,
+        exists: bool,
+    ) -> Reserved {
+        let claims = holding.claims(exists.then(|| taken.services.get(&own)).flatten());
         let id = taken.next;
         taken.next += 1;
         taken.pending.insert(id, (own, holding));
-        Reserved { book: self.clone(), id }
+        Reserved { book: self.clone(), id, claims }
     }
 }
 
@@ -111,6 +141,14 @@ impl Book {
 pub(crate) struct Reserved {
     book: Book,
     id: u64,
+    claims: Claims,
+}
+
+impl Reserved {
+    /// What is to be claimed in the store with the write of the Service; nothing the second time.
+    pub(crate) fn claims(&mut self) -> Claims {
+        std::mem::take(&mut self.claims)
+    }
 }
 
 impl Drop for Reserved {
@@ -143,7 +181,7 @@ mod tests {
         assert_eq!(free(one, 30_000, "y"), (false, false));
         assert_eq!(free(one, 30_000, "x"), (true, true), "its own");
         let holding = Holding { addresses: [two].into(), ports: [30_001].into() };
-        let reserved = book.reserve(book.open(), key("w"), holding);
+        let reserved = book.reserve(book.open(), key("w"), holding, false);
         assert_eq!(free(two, 30_001, "w"), (true, true), "its own");
         assert_eq!(free(two, 30_001, "y"), (false, false), "about to be taken");
         book.replace([service("z", "None", 0)].iter());

@@ -5,7 +5,8 @@ use k8s_object::{ApiError, Cause, LabelSelector, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
-use crate::{delete, storage, write};
+use crate::storage::{self, Claims};
+use crate::{delete, write};
 
 /// How often the budget is tried to be charged when somebody else changes it.
 const ATTEMPTS: usize = 20;
@@ -82,7 +83,7 @@ async fn charge_budget(call: &Call<'_>, pod: &Object) -> Result<(), ApiError> {
         }
         let key = storage::key(GROUP, PLURAL, &budget.key());
         let bytes = k8s_object::encode(&value).into();
-        match storage::put(&call.core.keyspace, key, bytes, write::revision(budget)?, None).await? {
+        match storage::put(call.space, key, bytes, write::revision(budget)?, None, Claims::default()).await? {
             storage::Written::Done(revision) => {
                 call.core.reach(revision).await;
                 return Ok(());

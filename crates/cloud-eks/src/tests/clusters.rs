@@ -330,8 +330,8 @@ fn callers_need_permission() {
         let admin = region.context(&region.admin);
         region.iam.call(&admin, "CreateUser", &json!({"UserName": "bob"})).await.expect("a user");
         let key = region.iam.call(&admin, "CreateAccessKey", &json!({"UserName": "bob"})).await.expect("a key");
-        let bob =
-            region.iam.lookup(key["AccessKey"]["AccessKeyId"].as_str().expect("an id")).expect("a credential").caller;
+        let id = key["AccessKey"]["AccessKeyId"].as_str().expect("an id");
+        let bob = region.iam.lookup(id).await.expect("readable").expect("a credential").caller;
         let context = region.context(&bob);
         let error = error_of(region.eks.call(&context, "DescribeCluster", &json!({"name": "blue"})).await);
         let arn = format!("arn:aws:eks:{REGION}:{ACCOUNT}:cluster/blue");

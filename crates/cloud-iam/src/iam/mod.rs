@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use cloud_wire::AwsError;
 use serde_json::{Value, json};
-use store::{Keyspace, LeaseId};
-use world::{Tasks, World};
+use store::{Compare, Keyspace, LeaseId};
+use world::World;
 
 use crate::call::{CallContext, Caller};
-use crate::credentials::{Credential, Index};
+use crate::credentials::{self, Credential};
 use crate::records::{Commit, MAX_ATTEMPTS, RecordError, Tx};
 use crate::service::BoxFuture;
 use model::{AccessKey, InstanceProfile, Role, User};
@@ -37,7 +37,6 @@ pub(crate) struct Inner {
     pub(crate) world: World,
     pub(crate) space: Keyspace,
     pub(crate) account: String,
-    pub(crate) index: Arc<Index>,
 }
 
 /// One call on its way through a handler.
@@ -152,13 +151,15 @@ static OPERATIONS: &[IamOperation] = &[
 ];
 
 impl Iam {
-    /// Opens the account's IAM in its keyspace. `tasks` owns the task that keeps the index of credentials.
-    ///
-    /// # Errors
-    /// The store's, and records that cannot be read.
-    pub async fn open(world: &World, space: Keyspace, account: &str, tasks: &Tasks) -> Result<Iam, RecordError> {
-        let index = Index::open(&space, account, tasks).await?;
-        Ok(Iam(Arc::new(Inner { world: world.clone(), space, account: account.to_owned(), index })))
+    /// The account's IAM in its keyspace.
+    pub fn new(world: &World, space: Keyspace, account: &str) -> Iam {
+        Iam(Arc::new(Inner { world: world.clone(), space, account: account.to_owned() }))
+    }
+
+    /// The same for one who may write only while `guard` holds; see [`Keyspace::guarded`].
+    #[must_use]
+    pub fn guarded(&self, guard: Compare) -> Iam {
+        Iam::new(&self.0.world, self.0.space.guarded(guard), &self.0.account)
     }
 
     /// The account's number.
@@ -174,10 +175,7 @@ impl Iam {
         for _ in 0..MAX_ATTEMPTS {
             let mut tx = Tx::new(&self.0.space);
             let key = keys::administrator(self, &mut tx, user).await?;
-            if let Commit::Done(revision) = tx.commit().await? {
-                if let Some(revision) = revision {
-                    self.0.index.caught_up(revision).await;
-                }
+            if let Commit::Done(_) = tx.commit().await? {
                 return Ok(AccountAccess { account: self.0.account.clone(), key });
             }
         }
@@ -203,11 +201,7 @@ impl Iam {
         for _ in 0..MAX_ATTEMPTS {
             let mut tx = Tx::new(&self.0.space);
             let output = (row.handler)(Call { iam: self, ctx, input, tx: &mut tx }).await?;
-            let credentials = tx.writes_kind("credential");
-            if let Commit::Done(revision) = tx.commit().await? {
-                if let (true, Some(revision)) = (credentials, revision) {
-                    self.0.index.caught_up(revision).await;
-                }
+            if let Commit::Done(_) = tx.commit().await? {
                 return Ok(output);
             }
         }
@@ -249,9 +243,13 @@ impl Iam {
         })
     }
 
-    /// The credential behind a key id, from memory.
-    pub fn lookup(&self, access_key_id: &str) -> Option<Credential> {
-        self.0.index.lookup(access_key_id)
+    /// The credential behind a key id, as it is now: a key is good, or bad, from the moment that a call has said so, whichever
+    /// process was called.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn lookup(&self, access_key_id: &str) -> Result<Option<Credential>, RecordError> {
+        credentials::find(&self.0.space, &self.0.account, access_key_id).await
     }
 
     /// A role by its ARN, as stored.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use store::{Limits, Store};
 use world::{Simulation, World};
 
-use crate::{CallContext, Caller, Iam, KeyStatus, Sts};
+use crate::{CallContext, Caller, Credential, Iam, KeyStatus, Sts};
 
 const ACCOUNT: &str = "111122223333";
 
@@ -21,14 +21,12 @@ fn run(test: impl AsyncFnOnce(&Account)) {
     let (world, mut simulation): (World, Simulation) = World::simulated(5);
     simulation.block_on(async {
         let store = Store::memory(&world, Limits::default());
-        let tasks = world.tasks("iam");
-        let iam = Iam::open(&world, store.keyspace("iam/"), ACCOUNT, &tasks).await.expect("opens");
+        let iam = Iam::new(&world, store.keyspace("iam/"), ACCOUNT);
         let access = iam.bootstrap("admin").await.expect("an administrator");
         assert_eq!(iam.bootstrap("admin").await.as_ref(), Ok(&access), "only the first time makes a key");
-        let admin = iam.lookup(&access.key.id).expect("indexed").caller;
+        let admin = iam.lookup(&access.key.id).await.expect("readable").expect("its key").caller;
         let sts = Sts::new(iam.clone());
         test(&Account { world: world.clone(), iam, sts, admin }).await;
-        tasks.shutdown(Duration::from_secs(1)).await;
     });
 }
 
@@ -58,11 +56,15 @@ impl Account {
         self.as_caller(&self.admin, operation, input).await
     }
 
+    async fn credential(&self, id: &str) -> Option<Credential> {
+        self.iam.lookup(id).await.expect("readable")
+    }
+
     /// A new user with a key.
     async fn user(&self, name: &str) -> Caller {
         self.call("CreateUser", json!({ "UserName": name })).await.expect("a user");
         let key = self.call("CreateAccessKey", json!({ "UserName": name })).await.expect("a key");
-        self.iam.lookup(key["AccessKey"]["AccessKeyId"].as_str().expect("an id")).expect("indexed").caller
+        self.credential(key["AccessKey"]["AccessKeyId"].as_str().expect("an id")).await.expect("a key").caller
     }
 }
 
@@ -253,26 +255,26 @@ fn lists_are_cut_into_pages() {
 }
 
 #[test]
-fn keys_are_indexed_as_soon_as_a_call_has_returned() {
+fn keys_are_known_as_soon_as_a_call_has_returned() {
     run(async |account| {
         let bob = account.user("bob").await;
         let id = bob.access_key_id.clone();
         assert_eq!(
-            account.iam.lookup(&id).map(|found| (found.status, found.caller)),
+            account.credential(&id).await.map(|found| (found.status, found.caller)),
             Some((KeyStatus::Active, bob.clone()))
         );
         let key = json!({"UserName": "bob", "AccessKeyId": id});
         let mut off = key.clone();
         off["Status"] = json!("Inactive");
         account.call("UpdateAccessKey", off).await.expect("switched off");
-        assert_eq!(account.iam.lookup(&id).map(|found| found.status), Some(KeyStatus::Inactive));
+        assert_eq!(account.credential(&id).await.map(|found| found.status), Some(KeyStatus::Inactive));
         account.call("UpdateUser", json!({"UserName": "bob", "NewUserName": "rob"})).await.expect("renamed");
         assert_eq!(
-            account.iam.lookup(&id).map(|found| found.caller.arn),
+            account.credential(&id).await.map(|found| found.caller.arn),
             Some("arn:aws:iam::111122223333:user/rob".to_owned())
         );
         account.call("DeleteAccessKey", json!({"UserName": "rob", "AccessKeyId": id})).await.expect("deleted");
-        assert_eq!(account.iam.lookup(&id), None);
+        assert_eq!(account.credential(&id).await, None);
     });
 }
 
@@ -377,7 +379,7 @@ fn sessions_have_limits_and_end() {
         let output = account.call("AssumeRole", input).await.expect("a session");
         assert_eq!(output["AssumedRoleUser"]["Arn"], "arn:aws:sts::111122223333:assumed-role/r/s1");
         let id = output["Credentials"]["AccessKeyId"].as_str().expect("a key").to_owned();
-        let credential = account.iam.lookup(&id).expect("indexed");
+        let credential = account.credential(&id).await.expect("a session");
         assert!(id.starts_with("ASIA") && id.len() == 20);
         assert_eq!(credential.session_token.as_deref(), output["Credentials"]["SessionToken"].as_str());
         assert_eq!(credential.expires, Some(account.world.now() + Duration::from_secs(900)));
@@ -397,8 +399,27 @@ fn sessions_have_limits_and_end() {
         account.call("DeleteRole", json!({"RoleName": "r"})).await.expect("deleted");
         assert!(account.as_caller(&caller, "ListRoles", json!({})).await.is_err());
         account.world.sleep(Duration::from_secs(1000)).await;
-        assert!(account.iam.lookup(&id).is_some(), "expired is told apart from unknown");
+        assert!(account.credential(&id).await.is_some(), "expired is told apart from unknown");
         account.world.sleep(Duration::from_secs(3700)).await;
-        assert_eq!(account.iam.lookup(&id), None, "and then forgotten");
+        assert_eq!(account.credential(&id).await, None, "and then forgotten");
+    });
+}
+
+/// What one IAM of the account has done, another on the same store knows when it is asked next.
+#[test]
+fn keys_are_known_to_every_process_at_once() {
+    run(async |account| {
+        let other = Iam::new(&account.world, account.iam.0.space.clone(), ACCOUNT);
+        let id = account.user("bob").await.access_key_id;
+        let status = async || other.lookup(&id).await.expect("readable").map(|found| found.status);
+        assert_eq!(status().await, Some(KeyStatus::Active));
+        let key = json!({"UserName": "bob", "AccessKeyId": id, "Status": "Inactive"});
+        account.call("UpdateAccessKey", key).await.expect("switched off");
+        assert_eq!(status().await, Some(KeyStatus::Inactive));
+        account.call("DeleteAccessKey", json!({"UserName": "bob", "AccessKeyId": id})).await.expect("deleted");
+        assert_eq!(status().await, None);
+        for nobody in ["", "AKIA/../x", "AKIAAAAAAAAAAAAAAAAA"] {
+            assert_eq!(other.lookup(nobody).await, Ok(None), "{nobody:?}");
+        }
     });
 }

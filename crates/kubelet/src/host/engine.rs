@@ -76,6 +76,10 @@ impl Timers {
 }
 
 pub(super) async fn run(inner: Arc<Inner>, stop: Stop) {
+    // A node that joined before all its pods are known would take a new one on before one that runs there.
+    if stop.or(inner.informers.synced()).await.is_none() {
+        return;
+    }
     let mut sleep: Option<(Duration, BoxFuture<'static, ()>)> = None;
     loop {
         if stop.is_stopped() {

@@ -362,6 +362,34 @@ fn a_restarted_host_leaves_running_pods_alone() {
     });
 }
 
+/// Pods that were bound while nobody was there do not get the addresses of those that run, whatever their names.
+#[test]
+fn a_restarted_host_takes_on_what_runs_before_what_is_new() {
+    for seed in 0..5 {
+        run(seed, |world| async move {
+            let cluster = Cluster::new(&world);
+            cluster.add_node("n1", 10).await;
+            for name in ["m", "n", "o"] {
+                cluster.create(name, "n1", json!({})).await;
+            }
+            cluster.sleep(5.0).await;
+            let running = ["m", "n", "o"].map(|name| cluster.pod(name));
+            assert_eq!(cluster.tasks.shutdown(SECOND).await, Vec::<&str>::new());
+            for name in ["a", "b", "z"] {
+                cluster.create(name, "n1", json!({})).await;
+            }
+            let cluster = Cluster::over(&world, cluster.api.clone(), HostOptions::default());
+            cluster.add_node("n1", 10).await;
+            cluster.sleep(5.0).await;
+            assert_eq!(["m", "n", "o"].map(|name| cluster.pod(name)), running, "seed {seed}");
+            let addresses: std::collections::BTreeSet<String> = ["a", "b", "m", "n", "o", "z"]
+                .map(|name| cluster.pod(name)["status"]["podIP"].as_str().unwrap().to_owned())
+                .into();
+            assert_eq!(addresses.len(), 6, "seed {seed}: {addresses:?}");
+        });
+    }
+}
+
 #[test]
 fn a_namesake_is_another_pod() {
     run(10, |world| async move {

@@ -5,6 +5,7 @@ mod access;
 mod bad_input;
 mod boto;
 mod eks;
+mod etcd;
 mod harness;
 mod persistence;
 mod quickstart;
