@@ -96,6 +96,14 @@ impl Upstream {
         }
     }
 
+    /// Gives the connection up and continues at another member.
+    pub fn reopen(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.cluster.avoid(open.asked);
+        }
+        self.partial.clear();
+    }
+
     async fn open(&self) -> Result<Open, usize> {
         let (key, range_end) = self.convert.everything();
         let create = WatchCreateRequest {
@@ -116,8 +124,7 @@ impl Upstream {
     }
 
     async fn broken(&mut self, asked: usize) {
-        self.open = None;
-        self.partial.clear();
+        self.reopen();
         self.cluster.avoid(asked);
         let backoff = self.backoff;
         self.backoff = (backoff * 2).min(LONGEST_BACKOFF);
