@@ -105,7 +105,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    async fn start(world: &World, server: String) -> Proxy {
+    async fn start(world: &World, server: String, delay: Duration) -> Proxy {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mute = Arc::new(AtomicBool::new(false));
@@ -118,10 +118,11 @@ impl Proxy {
                 clock.spawn("requests", async move {
                     let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
                 });
-                let mute = mute.clone();
+                let (mute, waits) = (mute.clone(), clock.clone());
                 clock.spawn("answers", async move {
                     let mut bytes = [0; 4096];
                     while let Ok(read @ 1..) = from_server.read(&mut bytes).await {
+                        waits.sleep(delay).await;
                         if !mute.load(Ordering::SeqCst) && to_client.write_all(&bytes[..read]).await.is_err() {
                             return;
                         }
@@ -139,7 +140,7 @@ fn a_write_without_an_answer_has_an_unknown_outcome_and_is_not_repeated() {
         let world = World::real();
         let (store, _tasks, mut options) = serve(&world);
         let server = options.endpoints.remove(0);
-        let proxy = Proxy::start(&world, server.clone()).await;
+        let proxy = Proxy::start(&world, server.clone(), Duration::ZERO).await;
         options.endpoints = vec![proxy.address.clone(), server];
         options.attempt_timeout = Duration::from_millis(300);
         let engine = Store::etcd(&world, options).await.unwrap();
@@ -164,6 +165,21 @@ fn a_write_without_an_answer_has_an_unknown_outcome_and_is_not_repeated() {
         // A read that has no answer is repeated elsewhere, and nobody notices.
         let revision = store.revision();
         assert_eq!(engine.current_revision().await, Ok(revision));
+    });
+}
+
+#[test]
+fn a_distant_etcd_is_watched_too() {
+    block_on(async {
+        let world = World::real();
+        let (_store, _tasks, mut options) = serve(&world);
+        let proxy = Proxy::start(&world, options.endpoints.remove(0), Duration::from_millis(250)).await;
+        options.endpoints = vec![proxy.address];
+        let engine = Store::etcd(&world, options).await.unwrap();
+        let mut watcher = engine.watch(WatchRequest::new(KeyRange::all())).await.unwrap();
+        engine.put("k", "v").await.unwrap();
+        let batch = world.timeout(Duration::from_secs(20), watcher.next()).await.unwrap().unwrap();
+        assert_eq!(batch.events[0].kv.value, "v");
     });
 }
 

@@ -201,7 +201,7 @@ impl Tail {
             let (since, asked) = *lag.get_or_insert((now, now));
             if nudge.due(now - since, now - asked) {
                 lag = Some((if exact_progress { since } else { now }, now));
-                nudge.give(&upstream).await;
+                nudge.give(&mut upstream).await;
             }
         }
     }
@@ -358,7 +358,7 @@ impl Nudge {
         if self.exact_progress { lag >= ASK_AFTER && asked >= ASK_AFTER } else { lag >= MARK_AFTER }
     }
 
-    pub async fn give(&self, upstream: &Upstream) {
+    pub async fn give(&self, upstream: &mut Upstream) {
         if self.exact_progress {
             return upstream.request_progress();
         }
