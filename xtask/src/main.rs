@@ -26,7 +26,7 @@ static TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        summary: "measure: up, clusters, idle, pods, api, store; each beside a limit of the machine",
+        summary: "measure: clusters, idle, pods, requests, store, up; each beside a limit of the machine",
         run: bench::run,
     },
     Task {

@@ -11,6 +11,7 @@ mod pods;
 mod region;
 mod report;
 mod requests;
+mod store;
 mod up;
 
 use std::process::ExitCode;
@@ -46,6 +47,11 @@ static BENCHES: &[Bench] = &[
         name: "requests",
         summary: "create, get and list of ConfigMaps beside a raw HTTPS echo",
         run: |world| Box::pin(requests::run(world)),
+    },
+    Bench {
+        name: "store",
+        summary: "the durable store beside a raw log: writes, reads, watches, recovery, memory",
+        run: |world| Box::pin(store::run(world)),
     },
     Bench {
         name: "up",

@@ -52,7 +52,7 @@ enum Engine {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            Engine::Embedded(engine) => write!(f, "Store(embedded, revision {})", engine.core().revision()),
+            Engine::Embedded(engine) => write!(f, "Store(embedded, revision {})", engine.core().visible()),
             Engine::Etcd(etcd) => write!(f, "Store(etcd, revision {})", etcd.revision()),
         }
     }
@@ -233,7 +233,7 @@ impl Store {
     /// The revision of the last write that anyone has been told of, now: what is read at it or later is not stale.
     pub async fn current_revision(&self) -> Result<Revision, StoreError> {
         match &self.0 {
-            Engine::Embedded(engine) => Ok(engine.core().revision()),
+            Engine::Embedded(engine) => Ok(engine.core().visible()),
             Engine::Etcd(etcd) => etcd.current_revision().await,
         }
     }
@@ -241,7 +241,7 @@ impl Store {
     /// The revision of the last write that this process knows of; 1 in a store that was never written to.
     pub fn revision(&self) -> Revision {
         match &self.0 {
-            Engine::Embedded(engine) => engine.core().revision(),
+            Engine::Embedded(engine) => engine.core().visible(),
             Engine::Etcd(etcd) => etcd.revision(),
         }
     }

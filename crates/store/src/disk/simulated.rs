@@ -275,7 +275,15 @@ impl State {
 }
 
 impl Content {
+    /// A crash: readers see what is durable.
     fn crash(&mut self, draw: &mut Draw) {
+        self.lose(draw);
+        self.bytes = self.durable.clone();
+    }
+
+    /// Of what was not synced some is durable from now on, and the rest never will be: after a sync that failed, the system takes
+    /// it for written, so that a later sync does not write it again. Readers go on seeing it.
+    fn lose(&mut self, draw: &mut Draw) {
         for (sector, states) in std::mem::take(&mut self.written) {
             // The state before all of them is one too.
             let Some(state) = (draw.below(states.len() as u64 + 1) as usize).checked_sub(1) else { continue };
@@ -285,7 +293,6 @@ impl Content {
             }
             self.durable[start..start + state.len()].copy_from_slice(state);
         }
-        self.bytes = self.durable.clone();
     }
 
     fn sync(&mut self) {
@@ -357,6 +364,8 @@ impl SimulatedFile {
         let number = state.syncs;
         state.syncs += 1;
         if state.faults.fail_sync == Some(number) {
+            let State { contents, draw, .. } = &mut *state;
+            contents[self.content].lose(draw);
             return Err(io::Error::other("the simulated disk fails this sync"));
         }
         state.contents[self.content].sync();

@@ -136,18 +136,37 @@ impl Embedded {
 
 impl Core {
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Shared> {
+        if self.shared.is_poisoned() {
+            drop(self.write());
+        }
         self.shared.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whoever panicked with the lock may have left half a decision behind. None of it was visible, and none of it ever will be.
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Shared> {
-        self.shared.write().unwrap_or_else(PoisonError::into_inner)
+        self.shared.write().unwrap_or_else(|poisoned| {
+            let mut shared = poisoned.into_inner();
+            let reason = "a defect of Minato has interrupted a write; start it again, and report this";
+            shared.state.closed = Some(StoreError::Stopped { reason: reason.into() });
+            self.shared.clear_poison();
+            if let Some(journal) = &self.journal {
+                journal.stop();
+            }
+            shared
+        })
+    }
+
+    /// Why what was decided must not be made durable any more, if it must not.
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        self.read().state.closed.clone().filter(|closed| matches!(closed, StoreError::Stopped { .. }))
     }
 
     pub(crate) fn clocks(&self) -> (Timestamp, Duration) {
         (self.world.now(), self.world.elapsed())
     }
 
-    pub fn revision(&self) -> Revision {
+    /// The last revision that may be seen.
+    pub fn visible(&self) -> Revision {
         self.read().state.visible
     }
 
@@ -364,7 +383,11 @@ impl Core {
     async fn expire(&self) -> Result<Option<Duration>, StoreError> {
         loop {
             let now = self.world.elapsed();
-            let next = self.read().state.leases.next_deadline();
+            let next = {
+                let state = &self.read().state;
+                state.check_open()?;
+                state.leases.next_deadline()
+            };
             if next.is_none_or(|deadline| deadline > now) {
                 return Ok(next);
             }
@@ -429,5 +452,38 @@ async fn expire_leases(core: Weak<Core>, world: World, stop: Stop, deadline_chan
             () = deadline_changed.notified() => {}
             () = sleep => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Disk, DiskOptions, Op, SimulatedDisk};
+
+    #[test]
+    fn a_defect_under_the_lock_stops_the_store_and_half_a_decision_is_never_written() {
+        let (world, mut simulation) = World::simulated(1);
+        let disk = SimulatedDisk::new(1);
+        let open = || crate::journal::open(&world, Disk::simulated(&disk), DiskOptions::default()).unwrap();
+        simulation.block_on(async {
+            let engine = open();
+            let core = engine.core().clone();
+            core.txn(Txn::of(Op::put("k", "whole"))).await.unwrap();
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let mut shared = core.write();
+                shared.pending.begin_txn();
+                shared.pending.put(b"k", b"half", 0);
+                shared.pending.ticket(true);
+                panic!("as a defect would");
+            }));
+            assert!(panicked.is_err());
+            let refused = core.txn(Txn::of(Op::put("k", "later"))).await.unwrap_err();
+            assert!(refused.to_string().contains("a defect of Minato"), "{refused}");
+            engine.shutdown().await;
+            let engine = open();
+            let read = engine.core().range(&RangeRequest::new(KeyRange::all())).unwrap();
+            assert_eq!((read.revision, &read.kvs[0].value[..]), (2, &b"whole"[..]));
+            engine.shutdown().await;
+        });
     }
 }

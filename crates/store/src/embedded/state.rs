@@ -4,10 +4,11 @@
 //! [`State::visible`] the last one that is durable. Only writers look at what is between the two, and they are answered when
 //! it is durable.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::task::Waker;
 use std::time::Duration;
 
+use bytes::Bytes;
 use world::Timestamp;
 
 use super::index::Index;
@@ -290,14 +291,18 @@ impl State {
 
     /// Ends a lease and deletes its keys at one revision; false when there is none.
     pub fn revoke(&mut self, id: LeaseId, pending: &mut Pending) -> bool {
+        let from = self.log.end();
         let Some(lease) = self.leases.remove(id) else { return false };
         pending.revoke(id, lease.ttl);
-        let from = self.log.end();
-        for key in lease.keys {
-            self.delete_key(&key, self.revision + 1);
-        }
+        self.delete_all(lease.keys);
         self.decide(from);
         true
+    }
+
+    fn delete_all(&mut self, keys: BTreeSet<Bytes>) {
+        for key in keys {
+            self.delete_key(&key, self.revision + 1);
+        }
     }
 
     /// Makes what was written since `from` the next revision, if anything was.
@@ -484,9 +489,8 @@ impl State {
             Item::Grant { id, .. } if self.leases.exists(id) => return Err("the log grants a lease that exists"),
             Item::Grant { id, ttl_seconds } => self.leases.grant(id, Duration::from_secs(ttl_seconds), now),
             Item::Revoke { id } => {
-                if !self.revoke(id, &mut Pending::default()) {
-                    return Err("the log ends a lease that was not granted");
-                }
+                let lease = self.leases.remove(id).ok_or("the log ends a lease that was not granted")?;
+                self.delete_all(lease.keys);
             }
             Item::Compact { revision } => {
                 if revision > self.revision {

@@ -74,6 +74,10 @@ impl Committer {
     }
 
     fn try_step(&mut self) -> Result<Step, Failed> {
+        if let Some(failure) = self.core.failure() {
+            wake(self.core.durable.fail(failure));
+            return Ok(Step::End);
+        }
         if self.written.is_some() {
             self.segment.file.sync().map_err(|error| ("syncing", error))?;
         }

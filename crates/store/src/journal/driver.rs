@@ -1,5 +1,6 @@
 //! Runs a worker that goes in steps: on a thread of its own in the real world, as a task in the simulated one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -9,7 +10,7 @@ use tokio::sync::Notify;
 use world::World;
 
 use super::Journal;
-use crate::disk::Disk;
+use crate::embedded::Core;
 
 /// How long a thread with nothing to do looks for work before it sleeps: a client that writes one thing after the other comes
 /// back within this, and to wake a thread costs more.
@@ -59,27 +60,30 @@ impl Kick {
 }
 
 pub(super) fn start(
-    world: &World,
-    disk: &Disk,
+    core: &Arc<Core>,
+    journal: &Arc<Journal>,
     name: &'static str,
     kick: fn(&Journal) -> &Kick,
-    journal: &Arc<Journal>,
     worker: impl Worker,
 ) {
-    let journal = journal.clone();
-    if world.is_simulated() || disk.is_simulated() {
+    let (core, journal, world) = (core.clone(), journal.clone(), core.world.clone());
+    if world.is_simulated() || journal.disk.is_simulated() {
         let clock = world.clone();
         world.spawn(name, async move {
             as_task(&clock, kick(&journal), worker).await;
             journal.worker_ended();
         });
-    } else {
-        let clock = world.clone();
-        world.spawn_thread(name, move || {
-            as_thread(&clock, kick(&journal), worker);
-            journal.worker_ended();
-        });
+        return;
     }
+    let clock = world.clone();
+    world.spawn_thread(name, move || {
+        // Without its worker the store would wait for ever; the panic itself has been reported when it happened.
+        let ended = catch_unwind(AssertUnwindSafe(|| as_thread(&clock, kick(&journal), worker)));
+        if ended.is_err() {
+            core.fail(format!("a defect of Minato has ended {name}; start it again, and report this"));
+        }
+        journal.worker_ended();
+    });
 }
 
 async fn as_task(world: &World, kick: &Kick, mut worker: impl Worker) {

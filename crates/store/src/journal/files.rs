@@ -48,7 +48,7 @@ impl Files {
     /// Segments whose frames are all in the snapshot that ends with `frame`.
     fn covered_by(&self, frame: u64) -> Vec<u64> {
         let mut covered = Vec::new();
-        for (number, _) in &self.segments {
+        for number in self.segments.keys() {
             let next = self.segments.range(number + 1..).next().and_then(|(_, segment)| segment.first_frame);
             if next.is_none_or(|first| first > frame + 1) {
                 break;
@@ -60,36 +60,34 @@ impl Files {
 
     /// Takes off what is retained neither to open the store nor to restore a state of it.
     ///
-    /// A state is restored from a snapshot and the log behind it; the oldest snapshot goes first, with the log up to the next.
+    /// A state is restored from a snapshot, or from nothing, and the log behind it.
     pub fn take_excess(&mut self, now: Timestamp, retain_age: Duration, retain_bytes: u64) -> Excess {
         let mut excess = Excess::default();
         let needed = self.needed_bytes();
-        loop {
-            // The beginning of the log stands for a snapshot of nothing.
-            let has_beginning =
-                self.segments.first_key_value().is_some_and(|(_, segment)| segment.first_frame == Some(1));
-            let mut snapshots = self.snapshots.iter();
-            let oldest = if has_beginning { None } else { snapshots.next().map(|(frame, _)| *frame) };
-            let Some((next, snapshot)) = snapshots.next() else { break };
-            let too_old = now.since(snapshot.time) > retain_age;
+        // Before the oldest snapshot that makes something else superfluous, nothing is needed but to go back further.
+        while let Some((begin, time)) = self.next_beginning() {
+            let too_old = now.since(time) > retain_age;
             let too_large = self.bytes() > needed.saturating_add(retain_bytes);
             if !too_old && !too_large {
                 break;
             }
-            let covered = self.covered_by(*next);
-            if covered.is_empty() && oldest.is_none() {
-                break;
-            }
-            for number in covered {
+            for number in self.covered_by(begin) {
                 self.segments.remove(&number);
                 excess.segments.push(number);
             }
-            if let Some(oldest) = oldest {
-                self.snapshots.remove(&oldest);
-                excess.snapshots.push(oldest);
+            while let Some(oldest) = self.snapshots.first_entry().filter(|oldest| *oldest.key() < begin) {
+                excess.snapshots.push(*oldest.key());
+                oldest.remove();
             }
         }
         excess
+    }
+
+    /// The oldest snapshot before which there is something to remove, and when it was taken.
+    fn next_beginning(&self) -> Option<(u64, Timestamp)> {
+        let mut snapshots = self.snapshots.iter().enumerate();
+        let found = snapshots.find(|(earlier, (frame, _))| *earlier > 0 || !self.covered_by(**frame).is_empty());
+        found.map(|(_, (frame, snapshot))| (*frame, snapshot.time))
     }
 
     /// Bytes without which the store could not be opened: the newest snapshot and the log behind it.
@@ -136,6 +134,10 @@ mod tests {
         assert_eq!(excess(&mut files(5, &[25, 45]), 200, 60, unlimited), (vec![1, 2, 3, 4], vec![25]));
         // Needed are a snapshot, the segment of its frame, the one that is written and the empty one: 310 bytes of 620.
         assert_eq!(excess(&mut files(5, &[25, 45]), 100, 1_000, 210), (vec![1, 2], vec![]));
+        // Two snapshots of the first segment: the first of them goes alone.
+        assert_eq!(excess(&mut files(5, &[3, 7, 25, 45]), 100, 96, unlimited), (vec![], vec![]));
+        assert_eq!(excess(&mut files(5, &[3, 7, 25, 45]), 100, 80, unlimited), (vec![], vec![3]));
+        assert_eq!(excess(&mut files(5, &[3, 7, 25, 45]), 100, 70, unlimited), (vec![1, 2], vec![3, 7]));
         let mut repeated = files(5, &[25, 45]);
         excess(&mut repeated, 100, 1_000, 210);
         assert_eq!(excess(&mut repeated, 100, 1_000, 210), (vec![], vec![]));

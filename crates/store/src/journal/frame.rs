@@ -81,10 +81,11 @@ pub(crate) fn seal(frame: &mut Vec<u8>, home: Home, number: u64, time: Timestamp
     frame.resize(frame.len().next_multiple_of(ALIGN), 0);
 }
 
-/// The length of the items of what looks like a frame at the start of `bytes`.
-pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
-    let length = bytes.get(4..8).filter(|_| bytes[0..4] == MAGIC)?;
-    Some(u32::from_le_bytes(length.try_into().expect("four bytes")) as usize)
+/// The number of what looks like a frame at the start of `bytes`, and the length of its items.
+pub(crate) fn peek(bytes: &[u8]) -> Option<(u64, usize)> {
+    let head = bytes.get(..FRAME_HEADER).filter(|head| head[0..4] == MAGIC)?;
+    let length = u32::from_le_bytes(head[4..8].try_into().expect("four bytes"));
+    Some((u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")), length as usize))
 }
 
 /// The frame at the start of `bytes`, if a sound one is there, and its items.

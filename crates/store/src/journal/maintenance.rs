@@ -47,25 +47,32 @@ impl Worker for Maintenance {
         match self.prepare() {
             Ok(true) => {}
             Ok(false) => return Step::Park(Some(RETRY)),
-            Err(error) => {
-                self.core.fail(format!(
-                    "preparing a segment in {} failed: {error}; mend the disk and start again",
-                    self.journal.disk.path_of("").display()
-                ));
-                return Step::End;
-            }
+            Err(error) => return self.fail("preparing a segment", &error),
         }
         match self.snapshot() {
             Ok(true) => return Step::Again,
             Ok(false) => {}
-            // The log holds everything, so a snapshot that fails costs only time. What is wrong shows when the log fails.
-            Err(_) => {
-                self.abandon();
-                self.not_before = self.core.world.elapsed() + RETRY;
-            }
+            // The log holds everything, so a snapshot that has to wait costs only time.
+            Err(Trouble::Source) => self.postpone(),
+            Err(Trouble::Disk(error)) if is_full(&error) => self.postpone(),
+            // A disk that fails one file is not believed for others either.
+            Err(Trouble::Disk(error)) => return self.fail("writing a snapshot", &error),
         }
         self.remove_excess();
         Step::Park(Some(if self.core.world.elapsed() < self.not_before { RETRY } else { LOOK }))
+    }
+}
+
+/// Why a snapshot does not go on.
+enum Trouble {
+    /// The store has ended, or could not keep history for it any longer.
+    Source,
+    Disk(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Trouble {
+        Trouble::Disk(error)
     }
 }
 
@@ -112,10 +119,21 @@ impl Maintenance {
         Ok(!full)
     }
 
+    fn fail(&self, what: &str, error: &io::Error) -> Step {
+        let directory = self.journal.disk.path_of("");
+        self.core.fail(format!("{what} in {} failed: {error}; mend the disk and start again", directory.display()));
+        Step::End
+    }
+
+    fn postpone(&mut self) {
+        self.abandon();
+        self.not_before = self.core.world.elapsed() + RETRY;
+    }
+
     /// Goes on with a snapshot, or begins one if it is due. Returns whether there is more to do.
-    fn snapshot(&mut self) -> io::Result<bool> {
+    fn snapshot(&mut self) -> Result<bool, Trouble> {
         let Some(job) = &mut self.job else { return self.begin() };
-        match job.source.next_block().map_err(io::Error::other)? {
+        match job.source.next_block().map_err(|_| Trouble::Source)? {
             Some(block) => {
                 job.file.write_at(&block, job.offset)?;
                 job.offset += block.len() as u64;
@@ -129,15 +147,15 @@ impl Maintenance {
         }
     }
 
-    fn begin(&mut self) -> io::Result<bool> {
+    fn begin(&mut self) -> Result<bool, Trouble> {
         let since = self.journal.since_snapshot.load(Ordering::Relaxed);
         if since <= self.journal.snapshot_threshold() || self.core.world.elapsed() < self.not_before {
             return Ok(false);
         }
-        let source = Source::begin(&self.core, self.journal.store).map_err(io::Error::other)?;
+        let source = Source::begin(&self.core, self.journal.store).map_err(|_| Trouble::Source)?;
         let free = self.journal.disk.free_bytes()?;
         if free < self.journal.options.free_bytes {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(Trouble::Disk(io::ErrorKind::StorageFull.into()));
         }
         let file = self.journal.disk.create(&unfinished(&source))?;
         self.job = Some(Job { source, file, offset: 0, covers: since });

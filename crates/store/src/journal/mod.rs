@@ -74,7 +74,7 @@ impl Default for DiskOptions {
             segment_bytes: 64 << 20,
             snapshot_bytes: 64 << 20,
             retain_age: Duration::from_secs(24 * 3600),
-            retain_bytes: 1 << 30,
+            retain_bytes: 512 << 20,
             group_bytes: 2 << 20,
             reserve_bytes: 256 << 10,
             free_bytes: 64 << 20,
@@ -173,7 +173,7 @@ impl Journal {
 
 impl Core {
     /// Stops the store because it cannot keep its promise: nothing more is made durable, and nobody is told otherwise.
-    fn fail(&self, reason: String) {
+    pub(crate) fn fail(&self, reason: String) {
         let stopped = StoreError::Stopped { reason: reason.into() };
         let waiting = self.durable.fail(stopped.clone());
         self.close(stopped);
@@ -210,9 +210,9 @@ pub(crate) fn open(world: &World, disk: Disk, options: DiskOptions) -> Result<Ar
     let engine = Embedded::start(world, limits, recovered.state, pending, last_frame, Some(journal.clone()));
     let core = engine.core();
     let committer = committer::Committer::new(core, &journal, recovered.segment, recovered.next_frame);
-    driver::start(world, &disk, "store-committer", |journal| &journal.committer, &journal, committer);
+    driver::start(core, &journal, "store-committer", |journal| &journal.committer, committer);
     let maintenance = maintenance::Maintenance::new(core, &journal);
-    driver::start(world, &disk, "store-maintenance", |journal| &journal.maintenance, &journal, maintenance);
+    driver::start(core, &journal, "store-maintenance", |journal| &journal.maintenance, maintenance);
     Ok(engine)
 }
 

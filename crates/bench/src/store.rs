@@ -1,0 +1,24 @@
+//! The durable store in this process, on a real disk: writes beside a raw log and a bare sync, reads, watches, recovery, memory.
+//!
+//! The data directory is beside this binary, because the system's temporary directory may be in memory.
+
+mod data;
+mod load;
+mod raw_log;
+mod reads;
+mod recovery;
+mod space;
+mod watch;
+mod writes;
+
+use anyhow::Result;
+use world::World;
+
+pub async fn run(world: World) -> Result<()> {
+    // First, while the allocator has nothing of others to give back.
+    space::run(&world).await?;
+    writes::run(&world).await?;
+    reads::run(&world).await?;
+    watch::run(&world).await?;
+    recovery::run(&world).await
+}
