@@ -75,20 +75,16 @@ impl Stream {
         self.watches.retain(|_, watch| !watch.demands.is_closed());
         match request.request {
             Some(wire::WatchAction::Create(create)) => self.create(create).await,
-            Some(wire::WatchAction::Cancel(cancel)) => {
-                if self.watches.remove(&cancel.watch_id).is_some() {
-                    let revision = self.face.store.revision();
-                    self.send(wire::WatchResponse {
-                        header: Some(header(revision)),
-                        watch_id: cancel.watch_id,
-                        canceled: true,
-                        ..wire::WatchResponse::default()
-                    })
-                    .await;
-                }
-            }
+            Some(wire::WatchAction::Cancel(cancel)) => self.cancel(cancel.watch_id).await,
             Some(wire::WatchAction::Progress(_)) => self.progress().await,
             None => {}
+        }
+    }
+
+    async fn cancel(&mut self, watch_id: i64) {
+        if self.watches.remove(&watch_id).is_some() {
+            let header = Some(header(self.face.store.revision()));
+            self.send(wire::WatchResponse { header, watch_id, canceled: true, ..wire::WatchResponse::default() }).await;
         }
     }
 

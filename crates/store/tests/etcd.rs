@@ -111,7 +111,7 @@ fn the_death_of_a_member_loses_no_write_and_no_event() {
             writer.finished().await;
         }
         assert!(killed);
-        let (acknowledged, unknown) = (acknowledged.lock().unwrap(), unknown.lock().unwrap());
+        let (acknowledged, unknown) = (acknowledged.lock().unwrap().clone(), unknown.lock().unwrap().clone());
         // What nobody knows the outcome of is what was under way when the member died, and no more.
         assert!(unknown.len() <= WRITERS, "{unknown:?}");
         let stored = store.range(RangeRequest::new(KeyRange::all())).await.unwrap();

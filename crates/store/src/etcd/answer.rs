@@ -128,10 +128,11 @@ mod tests {
 
     #[test]
     fn only_what_was_surely_not_done_is_called_so() {
+        type Expected = fn(Attempt) -> bool;
         let unknown = |attempt| matches!(attempt, Attempt::Unknown(_));
         let not_done = |attempt| matches!(attempt, Attempt::NotDone(_));
         let refused = |attempt| matches!(attempt, Attempt::Refused(_));
-        let cases: [(Status, fn(Attempt) -> bool); 8] = [
+        let cases: [(Status, Expected); 8] = [
             (Status::unavailable("etcdserver: request timed out"), unknown),
             (Status::unavailable("etcdserver: leader changed"), unknown),
             (Status::unavailable("etcdserver: server stopped"), unknown),

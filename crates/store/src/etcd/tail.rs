@@ -24,6 +24,9 @@ use crate::{Event, KeyRange, KeyValue, Limits, Revision, StoreError, WatchError}
 const ASK_AFTER: Duration = Duration::from_millis(100);
 /// How long it may lag before a mark is written, which costs a revision.
 const MARK_AFTER: Duration = Duration::from_secs(2);
+/// How long a watch that lags may be silent before it is opened anew at another member: a connection that lost its other end looks
+/// open for longer than that.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// Watchers that nothing concerns learn of progress this often at most.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(10);
 /// Memory of an event beside its key and values, in bytes.
@@ -144,6 +147,7 @@ impl Tail {
         let next = self.lock().seen + 1;
         let mut upstream = Upstream::new(cluster.clone(), convert.clone(), next);
         let mut lag: Option<(Duration, Duration)> = None;
+        let mut heard = world.elapsed();
         let mut progress_due: Option<Duration> = None;
         loop {
             let (seen, closed) = {
@@ -164,6 +168,7 @@ impl Tail {
                 () = self.closed.notified() => {}
                 news = upstream.next() => match news {
                     Ok(news) => {
+                        heard = world.elapsed();
                         self.append(news);
                         progress_due.get_or_insert(world.elapsed() + PROGRESS_INTERVAL);
                     }
@@ -186,10 +191,17 @@ impl Tail {
             if seen >= cluster.revision() {
                 continue;
             }
+            if lag.is_none() {
+                heard = now;
+            }
+            if now - heard >= STALLED_AFTER {
+                heard = now;
+                upstream.reopen();
+            }
             let (since, asked) = *lag.get_or_insert((now, now));
             if nudge.due(now - since, now - asked) {
                 lag = Some((if exact_progress { since } else { now }, now));
-                nudge.give(&upstream).await;
+                nudge.give(&mut upstream).await;
             }
         }
     }
@@ -346,7 +358,7 @@ impl Nudge {
         if self.exact_progress { lag >= ASK_AFTER && asked >= ASK_AFTER } else { lag >= MARK_AFTER }
     }
 
-    pub async fn give(&self, upstream: &Upstream) {
+    pub async fn give(&self, upstream: &mut Upstream) {
         if self.exact_progress {
             return upstream.request_progress();
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use etcd_wire::{WatchAction, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse, paths};
 use tokio::sync::mpsc;
 use tonic::Streaming;
+use world::BoxFuture;
 
 use super::cluster::{Cluster, LONGEST_BACKOFF};
 use super::convert::Convert;
@@ -34,6 +35,9 @@ pub(super) struct Upstream {
     /// The first revision that has not been yielded.
     next: Revision,
     open: Option<Open>,
+    opening: Option<BoxFuture<'static, Result<Open, usize>>>,
+    /// When the next stream may be opened.
+    not_before: Duration,
     /// Events of the revision that a fragment may have cut.
     partial: Vec<Event>,
     /// The revision of the last event that came.
@@ -49,7 +53,17 @@ struct Open {
 
 impl Upstream {
     pub fn new(cluster: Arc<Cluster>, convert: Convert, next: Revision) -> Upstream {
-        Upstream { cluster, convert, next, open: None, partial: Vec::new(), last: 0, backoff: FIRST_BACKOFF }
+        Upstream {
+            cluster,
+            convert,
+            next,
+            open: None,
+            opening: None,
+            not_before: Duration::ZERO,
+            partial: Vec::new(),
+            last: 0,
+            backoff: FIRST_BACKOFF,
+        }
     }
 
     /// Waits for news. May be cancelled without losing any.
@@ -59,10 +73,17 @@ impl Upstream {
     pub async fn next(&mut self) -> Result<News, WatchError> {
         loop {
             if self.open.is_none() {
-                match self.open().await {
+                // Kept here, so that whoever cancels this call before a distant member has answered does not begin anew.
+                let opening = self.opening.get_or_insert_with(|| {
+                    let (cluster, convert) = (self.cluster.clone(), self.convert.clone());
+                    Box::pin(open(cluster, convert, self.next, self.not_before))
+                });
+                let opened = opening.as_mut().await;
+                self.opening = None;
+                match opened {
                     Ok(open) => self.open = Some(open),
                     Err(asked) => {
-                        self.broken(asked).await;
+                        self.broken(asked);
                         continue;
                     }
                 }
@@ -74,14 +95,13 @@ impl Upstream {
                         return Ok(news);
                     }
                     if self.open.is_none() {
-                        self.cluster.world().sleep(self.backoff).await;
-                        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+                        self.back_off();
                     }
                 }
                 // Whatever the reason, the next stream continues where this one has stopped.
                 Ok(None) | Err(_) => {
                     let asked = open.asked;
-                    self.broken(asked).await;
+                    self.broken(asked);
                 }
             }
         }
@@ -96,32 +116,23 @@ impl Upstream {
         }
     }
 
-    async fn open(&self) -> Result<Open, usize> {
-        let (key, range_end) = self.convert.everything();
-        let create = WatchCreateRequest {
-            key,
-            range_end,
-            start_revision: self.next,
-            progress_notify: true,
-            prev_kv: true,
-            fragment: true,
-            ..WatchCreateRequest::default()
-        };
-        let (requests, mut queued) = mpsc::channel(MAX_QUEUED_REQUESTS);
-        let create = WatchRequest { request: Some(WatchAction::Create(create)) };
-        let _ = requests.try_send(create);
-        let stream = futures_util::stream::poll_fn(move |context| queued.poll_recv(context));
-        let (asked, responses) = self.cluster.open(paths::WATCH, stream).await.map_err(|(asked, _)| asked)?;
-        Ok(Open { asked, requests, responses })
+    /// Gives the connection up and continues at another member.
+    pub fn reopen(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.cluster.avoid(open.asked);
+        }
+        self.partial.clear();
     }
 
-    async fn broken(&mut self, asked: usize) {
-        self.open = None;
-        self.partial.clear();
+    fn broken(&mut self, asked: usize) {
+        self.reopen();
         self.cluster.avoid(asked);
-        let backoff = self.backoff;
-        self.backoff = (backoff * 2).min(LONGEST_BACKOFF);
-        self.cluster.world().sleep(backoff).await;
+        self.back_off();
+    }
+
+    fn back_off(&mut self) {
+        self.not_before = self.cluster.world().elapsed() + self.backoff;
+        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
     }
 
     fn take(&mut self, response: WatchResponse) -> Result<Option<News>, WatchError> {
@@ -168,4 +179,25 @@ impl Upstream {
         self.next = upto + 1;
         Some(News { upto, events })
     }
+}
+
+/// Opens a stream with a watch of everything from `next` on, or says who was asked.
+async fn open(cluster: Arc<Cluster>, convert: Convert, next: Revision, not_before: Duration) -> Result<Open, usize> {
+    cluster.world().sleep_until(not_before).await;
+    let (key, range_end) = convert.everything();
+    let create = WatchCreateRequest {
+        key,
+        range_end,
+        start_revision: next,
+        progress_notify: true,
+        prev_kv: true,
+        fragment: true,
+        ..WatchCreateRequest::default()
+    };
+    let (requests, mut queued) = mpsc::channel(MAX_QUEUED_REQUESTS);
+    // The queue is empty, so there is room.
+    let _ = requests.try_send(WatchRequest { request: Some(WatchAction::Create(create)) });
+    let stream = futures_util::stream::poll_fn(move |context| queued.poll_recv(context));
+    let (asked, responses) = cluster.open(paths::WATCH, stream).await.map_err(|(asked, _)| asked)?;
+    Ok(Open { asked, requests, responses })
 }

@@ -125,7 +125,7 @@ impl EtcdWatcher {
                             let now = world.elapsed();
                             if nudge.due(now - quiet, now - asked) {
                                 (quiet, asked) = (if nudge.exact_progress { quiet } else { now }, now);
-                                nudge.give(&upstream).await;
+                                nudge.give(&mut upstream).await;
                             }
                             continue;
                         }

@@ -198,7 +198,7 @@ fn select(keys: &BTreeMap<Bytes, KeyValue>, request: &RangeRequest, revision: Re
 }
 
 /// A durable store with short segments and frequent snapshots.
-#[allow(dead_code)] // Not every test binary has a disk.
+#[allow(dead_code)] // A test binary uses the kinds that it has.
 pub fn small_disk(limits: Limits) -> DiskOptions {
     DiskOptions {
         limits: Limits { request_bytes: 4_000, ..limits },
