@@ -54,7 +54,7 @@ async fn run(port: u16, path: &str) {
     let tls = serve::Tls {
         chain: vec![server.certificate.clone()],
         key: server.key.to_der(),
-        client_ca: vec![ca.certificate().clone()],
+        clients: serve::Clients::MayBeKnown(vec![ca.certificate().clone()]),
     };
     let options = serve::Options { tls: Some(tls), ..serve::Options::default() };
     let handler: Arc<dyn serve::Handler> = api.handler();

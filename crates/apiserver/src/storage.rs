@@ -127,7 +127,11 @@ pub(crate) fn error(error: StoreError) -> ApiError {
         StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided watch is too old."),
         StoreError::Fenced => ApiError::new(Reason::ServiceUnavailable, error.to_string()),
         StoreError::Closed => ApiError::new(Reason::ServiceUnavailable, "the API server is shutting down"),
-        stopped @ StoreError::Stopped { .. } => ApiError::new(Reason::ServiceUnavailable, stopped.to_string()),
+        StoreError::Stopped { .. } | StoreError::Unavailable { .. } => {
+            ApiError::new(Reason::ServiceUnavailable, error.to_string())
+        }
+        // As upstream answers when etcd does not: the client must look whether it happened.
+        StoreError::OutcomeUnknown { .. } => ApiError::new(Reason::Timeout, error.to_string()),
         other => ApiError::internal(other),
     }
 }

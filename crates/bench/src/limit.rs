@@ -33,7 +33,8 @@ pub fn echo(world: &World, tasks: &Tasks) -> Result<Connector> {
     let authority = Authority::generate(world, "echo")?;
     let purpose = Purpose::Server { names: vec!["localhost".to_owned()], addresses: vec![Ipv4Addr::LOCALHOST.into()] };
     let identity = authority.issue(world, &purpose)?;
-    let tls = serve::Tls { chain: vec![identity.certificate], key: identity.key.to_der(), client_ca: Vec::new() };
+    let tls =
+        serve::Tls { chain: vec![identity.certificate], key: identity.key.to_der(), clients: serve::Clients::Anyone };
     let authority = base64::engine::general_purpose::STANDARD.encode(authority.certificate_pem());
     let options = serve::Options { tls: Some(tls), ..serve::Options::default() };
     serve::start(listener, Arc::new(Echo), options, tasks).context("the echo server")?;

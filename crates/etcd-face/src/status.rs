@@ -20,7 +20,7 @@ pub(crate) fn status(error: StoreError) -> Status {
         | StoreError::KeyTooLong { .. }
         | StoreError::RequestTooLarge { .. }
         | StoreError::TooManyOperations => Code::InvalidArgument,
-        StoreError::LeaseExists { .. } | StoreError::Refused { .. } => Code::FailedPrecondition,
+        StoreError::Fenced | StoreError::LeaseExists { .. } | StoreError::Refused { .. } => Code::FailedPrecondition,
         StoreError::LeaseNotFound { .. } => Code::NotFound,
         StoreError::DiskFull
         | StoreError::NoSpace { .. }

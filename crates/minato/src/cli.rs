@@ -87,9 +87,13 @@ pub struct Up {
     /// Keep the data in memory only: everything is forgotten when the region stops
     #[arg(long, conflicts_with_all = ["data_dir", "store"])]
     pub ephemeral: bool,
-    /// Keep the data in an etcd cluster: etcd://HOST:PORT[,HOST:PORT…]
-    #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
+    /// Keep the data in an etcd cluster: etcd://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]
+    #[arg(long, value_name = "URL", conflicts_with = "data_dir", env = "MINATO_STORE", hide_env_values = true)]
     pub store: Option<String>,
+    /// Serve the store over etcd's API too, for etcdctl and others who have the certificate that `minato env` names; 0 takes a
+    /// free port
+    #[arg(long, value_name = "PORT")]
+    pub etcd_port: Option<u16>,
     /// How long AWS's life cycles take
     #[arg(long, value_enum, default_value_t = Pace::Instant)]
     pub pace: Pace,

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use crate::cli::Shell;
+use crate::etcd;
 use crate::home::{Home, RegionFile};
 
 /// Name and value of each variable.
 pub fn variables(home: &Home, region: &RegionFile) -> Vec<(&'static str, String)> {
-    vec![
+    let mut variables = vec![
         ("AWS_ENDPOINT_URL", region.endpoint.clone()),
         ("AWS_REGION", region.region.clone()),
         ("AWS_DEFAULT_REGION", region.region.clone()),
@@ -15,7 +16,18 @@ pub fn variables(home: &Home, region: &RegionFile) -> Vec<(&'static str, String)
         ("AWS_SECRET_ACCESS_KEY", region.secret_access_key.clone()),
         ("KUBECONFIG", home.kubeconfig().display().to_string()),
         ("MINATO_HOME", home.path().display().to_string()),
-    ]
+    ];
+    if let Some(endpoint) = &region.etcd {
+        let file = |name| home.etcd().join(name).display().to_string();
+        variables.extend([
+            ("ETCDCTL_API", "3".to_owned()),
+            ("ETCDCTL_ENDPOINTS", endpoint.clone()),
+            ("ETCDCTL_CACERT", file(etcd::AUTHORITY)),
+            ("ETCDCTL_CERT", file(etcd::CERTIFICATE)),
+            ("ETCDCTL_KEY", file(etcd::KEY)),
+        ]);
+    }
+    variables
 }
 
 /// Variables of an earlier session that would win over the ones above.

@@ -29,6 +29,9 @@ pub struct RegionFile {
     /// Where its data is: a directory, `memory`, or the URL of a store.
     #[serde(default)]
     pub data: String,
+    /// Where the store is served over etcd's API, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<String>,
 }
 
 /// The form of `region.json` that this build writes and reads.
@@ -63,6 +66,11 @@ impl Home {
     /// Where the kubeconfig that Minato writes is.
     pub fn kubeconfig(&self) -> PathBuf {
         self.0.join("kubeconfig")
+    }
+
+    /// Where the certificates for etcd's API are.
+    pub fn etcd(&self) -> PathBuf {
+        self.0.join("etcd")
     }
 
     /// Where a region in the background writes what happens to it.
@@ -192,6 +200,7 @@ mod tests {
             access_key_id: "AKIA".into(),
             secret_access_key: "secret".into(),
             pace: "instant".into(),
+            etcd: None,
             data: "memory".into(),
         };
         let lock = home.lock().unwrap().expect("nobody else has it");

@@ -5,6 +5,7 @@ pub mod client;
 mod clusters;
 mod data;
 mod environment;
+mod etcd;
 pub mod home;
 mod kubeconfig;
 mod progress;

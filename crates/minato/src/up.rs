@@ -15,6 +15,7 @@ use crate::cli::{CreateCluster, Up};
 use crate::client::Client;
 use crate::clusters;
 use crate::data::{self, Data};
+use crate::etcd;
 use crate::home::{FORMAT, Home, RegionFile};
 use crate::progress::Progress;
 
@@ -160,6 +161,11 @@ async fn serve(world: &World, home: &Home, arguments: &Up, ready: impl FnOnce(St
         let _ = std::fs::remove_file(home.kubeconfig());
     }
     data.sign(home)?;
+    let tasks = world.tasks("etcd");
+    let etcd = match arguments.etcd_port {
+        Some(port) => Some(etcd::serve(world, home, &store, SocketAddr::new(arguments.address, port), &tasks)?),
+        None => None,
+    };
     home.write_region(&RegionFile {
         format: FORMAT,
         pid: std::process::id(),
@@ -170,6 +176,7 @@ async fn serve(world: &World, home: &Home, arguments: &Up, ready: impl FnOnce(St
         secret_access_key: administrator.secret_access_key.clone(),
         pace: arguments.pace.as_str().to_owned(),
         data: data.to_string(),
+        etcd,
     })?;
     ready(start);
     tokio::select! {
@@ -186,8 +193,8 @@ async fn serve(world: &World, home: &Home, arguments: &Up, ready: impl FnOnce(St
         }
     }
     eprintln!("minato: stopping");
-    let aborted = region.shutdown(DRAIN).await;
-    store.shutdown().await;
+    let mut aborted = region.shutdown(DRAIN).await;
+    aborted.extend(tasks.shutdown(DRAIN).await);
     if !aborted.is_empty() {
         eprintln!("minato: stopped without waiting for {}", aborted.join(", "));
     }
@@ -222,6 +229,8 @@ async fn start_in_background(world: &World, home: &Home, arguments: &Up) -> Resu
         .arg(home.path())
         .args(["up", "--serve", "--address", &arguments.address.to_string(), "--pace", arguments.pace.as_str()])
         .args(passed_on(home, arguments)?)
+        // Not as an argument, which everybody on the machine can read: it may hold a password.
+        .envs(arguments.store.iter().map(|url| ("MINATO_STORE", url)))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -251,7 +260,7 @@ fn passed_on(home: &Home, arguments: &Up) -> Result<Vec<String>> {
     option("--port", arguments.port.map(|port| port.to_string()));
     option("--region", arguments.region.clone());
     option("--account", arguments.account.clone());
-    option("--store", arguments.store.clone());
+    option("--etcd-port", arguments.etcd_port.map(|port| port.to_string()));
     if arguments.data_dir.is_some() {
         let path = data::directory(home, arguments.data_dir.as_deref())?;
         option("--data-dir", Some(path.to_str().context("the path of --data-dir is not text")?.to_owned()));

@@ -17,7 +17,7 @@ use k8s_auth::tokens::Issuer;
 use k8s_client::Client;
 use k8s_object::UserInfo;
 use serde::{Deserialize, Serialize};
-use serve::Tls;
+use serve::{Clients, Tls};
 use store::{Compare, KeyRange, Keyspace, Op, Revision, Txn};
 use world::{Tasks, World};
 
@@ -296,6 +296,6 @@ fn tls(world: &World, authority: &Authority, address: IpAddr, service_cidr: Serv
     let addresses = vec![address, IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(service_cidr.address(1))];
     let purpose = Purpose::Server { names: names.map(str::to_owned).to_vec(), addresses };
     let identity = authority.issue(world, &purpose).map_err(|error| error.to_string())?;
-    let client_ca = vec![authority.certificate().clone()];
-    Ok(Tls { chain: vec![identity.certificate], key: identity.key.to_der(), client_ca })
+    let clients = Clients::MayBeKnown(vec![authority.certificate().clone()]);
+    Ok(Tls { chain: vec![identity.certificate], key: identity.key.to_der(), clients })
 }

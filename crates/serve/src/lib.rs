@@ -9,4 +9,4 @@ mod tls;
 
 pub use body::{Body, BoxError, ReadError, empty, full, read_limited, stream};
 pub use server::{Handler, Limits, Options, Peer, ServeError, Server, start};
-pub use tls::{Tls, TlsError};
+pub use tls::{Clients, Tls, TlsError};

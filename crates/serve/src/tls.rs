@@ -21,8 +21,17 @@ pub struct Tls {
     /// The server's certificate first, then those that lead to its root.
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKeyDer<'static>,
-    /// Certificates of clients are asked for, not required, and must lead to one of these. Empty: none are asked for.
-    pub client_ca: Vec<CertificateDer<'static>>,
+    pub clients: Clients,
+}
+
+/// Whose certificates a server takes. The lists are of authorities that they must lead to.
+pub enum Clients {
+    /// None are asked for.
+    Anyone,
+    /// They are asked for, and a client without one is somebody too.
+    MayBeKnown(Vec<CertificateDer<'static>>),
+    /// Nobody gets a connection without one.
+    MustBeKnown(Vec<CertificateDer<'static>>),
 }
 
 impl Tls {
@@ -31,18 +40,23 @@ impl Tls {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Identity)?;
-        let builder = if self.client_ca.is_empty() {
+        let (authorities, required) = match self.clients {
+            Clients::Anyone => (Vec::new(), false),
+            Clients::MayBeKnown(authorities) => (authorities, false),
+            Clients::MustBeKnown(authorities) => (authorities, true),
+        };
+        // An empty list with a requirement is an error of the verifier, and not everyone's way in.
+        let builder = if authorities.is_empty() && !required {
             builder.with_no_client_auth()
         } else {
+            let refused = |error: &dyn std::fmt::Display| TlsError::ClientCa(error.to_string());
             let mut roots = RootCertStore::empty();
-            for certificate in self.client_ca {
-                roots.add(certificate).map_err(|error| TlsError::ClientCa(error.to_string()))?;
+            for certificate in authorities {
+                roots.add(certificate).map_err(|error| refused(&error))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| TlsError::ClientCa(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| refused(&error))?)
         };
         let mut config = builder.with_single_cert(self.chain, self.key).map_err(TlsError::Identity)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -37,7 +37,7 @@ impl Served {
             let tls = serve::Tls {
                 chain: vec![server.certificate.clone()],
                 key: server.key.to_der(),
-                client_ca: vec![ca.certificate().clone()],
+                clients: serve::Clients::MayBeKnown(vec![ca.certificate().clone()]),
             };
             let options = serve::Options { tls: Some(tls), ..serve::Options::default() };
             let served = serve::start(listener, cluster.server.handler(), options, &cluster.tasks).unwrap();

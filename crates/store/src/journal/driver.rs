@@ -12,9 +12,9 @@ use world::World;
 use super::Journal;
 use crate::embedded::Core;
 
-/// How long a thread with nothing to do looks for work before it sleeps: a client that writes one thing after the other comes
-/// back within this, and to wake a thread costs more.
-const SPIN: Duration = Duration::from_micros(20);
+/// How long a thread with nothing to do looks for work before it sleeps, if the last work came as soon as this: a client that
+/// writes one thing after the other comes back so soon, and to wake a thread takes a third of the time that the disk takes.
+const SPIN: Duration = Duration::from_micros(100);
 
 /// What a step says of the next one.
 pub(crate) enum Step {
@@ -110,7 +110,7 @@ async fn as_task(world: &World, kick: &Kick, mut worker: impl Worker) {
 
 fn as_thread(world: &World, kick: &Kick, mut worker: impl Worker) {
     let _ = kick.thread.set(std::thread::current());
-    let mut looked = false;
+    let (mut looked, mut spins) = (false, true);
     loop {
         match worker.step() {
             Step::Again | Step::After(_) => {}
@@ -120,8 +120,8 @@ fn as_thread(world: &World, kick: &Kick, mut worker: impl Worker) {
                 continue;
             }
             Step::Park(time) => {
-                let until = world.elapsed() + SPIN;
-                while !kick.is_kicked() && world.elapsed() < until {
+                let idle_since = world.elapsed();
+                while spins && !kick.is_kicked() && world.elapsed() < idle_since + SPIN {
                     std::hint::spin_loop();
                 }
                 if !kick.is_kicked() {
@@ -130,6 +130,7 @@ fn as_thread(world: &World, kick: &Kick, mut worker: impl Worker) {
                         None => std::thread::park(),
                     }
                 }
+                spins = world.elapsed() < idle_since + SPIN;
             }
             Step::End => return,
         }
