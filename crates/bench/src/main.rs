@@ -34,6 +34,11 @@ static BENCHES: &[Bench] = &[
         run: |world| Box::pin(clusters::run(world)),
     },
     Bench {
+        name: "etcd",
+        summary: "durable puts through etcd's API, beside etcd on the same disk",
+        run: |world| Box::pin(async move { store::beside_etcd(world).await }),
+    },
+    Bench {
         name: "idle",
         summary: "resident memory with one cluster and with 100 more",
         run: |world| Box::pin(idle::run(world)),

@@ -1,8 +1,10 @@
-//! The durable store in this process, on a real disk: writes beside a raw log and a bare sync, reads, watches, recovery, memory.
+//! The durable store in this process, on a real disk: writes beside a raw log and a bare sync, reads, watches, recovery, memory;
+//! and behind its gRPC face, beside etcd.
 //!
 //! The data directory is beside this binary, because the system's temporary directory may be in memory.
 
 mod data;
+mod etcd;
 mod load;
 mod raw_log;
 mod reads;
@@ -21,4 +23,8 @@ pub async fn run(world: World) -> Result<()> {
     reads::run(&world).await?;
     watch::run(&world).await?;
     recovery::run(&world).await
+}
+
+pub async fn beside_etcd(world: World) -> Result<()> {
+    etcd::run(&world).await
 }

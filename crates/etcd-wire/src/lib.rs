@@ -70,7 +70,7 @@ mod tests {
     use bytes::Bytes;
     use prost::Message;
 
-    /// Bytes that Debian's etcdctl sent or etcd answered, as the protocol buffer encoding spells them.
+    /// Bytes written by hand from the published field numbers, as the protocol buffer encoding spells them.
     #[test]
     fn messages_have_the_published_field_numbers() {
         let range = RangeRequest {

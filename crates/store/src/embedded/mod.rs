@@ -13,7 +13,7 @@ mod state;
 mod watcher;
 mod watchers;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Leases that are ended in one group at most, so that many at once leave room for others.
 const EXPIRED_AT_ONCE: usize = 64;
+
+/// How often the committer tries for the lock before it sleeps: some twenty microseconds.
+const LOCK_ATTEMPTS: usize = 1000;
 
 /// Before trying again to end leases for which the disk has no space. For clients they are gone already.
 const EXPIRY_RETRY: Duration = Duration::from_secs(1);
@@ -154,6 +157,19 @@ impl Core {
             }
             shared
         })
+    }
+
+    /// The same for the committer, for whom everyone waits: it would rather try for a while than sleep, because the lock is only
+    /// ever held for microseconds, and to be woken takes tens of them.
+    pub(crate) fn write_soon(&self) -> RwLockWriteGuard<'_, Shared> {
+        for _ in 0..LOCK_ATTEMPTS {
+            match self.shared.try_write() {
+                Ok(shared) => return shared,
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+                Err(TryLockError::Poisoned(_)) => break,
+            }
+        }
+        self.write()
     }
 
     /// Why what was decided must not be made durable any more, if it must not.

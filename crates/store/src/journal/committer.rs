@@ -99,7 +99,7 @@ impl Committer {
     /// Makes visible what has been synced, and writes what is pending. Returns whether anything was.
     fn turn(&mut self, stopping: bool) -> Result<bool, Failed> {
         let (mut wakers, mut ticket) = (Vec::new(), None);
-        let mut shared = self.core.write();
+        let mut shared = self.core.write_soon();
         let crate::embedded::Shared { state, pending, in_flight, frame } = &mut *shared;
         if let Some(written) = self.written.take() {
             let clocks = (written.time, self.core.world.elapsed());

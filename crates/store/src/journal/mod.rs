@@ -72,7 +72,7 @@ impl Default for DiskOptions {
             limits: Limits::default(),
             first_segment_bytes: 4 << 20,
             segment_bytes: 64 << 20,
-            snapshot_bytes: 64 << 20,
+            snapshot_bytes: 128 << 20,
             retain_age: Duration::from_secs(24 * 3600),
             retain_bytes: 512 << 20,
             group_bytes: 2 << 20,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use world::Timestamp;
 
 use super::{END, EVENTS, HEAD, Head, LEASES, MAGIC, VERSIONS, checksum};
@@ -12,6 +13,10 @@ use crate::{LeaseId, OpenError, Revision};
 
 /// The longest block: the one that a version of the largest key and value makes, with room to spare.
 const MAX_BLOCK: usize = 64 << 20;
+
+/// Snapshots that etcd's clients save are padded to a multiple of this, in bytes, before their checksum.
+const ETCD_BLOCK: u64 = 512;
+const ETCD_SUM: u64 = 32;
 
 const ADVICE: &str = "Remove it if an older snapshot and the log since then are there, or restore another snapshot into a new \
                       directory";
@@ -82,6 +87,26 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// Whether nothing follows the last block but what etcd's clients want at the end of a snapshot: zeros up to a multiple of 512
+    /// bytes, and the SHA-256 of all that.
+    fn ends_here(&self) -> Result<bool, OpenError> {
+        let padded = self.offset.next_multiple_of(ETCD_BLOCK);
+        if self.length != padded + ETCD_SUM {
+            return Ok(self.offset == self.length);
+        }
+        let io = |source| OpenError::Io { what: "cannot read", file: self.disk.path_of(self.name), source };
+        let (mut hasher, mut piece, mut at) = (Sha256::new(), vec![0; 1 << 20], 0);
+        while at < padded {
+            let taken = (padded - at).min(piece.len() as u64) as usize;
+            self.file.read_at(&mut piece[..taken], at).map_err(io)?;
+            hasher.update(&piece[..taken]);
+            at += taken as u64;
+        }
+        let mut sum = [0; ETCD_SUM as usize];
+        self.file.read_at(&mut sum, padded).map_err(io)?;
+        Ok(hasher.finalize()[..] == sum)
+    }
+
     pub fn corrupt(&self, why: &str) -> OpenError {
         corrupt(self.disk, self.name, self.offset, why)
     }
@@ -89,7 +114,7 @@ impl<'a> Reader<'a> {
     /// The next block; none after the last, which must be the end of the file.
     pub fn next(&mut self) -> Result<Option<Block>, OpenError> {
         if self.ended {
-            return if self.offset == self.length { Ok(None) } else { Err(self.corrupt("something follows its end")) };
+            return if self.ends_here()? { Ok(None) } else { Err(self.corrupt("something follows its end")) };
         }
         let io = |source| OpenError::Io { what: "cannot read", file: self.disk.path_of(self.name), source };
         if self.length - self.offset < 9 {
