@@ -6,6 +6,7 @@ mod bad_input;
 mod boto;
 mod eks;
 mod etcd;
+mod etcd_face;
 mod harness;
 mod persistence;
 mod quickstart;
