@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::store::{Limits, Store};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use etcd_wire::{PutRequest, PutResponse, paths};
@@ -109,32 +110,40 @@ pub async fn run(world: &World) -> Result<()> {
     };
     let directory = Directory::new(world)?;
     let (store, tasks) = (open(world, &directory).await?, world.tasks("etcd-face"));
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let server = etcd_face::start(store.clone(), listener, etcd_face::Options::default(), &tasks)?;
+    let serve = |store: &Store| -> Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let server = etcd_face::start(store.clone(), listener, etcd_face::Options::default(), &tasks)?;
+        Ok(server.address().to_string())
+    };
+    // Without a disk there is only gRPC: its client and server on these cores are the limit.
+    let memory = Store::memory(world, Limits::default());
     let mut value = vec![0; VALUE_BYTES];
     world.fill(&mut value);
     let value = Bytes::from(value);
-    let (peers, ours) = (connect(world, &etcd.endpoint).await?, connect(world, &server.address().to_string()).await?);
-    let (peer, our) = (put(&peers, &value), put(&ours, &value));
+    let peer = put(&connect(world, &etcd.endpoint).await?, &value);
+    let our = put(&connect(world, &serve(&store)?).await?, &value);
+    let limit = put(&connect(world, &serve(&memory)?).await?, &value);
     for writers in WRITERS {
         let mut turns = Vec::new();
         for _ in 0..TURNS {
             let peer = load::run(world, writers, TURN, &peer).await?;
             let our = load::run(world, writers, TURN, &our).await?;
-            turns.push((our.per_second / peer.per_second, our, peer));
+            let limit = load::run(world, writers, TURN, &limit).await?;
+            turns.push((our.per_second / peer.per_second, our, peer, limit));
         }
         turns.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (ratio, our, peer) = &turns[TURNS / 2];
+        let (ratio, our, peer, limit) = &turns[TURNS / 2];
         line(
             &format!("durable puts of 1 KiB over gRPC, {writers} clients"),
             &format!("{:.0}/s", our.per_second),
             &format!(
-                "p50 {}; etcd {:.0}/s, p50 {}, ratio {ratio:.1} ({:.1} to {:.1}), goal 5",
+                "p50 {}; etcd {:.0}/s, p50 {}, ratio {ratio:.1} ({:.1} to {:.1}), goal 5; the same gRPC without a disk {:.0}/s",
                 millis(our.median),
                 peer.per_second,
                 millis(peer.median),
                 turns[0].0,
-                turns[TURNS - 1].0
+                turns[TURNS - 1].0,
+                limit.per_second
             ),
         );
     }

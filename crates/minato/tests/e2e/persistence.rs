@@ -267,7 +267,7 @@ fn a_cluster_is_brought_back_to_its_past() {
     assert!(!of("minato", &["get", "configmaps"]).contains("settings"));
     for (arguments, expected) in [
         (&["minato", "--at", &revision, "--as", "before"][..], "Cluster already exists with name: before"),
-        (&["none", "--at", "1s", "--replace"], "There was no cluster none"),
+        (&["none", "--at", &revision, "--replace"], "There was no cluster none"),
         (&["minato", "--at", "yesterday", "--replace"], "is no moment"),
         (&["minato", "--at", "30d", "--replace"], "is retained"),
         (&["minato", "--at", "4000000000", "--replace"], "does not exist: the store is at revision"),
