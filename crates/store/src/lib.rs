@@ -61,7 +61,7 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// A store that lives as long as its handles and is empty at first.
     ///
-    /// A stored value is the [`Bytes`] that was given: one cut out of a larger buffer keeps all of that buffer.
+    /// A stored value is copied once; what is read shares the copy.
     pub fn memory(world: &World, limits: Limits) -> Store {
         Store(Engine::Embedded(embedded::Embedded::memory(world, limits)))
     }

@@ -12,8 +12,12 @@ use crate::harness::{Minato, have, scratch, text};
 
 /// Until etcd has elected a leader.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a process may be missed: five seconds, and what a busy machine with everything on it takes for the work itself.
-const REPLACED: Duration = Duration::from_secs(10);
+
+/// What this test waits for are other processes, which have no virtual time.
+#[allow(clippy::disallowed_methods)]
+fn now() -> Instant {
+    Instant::now()
+}
 
 /// A running etcd cluster; it ends when it is dropped.
 struct Etcd {
@@ -44,7 +48,7 @@ impl Etcd {
         let members = (0..3).map(member).collect();
         let hosts: Vec<String> = ports[..3].iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let etcd = Etcd { members, directory, url: format!("etcd://{}", hosts.join(",")) };
-        let begun = Instant::now();
+        let begun = now();
         while !hosts.iter().all(|host| is_healthy(host)) {
             assert!(begun.elapsed() < PATIENCE, "etcd does not become healthy");
             std::thread::yield_now();
@@ -139,12 +143,11 @@ fn a_process_that_dies_is_replaced_by_the_other() {
     assert!(second.ok("kubectl", &whoami).starts_with("aws-iam-authenticator:"));
 
     kill(&first);
-    let died = Instant::now();
+    let died = now();
     second.ok("kubectl", &["scale", "deployment/web", "--replicas=5"]);
     second.ok("kubectl", &["rollout", "status", "deployment/web", "--timeout=60s"]);
-    let took = died.elapsed();
-    println!("replaced and rolled out after {took:?}");
-    assert!(took < REPLACED, "{took:?}");
+    // That it takes less than five seconds is asserted where time is virtual: `region/tests/several.rs`.
+    println!("replaced and rolled out after {:?}", died.elapsed());
     assert_eq!(leader(&second), two["endpoint"]);
     let after = pods(&second);
     assert!(after.len() == 5 && before.iter().all(|pod| after.contains(pod)), "{before:?} {after:?}");
@@ -157,7 +160,7 @@ fn a_process_that_dies_is_replaced_by_the_other() {
     assert_eq!(leader(&first), two["endpoint"]);
     assert_eq!(pods(&first), after);
     second.ok("minato", &["down"]);
-    let stopped = Instant::now();
+    let stopped = now();
     first.ok("kubectl", &["scale", "deployment/web", "--replicas=6"]);
     first.ok("kubectl", &["rollout", "status", "deployment/web", "--timeout=60s"]);
     println!("handed over and rolled out after {:?}", stopped.elapsed());
