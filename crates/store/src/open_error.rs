@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Nothing was changed.
+/// Nothing was changed. Errors of the system stand in the text, and are no sources: whoever prints a chain would print them twice.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has the directory.
@@ -16,8 +16,8 @@ pub enum OpenError {
     #[error("{} has format {found}, this build reads {known}; use the build that wrote it, or a newer one", .file.display())]
     Format { file: PathBuf, found: u32, known: u32 },
     /// The operating system refused.
-    #[error("{what} {}: {source}", .file.display())]
-    Io { what: &'static str, file: PathBuf, source: io::Error },
+    #[error("{what} {}: {error}", .file.display())]
+    Io { what: &'static str, file: PathBuf, error: io::Error },
     /// Options that cannot be used together.
     #[error("{0}")]
     Options(String),

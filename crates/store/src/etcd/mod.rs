@@ -66,7 +66,7 @@ impl Etcd {
         let convert = Convert::new(&options.prefix);
         let unusable = |failure: Failure| EtcdError::Unusable {
             endpoints: options.endpoints.join(", "),
-            source: failure.into_error(About::default(), &options.limits),
+            error: failure.into_error(About::default(), &options.limits),
         };
         // Asked as any read is, so that a user who may not read the prefix learns of it now.
         let first = RangeRequest { count_only: true, ..RangeRequest::new(KeyRange::all()) };

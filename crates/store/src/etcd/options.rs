@@ -20,14 +20,14 @@ pub enum EtcdError {
     #[error("the store {url:?} is not of the form etcd://[user:password@]host:2379,host2:2379[?ca=FILE]: {problem}")]
     Url { url: String, problem: String },
     /// A file that the URL names.
-    #[error("the file {path} that the store's {parameter} parameter names cannot be read: {source}")]
-    File { path: String, parameter: &'static str, source: std::io::Error },
+    #[error("the file {path} that the store's {parameter} parameter names cannot be read: {error}")]
+    File { path: String, parameter: &'static str, error: std::io::Error },
     /// The certificates or the address cannot be used.
     #[error("no connection to etcd can be set up for {endpoint}: {problem}")]
     Setup { endpoint: String, problem: String },
     /// No member answered, or it refused.
-    #[error("etcd at {endpoints} cannot be used: {source}")]
-    Unusable { endpoints: String, source: StoreError },
+    #[error("etcd at {endpoints} cannot be used: {error}")]
+    Unusable { endpoints: String, error: StoreError },
 }
 
 /// Name and password of a user of etcd.
@@ -178,7 +178,7 @@ fn endpoint(host: &str) -> Result<String, String> {
 }
 
 fn read(path: String, parameter: &'static str) -> Result<Vec<u8>, EtcdError> {
-    std::fs::read(&path).map_err(|source| EtcdError::File { path, parameter, source })
+    std::fs::read(&path).map_err(|error| EtcdError::File { path, parameter, error })
 }
 
 /// Replaces `%41` by `A`.

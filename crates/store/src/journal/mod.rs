@@ -184,7 +184,7 @@ impl Core {
 /// Reads a store from its disk, or begins one, and starts it.
 pub(crate) fn open(world: &World, disk: Disk, options: DiskOptions) -> Result<Arc<Embedded>, OpenError> {
     options.check()?;
-    let io = |what, source| OpenError::Io { what, file: disk.path_of(""), source };
+    let io = |what, source| OpenError::Io { what, file: disk.path_of(""), error: source };
     let lock = disk.lock().map_err(|source| io("cannot use", source))?;
     let Some(lock) = lock else { return Err(OpenError::Locked { directory: disk.path_of("") }) };
     let recovered = recovery::recover(world, &disk, &options)?;

@@ -37,7 +37,7 @@ const MOST_LOOKED: usize = 8;
 
 pub(super) fn io(disk: &Disk, what: &'static str, name: &str) -> impl FnOnce(std::io::Error) -> OpenError {
     let file = disk.path_of(name);
-    move |source| OpenError::Io { what, file, source }
+    move |source| OpenError::Io { what, file, error: source }
 }
 
 fn corrupt(disk: &Disk, name: &str, offset: usize, why: String) -> OpenError {

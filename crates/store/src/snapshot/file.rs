@@ -27,7 +27,7 @@ pub struct SnapshotStatus {
 }
 
 fn split(file: &Path) -> Result<(Disk, String), OpenError> {
-    let io = |source| OpenError::Io { what: "cannot read", file: file.to_owned(), source };
+    let io = |source| OpenError::Io { what: "cannot read", file: file.to_owned(), error: source };
     let metadata = std::fs::metadata(file).map_err(io)?;
     if !metadata.is_file() {
         return Err(io(std::io::Error::other("it is not a file")));
@@ -68,7 +68,7 @@ pub fn restore(world: &World, file: &Path, directory: &Path) -> Result<SnapshotS
     let restored = status(world, file, &mut |_| {})?;
     let (source, source_name) = split(file)?;
     let disk = Disk::directory(directory);
-    let io = |what| move |source| OpenError::Io { what, file: directory.to_owned(), source };
+    let io = |what| move |source| OpenError::Io { what, file: directory.to_owned(), error: source };
     let Some(_lock) = disk.lock().map_err(io("cannot use"))? else {
         return Err(OpenError::Locked { directory: directory.to_owned() });
     };

@@ -44,7 +44,7 @@ pub(super) enum Block {
 
 impl<'a> Reader<'a> {
     pub fn open(disk: &'a Disk, name: &'a str) -> Result<Reader<'a>, OpenError> {
-        let io = |source| OpenError::Io { what: "cannot read", file: disk.path_of(name), source };
+        let io = |source| OpenError::Io { what: "cannot read", file: disk.path_of(name), error: source };
         let file = disk.open(name).map_err(io)?;
         let length = file.length().map_err(io)?;
         let corrupt = |offset, why: &str| corrupt(disk, name, offset, why);
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     /// The bytes from a place up to the next block.
     pub fn raw(&self, from: u64) -> Result<Vec<u8>, OpenError> {
         let mut bytes = vec![0; (self.offset - from) as usize];
-        let io = |source| OpenError::Io { what: "cannot read", file: self.disk.path_of(self.name), source };
+        let io = |source| OpenError::Io { what: "cannot read", file: self.disk.path_of(self.name), error: source };
         self.file.read_at(&mut bytes, from).map_err(io)?;
         Ok(bytes)
     }
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         if self.length != padded + ETCD_SUM {
             return Ok(self.offset == self.length);
         }
-        let io = |source| OpenError::Io { what: "cannot read", file: self.disk.path_of(self.name), source };
+        let io = |source| OpenError::Io { what: "cannot read", file: self.disk.path_of(self.name), error: source };
         let (mut hasher, mut piece, mut at) = (Sha256::new(), vec![0; 1 << 20], 0);
         while at < padded {
             let taken = (padded - at).min(piece.len() as u64) as usize;
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
         if self.ended {
             return if self.ends_here()? { Ok(None) } else { Err(self.corrupt("something follows its end")) };
         }
-        let io = |source| OpenError::Io { what: "cannot read", file: self.disk.path_of(self.name), source };
+        let io = |source| OpenError::Io { what: "cannot read", file: self.disk.path_of(self.name), error: source };
         if self.length - self.offset < 9 {
             return Err(self.corrupt("it ends too early"));
         }
