@@ -57,7 +57,7 @@ pub async fn run(world: World, home: Home, arguments: Up) -> Result<()> {
     if arguments.serve {
         return serve(&world, &home, &arguments, |start| println!("{READY} {}", start.word())).await;
     }
-    if let Ok(running) = home.running() {
+    if let Some(running) = others(&world, &home).await {
         bail!(
             "a region already runs from {} (pid {}, {}); `minato status` shows it, `minato down` stops it",
             home.path().display(),
@@ -74,6 +74,21 @@ pub async fn run(world: World, home: Home, arguments: Up) -> Result<()> {
     let region = home.running()?;
     progress.done(&format!("region {} on {}", region.region, region.endpoint));
     clusters_of(&world, &home, &arguments, region, start).await
+}
+
+/// The region that runs from here, if it is not about to end: a process that was killed keeps its lock until the last of its threads
+/// has left the kernel, where a sync may hold it for a while.
+async fn others(world: &World, home: &Home) -> Option<RegionFile> {
+    let give_up = world.elapsed() + DRAIN;
+    loop {
+        let running = home.running().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.pid));
+        if !stat.is_ok_and(|stat| stat.contains(") Z ")) || world.elapsed() > give_up {
+            return Some(running);
+        }
+        // The lock on the directory has no event to wait for.
+        world.sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// `minato down`

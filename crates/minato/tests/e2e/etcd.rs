@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Minato, have, scratch, text};
+use crate::harness::{Minato, have, kill, scratch, text};
 
 /// Until etcd has elected a leader.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,16 +77,6 @@ fn is_healthy(host: &str) -> bool {
 /// What `region.json` says.
 fn region_file(minato: &Minato) -> Value {
     serde_json::from_str(&std::fs::read_to_string(minato.home().join("region.json")).unwrap()).unwrap()
-}
-
-/// Ends a process as a crash does, and waits until it is gone.
-fn kill(minato: &Minato) {
-    let pid = region_file(minato)["pid"].to_string();
-    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-    let stat = format!("/proc/{pid}/stat");
-    while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) {
-        std::thread::yield_now();
-    }
 }
 
 /// Name, address and restarts of every pod.

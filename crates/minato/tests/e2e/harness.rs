@@ -117,6 +117,19 @@ impl Drop for Minato {
     }
 }
 
+/// Ends a region's process with SIGKILL, and waits until no thread of it is left: a killed process keeps its locks until then.
+pub fn kill(minato: &Minato) {
+    let file = std::fs::read_to_string(minato.home().join("region.json")).expect("the region has said how to reach it");
+    let pid = serde_json::from_str::<Value>(&file).expect("JSON")["pid"].to_string();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill can be run").success());
+    let (stat, tasks) = (format!("/proc/{pid}/stat"), format!("/proc/{pid}/task"));
+    let alive = || std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z "));
+    let threads = || std::fs::read_dir(&tasks).map_or(0, Iterator::count);
+    while alive() || threads() > 1 {
+        std::thread::yield_now();
+    }
+}
+
 /// A directory that no other test has.
 pub fn scratch() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -5,18 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Minato, fails, have, scratch, succeeds, text};
-
-/// Ends the region's process as a crash does, and waits until it is gone.
-fn kill(minato: &Minato) {
-    let file = std::fs::read_to_string(minato.home().join("region.json")).unwrap();
-    let pid = serde_json::from_str::<Value>(&file).unwrap()["pid"].to_string();
-    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-    let stat = format!("/proc/{pid}/stat");
-    while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) {
-        std::thread::yield_now();
-    }
-}
+use crate::harness::{Minato, fails, have, kill, scratch, succeeds, text};
 
 /// `minato` with another home.
 fn elsewhere(home: &Path, arguments: &[&str]) -> Command {
