@@ -411,6 +411,32 @@ fn flipped_bits_are_refused_or_harmless_and_never_lose_anything() {
 }
 
 #[test]
+fn a_broken_first_frame_of_the_last_segment_is_noticed_however_many_frames_came_before() {
+    let (world, mut simulation) = World::simulated(1);
+    let disk = SimulatedDisk::new(1);
+    simulation.block_on(async {
+        // Without a snapshot all of the log is read.
+        let options = DiskOptions { snapshot_bytes: 1 << 30, ..options() };
+        let open = async || Store::open(&world, Disk::simulated(&disk), options.clone()).await;
+        let store = open().await.unwrap();
+        // More frames than would fit in a segment, so that their numbers are far from those of a first one.
+        for i in 0..3_000 {
+            store.put(format!("k/{}", i % 30), "value").await.unwrap();
+        }
+        store.shutdown().await;
+        let frames = |bytes: &[u8]| bytes[64..].chunks_exact(8).filter(|chunk| chunk.starts_with(b"MNTF")).count();
+        let files = disk.files();
+        let last = files.iter().rfind(|(name, bytes)| name.ends_with(".log") && frames(bytes) > 0).unwrap();
+        assert!(frames(last.1) > 3, "{} frames", frames(last.1));
+        let mut broken = last.1.clone();
+        broken[64 + 20] ^= 1;
+        disk.put_file(last.0, Some(broken));
+        let error = open().await.expect_err("acknowledged writes are not given up in silence");
+        assert!(matches!(&error, OpenError::Corrupt { file, .. } if file.ends_with(last.0)), "{error}");
+    });
+}
+
+#[test]
 fn a_full_disk_refuses_writes_takes_deletions_and_recovers() {
     for seed in 0..20 {
         println!("seed {seed}");

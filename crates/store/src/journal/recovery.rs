@@ -101,7 +101,7 @@ pub(super) fn recover(world: &World, disk: &Disk, options: &DiskOptions) -> Resu
             (made, number)
         }
     };
-    let prepared = take_prepared(disk, store, used, &mut files)?;
+    let prepared = take_prepared(disk, store, used, next, &mut files)?;
     Ok(Recovered { store, state, segment, prepared, next_frame: next, files, since_snapshot })
 }
 
@@ -153,20 +153,28 @@ fn reopen(disk: &Disk, number: u64, end: usize) -> Result<Segment, OpenError> {
     Ok(Segment { number, file, length: bytes.len() as u64, offset: end as u64 })
 }
 
-/// The segment that was prepared after the last one; further ones are of no use. None of them may hold a frame.
-fn take_prepared(disk: &Disk, store: u64, used: u64, files: &mut Files) -> Result<Option<Segment>, OpenError> {
-    let later: Vec<(u64, u64)> = files.segments.range(used + 1..).map(|(number, file)| (*number, file.bytes)).collect();
+/// The segment that was prepared after the last one; further ones are of no use. None of them may hold a frame that is still
+/// needed: `next` or one after it.
+fn take_prepared(
+    disk: &Disk,
+    store: u64,
+    used: u64,
+    next: u64,
+    files: &mut Files,
+) -> Result<Option<Segment>, OpenError> {
+    let later: Vec<u64> = files.segments.range(used + 1..).map(|(number, _)| *number).collect();
     let mut prepared = None;
-    for (number, length) in later {
+    for number in later {
         let name = segment::name(number);
         let bytes = disk.read(&name).map_err(io(disk, "cannot read", &name))?;
-        if let Some((at, frame)) = later_frame(&bytes, SEGMENT_HEADER as usize, Home { store, segment: number }, 0) {
+        if let Some((at, frame)) =
+            later_frame(&bytes, SEGMENT_HEADER as usize, Home { store, segment: number }, next - 1)
+        {
             let why = format!("its first frame is broken, and a sound frame {frame} follows at byte {at}");
             return Err(corrupt(disk, &name, SEGMENT_HEADER as usize, why));
         }
         if prepared.is_none() && number == used + 1 {
             prepared = Some(reopen(disk, number, SEGMENT_HEADER as usize)?);
-            debug_assert_eq!(prepared.as_ref().map(|segment| segment.length), Some(length));
         } else {
             disk.remove(&name).map_err(io(disk, "cannot remove", &name))?;
             files.segments.remove(&number);
