@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::harness::{Minato, have, kill, scratch, text};
 
 /// Until etcd has elected a leader.
@@ -74,11 +72,6 @@ fn is_healthy(host: &str) -> bool {
     asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains(r#""health":"true""#)
 }
 
-/// What `region.json` says.
-fn region_file(minato: &Minato) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(minato.home().join("region.json")).unwrap()).unwrap()
-}
-
 /// Name, address and restarts of every pod.
 fn pods(minato: &Minato) -> Vec<String> {
     let form = "jsonpath={range .items[*]}{.metadata.name} {.status.podIP} {.status.containerStatuses[0].restartCount} {.status.phase}{\"\\n\"}{end}";
@@ -95,7 +88,7 @@ fn a_process_that_dies_is_replaced_by_the_other() {
     let etcd = Etcd::start();
     let first = Minato::up(&["--store", &etcd.url, "--no-cluster"]);
     let second = Minato::up(&["--store", &etcd.url, "--no-cluster"]);
-    let (one, two) = (region_file(&first), region_file(&second));
+    let (one, two) = (first.region(), second.region());
     for same in ["access_key_id", "secret_access_key", "account", "region"] {
         assert_eq!(one[same], two[same]);
     }
@@ -154,7 +147,7 @@ fn a_process_that_dies_is_replaced_by_the_other() {
     first.ok("kubectl", &["scale", "deployment/web", "--replicas=6"]);
     first.ok("kubectl", &["rollout", "status", "deployment/web", "--timeout=60s"]);
     println!("handed over and rolled out after {:?}", stopped.elapsed());
-    assert_eq!(leader(&first), region_file(&first)["endpoint"]);
+    assert_eq!(leader(&first), first.region()["endpoint"]);
     assert!(after.iter().all(|pod| pods(&first).contains(pod)));
     assert!(first.ok("minato", &["cluster", "list"]).contains("green"));
     // For the harness, which stops what it started.

@@ -43,6 +43,12 @@ impl Minato {
         &self.home
     }
 
+    /// What `region.json` says: how to reach the region that runs.
+    pub fn region(&self) -> Value {
+        let file = std::fs::read_to_string(self.home.join("region.json")).expect("a region runs");
+        serde_json::from_str(&file).expect("region.json is JSON")
+    }
+
     /// The value of a variable that `minato env` prints.
     pub fn variable(&self, name: &str) -> &str {
         let found = self.variables.iter().find(|(own, _)| own == name);
@@ -119,8 +125,7 @@ impl Drop for Minato {
 
 /// Ends a region's process with SIGKILL, and waits until no thread of it is left: a killed process keeps its locks until then.
 pub fn kill(minato: &Minato) {
-    let file = std::fs::read_to_string(minato.home().join("region.json")).expect("the region has said how to reach it");
-    let pid = serde_json::from_str::<Value>(&file).expect("JSON")["pid"].to_string();
+    let pid = minato.region()["pid"].to_string();
     assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill can be run").success());
     let (stat, tasks) = (format!("/proc/{pid}/stat"), format!("/proc/{pid}/task"));
     let alive = || std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z "));

@@ -16,8 +16,7 @@ fn elsewhere(home: &Path, arguments: &[&str]) -> Command {
 
 /// What must be the same after a restart: keys, addresses, the cluster, pods with their addresses.
 fn facts(minato: &Minato) -> Value {
-    let file: Value =
-        serde_json::from_str(&std::fs::read_to_string(minato.home().join("region.json")).unwrap()).unwrap();
+    let file = minato.region();
     let pods = "jsonpath={range .items[*]}{.metadata.uid} {.spec.nodeName} {.status.podIP} {.status.containerStatuses[0].restartCount} {.status.phase}{\"\\n\"}{end}";
     let nodes = "jsonpath={range .items[*]}{.metadata.uid} {.metadata.name} {.spec.providerID}{\"\\n\"}{end}";
     serde_json::json!({
