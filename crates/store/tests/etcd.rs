@@ -90,7 +90,7 @@ fn the_death_of_a_member_loses_no_write_and_no_event() {
         // The client is connected to the first member, and in the middle of its work.
         let mut seen: Vec<(Bytes, Revision)> = Vec::new();
         let mut killed = false;
-        let deadline = world.elapsed() + Duration::from_secs(60);
+        let deadline = world.elapsed() + Duration::from_secs(300);
         loop {
             match world.timeout(Duration::from_millis(50), watcher.next()).await {
                 Ok(batch) => seen.extend(batch.unwrap().events.into_iter().map(|e| (e.kv.key, e.kv.mod_revision))),
@@ -112,8 +112,12 @@ fn the_death_of_a_member_loses_no_write_and_no_event() {
         }
         assert!(killed);
         let (acknowledged, unknown) = (acknowledged.lock().unwrap().clone(), unknown.lock().unwrap().clone());
-        // What nobody knows the outcome of is what was under way when the member died, and no more.
-        assert!(unknown.len() <= WRITERS, "{unknown:?}");
+        // Unknown is what was under way when the member died, and what waited in vain for the election of a leader if the
+        // dead member was the leader. It is over when the others have one: then each writer goes on.
+        for writer in 0..WRITERS {
+            let last = Bytes::from(format!("{writer}/{}", WRITES - 1));
+            assert!(acknowledged.contains_key(&last), "{unknown:?}");
+        }
         let stored = store.range(RangeRequest::new(KeyRange::all())).await.unwrap();
         let mut stored: Vec<(Bytes, Revision)> = stored.kvs.into_iter().map(|kv| (kv.key, kv.mod_revision)).collect();
         stored.sort_by_key(|(_, revision)| *revision);
