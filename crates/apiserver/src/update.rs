@@ -16,10 +16,6 @@ const ATTEMPTS: usize = 5;
 pub(crate) const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
-/// Resources whose updates must say which state they change (their strategies' `AllowUnconditionalUpdate`).
-const CONDITIONAL: &[(&str, &str)] =
-    &[("apiextensions.k8s.io", "customresourcedefinitions"), ("coordination.k8s.io", "leases")];
-
 /// Replaces the object, or the part of it that a subresource is.
 pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
     let (mut new, duplicates) = write::parse(body)?;
@@ -44,7 +40,7 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
 }
 
 fn must_be_conditional(call: &Call<'_>) -> bool {
-    call.builtin().is_none() || CONDITIONAL.iter().any(|(group, plural)| call.resource.is(group, plural))
+    call.builtin().is_none_or(|kind| kind.updates_name_version)
 }
 
 /// The body must be the object that the path names.

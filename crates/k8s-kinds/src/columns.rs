@@ -35,6 +35,15 @@ impl Column {
         Column { name, kind: "integer", format: "", description, priority: 0, cell }
     }
 
+    /// A column of flags.
+    pub const fn boolean(
+        name: &'static str,
+        description: &'static str,
+        cell: fn(&Value, Timestamp) -> Value,
+    ) -> Column {
+        Column { name, kind: "boolean", format: "", description, priority: 0, cell }
+    }
+
     /// Shown in wide output only.
     pub const fn wide(self) -> Column {
         Column { priority: 1, ..self }

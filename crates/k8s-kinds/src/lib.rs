@@ -3,14 +3,19 @@
 //! A [`Kind`] says what is particular about a kind; everything else is the API server's one generic path. Nothing here
 //! does io or knows who asks.
 
+mod addresses;
 mod age;
 pub mod causes;
 pub mod columns;
+mod conditions;
 mod fields;
 mod kinds;
 pub mod names;
 mod pod_spec;
 mod strategy;
+#[cfg(test)]
+mod testing;
+mod web;
 mod workload;
 
 use std::borrow::Cow;
@@ -107,6 +112,8 @@ pub struct Kind {
     /// Whether `metadata.generation` counts changes, and of what: whether this pair of old and new object is one.
     pub has_generation: bool,
     pub counts_as_change: fn(&Value, &Value) -> bool,
+    /// Whether an update must say which state it changes (strategies' `AllowUnconditionalUpdate`).
+    pub updates_name_version: bool,
     /// Defaults that upstream sets in code; run on what clients send and on what is read from old storage.
     pub default: fn(&mut Value, &Context<'_>),
     /// Before create: clears what clients may not set (status, for instance) and fills what the server sets.
@@ -144,6 +151,7 @@ impl Kind {
         name_rule: names::subdomain,
         has_generation: false,
         counts_as_change: strategy::changes_beyond_status,
+        updates_name_version: false,
         default: |_, _| {},
         prepare_create: |_, _| {},
         prepare_update: |_, _| {},
@@ -275,7 +283,7 @@ mod tests {
         for kind in KINDS.iter().filter(|kind| !kind.is_virtual()) {
             let names: BTreeSet<&str> = kind.columns.iter().map(|column| column.name).collect();
             assert_eq!(names.len(), kind.columns.len(), "{}", kind.kind);
-            assert_eq!(kind.columns.iter().filter(|column| column.format == "name").count(), 1, "{}", kind.kind);
+            assert!(kind.columns.iter().any(|column| column.format == "name"), "{}", kind.kind);
             assert!(kind.columns.iter().all(|column| column.description.ends_with('.')), "{}", kind.kind);
         }
     }

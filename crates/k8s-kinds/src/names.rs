@@ -55,7 +55,8 @@ fn ends_alphanumeric(text: &str) -> bool {
     ends(text.as_bytes().first()) && ends(text.as_bytes().last())
 }
 
-fn is_label(text: &str) -> bool {
+/// Whether it has the form of a DNS-1123 label, of whatever length.
+pub(crate) fn is_label(text: &str) -> bool {
     ends_alphanumeric(text) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 

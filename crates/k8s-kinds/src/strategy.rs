@@ -32,6 +32,25 @@ pub(crate) fn keep_apart_and_labels(object: &mut Value, context: &Context<'_>) {
     }
 }
 
+/// As [`keep_apart`]; a write of status cannot change metadata that clients write (apimachinery `ResetObjectMetaForStatus`).
+pub(crate) fn keep_apart_and_metadata(object: &mut Value, context: &Context<'_>) {
+    keep_apart(object, context);
+    if context.subresource == "status"
+        && let (Some(old), Some(metadata)) = (context.old, object.get_mut("metadata"))
+    {
+        for key in ["annotations", "finalizers", "labels", "ownerReferences"] {
+            carry_over(metadata, &old["metadata"], key);
+        }
+    }
+}
+
+/// Before update: nothing is carried over but what a write of status may not change.
+pub(crate) fn keep_all_but_status_on_status(object: &mut Value, context: &Context<'_>) {
+    if context.subresource == "status" {
+        keep_apart_and_metadata(object, context);
+    }
+}
+
 fn keep_all_but_status(object: &mut Value, old: &Value) {
     const OWN: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
     if let Some(map) = object.as_object_mut() {

@@ -30,6 +30,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_update: keep_apart,
     validate,
     warnings,
+    updates_name_version: true,
     ..Kind::BASE
 };
 

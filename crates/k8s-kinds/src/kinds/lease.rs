@@ -20,6 +20,7 @@ pub(crate) static KIND: Kind = Kind {
         AGE,
     ],
     validate,
+    updates_name_version: true,
     ..Kind::BASE
 };
 

@@ -4,13 +4,21 @@ mod cluster_role;
 mod cluster_role_binding;
 mod config_map;
 mod controller_revision;
+mod csi;
+mod csi_driver;
+mod csi_node;
+mod csi_storage_capacity;
 mod custom_resource_definition;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod ingress;
+mod ingress_class;
+mod ip_address;
 mod lease;
 mod namespace;
+mod network_policy;
 mod node;
 mod pod;
 mod pod_disruption_budget;
@@ -25,7 +33,10 @@ mod runtime_class;
 mod secret;
 mod service;
 mod service_account;
+mod service_cidr;
 mod storage_class;
+mod volume_attachment;
+mod volume_attributes_class;
 
 use crate::Kind;
 
@@ -53,6 +64,11 @@ pub static KINDS: &[&Kind] = &[
     &reviews::SUBJECT_ACCESS_REVIEW,
     &lease::KIND,
     &endpoint_slice::KIND,
+    &ingress_class::KIND,
+    &ingress::KIND,
+    &ip_address::KIND,
+    &network_policy::KIND,
+    &service_cidr::KIND,
     &runtime_class::KIND,
     &pod_disruption_budget::KIND,
     &cluster_role_binding::KIND,
@@ -60,5 +76,10 @@ pub static KINDS: &[&Kind] = &[
     &role_binding::KIND,
     &role::KIND,
     &priority_class::KIND,
+    &csi_driver::KIND,
+    &csi_node::KIND,
+    &csi_storage_capacity::KIND,
     &storage_class::KIND,
+    &volume_attachment::KIND,
+    &volume_attributes_class::KIND,
 ];

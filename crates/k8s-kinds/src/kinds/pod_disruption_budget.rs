@@ -32,6 +32,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_create: drop_status,
     prepare_update: keep_apart,
     validate,
+    updates_name_version: true,
     ..Kind::BASE
 };
 

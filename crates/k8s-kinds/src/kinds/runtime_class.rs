@@ -22,6 +22,7 @@ pub(crate) static KIND: Kind = Kind {
         AGE,
     ],
     validate,
+    updates_name_version: true,
     ..Kind::BASE
 };
 

@@ -3,10 +3,10 @@
 use k8s_object::Cause;
 use serde_json::Value;
 
-use crate::causes::{forbidden, immutable, invalid, not_supported, required};
+use super::csi::{parameters, provisioner};
+use crate::causes::{forbidden, immutable, not_supported};
 use crate::columns::{AGE, Column, NAME, text_or};
 use crate::fields::{at, default_to, flag, text};
-use crate::names::qualified;
 use crate::{Context, Kind, Scope};
 
 pub(crate) static KIND: Kind = Kind {
@@ -49,12 +49,8 @@ fn name(object: &Value) -> String {
 
 fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let mut causes = Vec::new();
-    match text(object, "provisioner") {
-        "" => causes.push(required("provisioner", "")),
-        name => {
-            causes.extend(qualified(&name.to_lowercase()).iter().map(|problem| invalid("provisioner", name, problem)))
-        }
-    }
+    causes.extend(provisioner(text(object, "provisioner"), "provisioner"));
+    causes.extend(parameters(object, true));
     for (key, allowed) in
         [("reclaimPolicy", ["Delete", "Retain"]), ("volumeBindingMode", ["Immediate", "WaitForFirstConsumer"])]
     {
