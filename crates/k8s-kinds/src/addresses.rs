@@ -126,6 +126,20 @@ pub(crate) fn strict_cidr(field: &str, text: &str) -> Vec<Cause> {
     vec![invalid(field, text, &problem)]
 }
 
+/// An address with the length of its network's prefix.
+pub(crate) fn interface_address(field: &str, text: &str) -> Vec<Cause> {
+    let Some(cidr) = Cidr::parse_lenient(text) else {
+        return vec![invalid(field, text, "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)")];
+    };
+    let address = cidr.address.to_canonical();
+    let length = if address.is_ipv4() && cidr.length > 32 { cidr.length - 96 } else { cidr.length };
+    let canonical = format!("{address}/{length}");
+    match text == canonical {
+        true => Vec::new(),
+        false => vec![invalid(field, text, &format!("must be in canonical form ({canonical:?})"))],
+    }
+}
+
 /// Warns of a form of an address that a later Kubernetes refuses.
 pub(crate) fn ip_warnings(field: &str, text: &str) -> Option<String> {
     let address = parse_lenient(text)?;

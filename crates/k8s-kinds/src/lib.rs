@@ -8,9 +8,12 @@ mod age;
 pub mod causes;
 pub mod columns;
 mod conditions;
+pub mod expressions;
 mod fields;
+pub mod flow_control;
 mod kinds;
 pub mod names;
+mod pem;
 mod pod_spec;
 mod strategy;
 #[cfg(test)]

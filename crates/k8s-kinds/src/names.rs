@@ -229,7 +229,8 @@ pub fn labels(labels: &Value, field: &str) -> Vec<Cause> {
     causes
 }
 
-fn annotations(annotations: &Value, field: &str) -> Vec<Cause> {
+/// Annotations: keys, and the size of all.
+pub fn annotations(annotations: &Value, field: &str) -> Vec<Cause> {
     let (mut causes, mut bytes) = (Vec::new(), 0);
     for (key, value) in annotations.as_object().into_iter().flatten() {
         causes.extend(qualified(&key.to_lowercase()).iter().map(|problem| invalid(field, key.as_str(), problem)));

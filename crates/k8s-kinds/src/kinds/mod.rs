@@ -1,5 +1,10 @@
 //! The rows, by group then plural.
 
+mod admission_policy;
+mod admission_policy_binding;
+mod admission_rules;
+mod api_service;
+mod certificate_signing_request;
 mod cluster_role;
 mod cluster_role_binding;
 mod config_map;
@@ -10,9 +15,12 @@ mod csi_node;
 mod csi_storage_capacity;
 mod custom_resource_definition;
 mod deployment;
+mod device_class;
+mod devices;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod flow_schema;
 mod ingress;
 mod ingress_class;
 mod ip_address;
@@ -24,8 +32,12 @@ mod pod;
 mod pod_disruption_budget;
 mod pod_template;
 mod priority_class;
+mod priority_level_configuration;
 mod rbac;
 mod replica_set;
+mod resource_claim;
+mod resource_claim_template;
+mod resource_slice;
 mod reviews;
 mod role;
 mod role_binding;
@@ -37,6 +49,7 @@ mod service_cidr;
 mod storage_class;
 mod volume_attachment;
 mod volume_attributes_class;
+mod webhook_configuration;
 
 use crate::Kind;
 
@@ -52,7 +65,14 @@ pub static KINDS: &[&Kind] = &[
     &secret::KIND,
     &service_account::KIND,
     &service::KIND,
+    &admission_policy::MUTATING,
+    &admission_policy_binding::MUTATING,
+    &webhook_configuration::MUTATING,
+    &admission_policy::VALIDATING,
+    &admission_policy_binding::VALIDATING,
+    &webhook_configuration::VALIDATING,
     &custom_resource_definition::KIND,
+    &api_service::KIND,
     &controller_revision::KIND,
     &deployment::KIND,
     &replica_set::KIND,
@@ -62,8 +82,11 @@ pub static KINDS: &[&Kind] = &[
     &reviews::SELF_SUBJECT_ACCESS_REVIEW,
     &reviews::SELF_SUBJECT_RULES_REVIEW,
     &reviews::SUBJECT_ACCESS_REVIEW,
+    &certificate_signing_request::KIND,
     &lease::KIND,
     &endpoint_slice::KIND,
+    &flow_schema::KIND,
+    &priority_level_configuration::KIND,
     &ingress_class::KIND,
     &ingress::KIND,
     &ip_address::KIND,
@@ -75,6 +98,10 @@ pub static KINDS: &[&Kind] = &[
     &cluster_role::KIND,
     &role_binding::KIND,
     &role::KIND,
+    &device_class::KIND,
+    &resource_claim::KIND,
+    &resource_claim_template::KIND,
+    &resource_slice::KIND,
     &priority_class::KIND,
     &csi_driver::KIND,
     &csi_node::KIND,

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::fields::{at, entries, is_empty, items, text};
 
 pub(crate) use defaults::{default_pod, default_spec};
+pub(crate) use scheduling::node_selector;
 pub(crate) use update::{validate_ephemeral_containers, validate_update};
 pub(crate) use validate::{grace_period, validate, validate_template};
 pub(crate) use warnings::warnings;

@@ -85,19 +85,26 @@ fn weight(term: &Value, field: &str) -> Option<Cause> {
 fn node_affinity(affinity: &Value, field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     if let Some(selector) = affinity.get(REQUIRED).filter(|selector| selector.is_object()) {
-        let field = format!("{field}.{REQUIRED}.nodeSelectorTerms");
-        let terms = items(selector, "nodeSelectorTerms");
-        if terms.is_empty() {
-            causes.push(required(&field, "must have at least one node selector term"));
-        }
-        for (index, term) in terms.iter().enumerate() {
-            causes.extend(node_term(term, &format!("{field}[{index}]")));
-        }
+        causes.extend(node_selector(selector, &format!("{field}.{REQUIRED}")));
     }
     for (index, term) in items(affinity, PREFERRED).iter().enumerate() {
         let field = format!("{field}.{PREFERRED}[{index}]");
         causes.extend(weight(term, &field));
         causes.extend(node_term(at(term, "preference"), &format!("{field}.preference")));
+    }
+    causes
+}
+
+/// Terms of which one must fit a node.
+pub(crate) fn node_selector(selector: &Value, field: &str) -> Vec<Cause> {
+    let field = format!("{field}.nodeSelectorTerms");
+    let terms = items(selector, "nodeSelectorTerms");
+    let mut causes = Vec::new();
+    if terms.is_empty() {
+        causes.push(required(&field, "must have at least one node selector term"));
+    }
+    for (index, term) in terms.iter().enumerate() {
+        causes.extend(node_term(term, &format!("{field}[{index}]")));
     }
     causes
 }
