@@ -1,4 +1,4 @@
-//! The rows, by group then plural.
+//! The rows, by group, then plural, then version.
 
 mod admission_policy;
 mod admission_policy_binding;
@@ -20,11 +20,16 @@ mod devices;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod event_v1;
 mod flow_schema;
+mod horizontal_pod_autoscaler;
+mod horizontal_pod_autoscaler_rules;
+mod horizontal_pod_autoscaler_v1;
 mod ingress;
 mod ingress_class;
 mod ip_address;
 mod lease;
+mod limit_range;
 mod namespace;
 mod network_policy;
 mod node;
@@ -37,6 +42,7 @@ mod rbac;
 mod replica_set;
 mod resource_claim;
 mod resource_claim_template;
+mod resource_quota;
 mod resource_slice;
 mod reviews;
 mod role;
@@ -58,10 +64,12 @@ pub static KINDS: &[&Kind] = &[
     &config_map::KIND,
     &endpoints::KIND,
     &event::KIND,
+    &limit_range::KIND,
     &namespace::KIND,
     &node::KIND,
     &pod::KIND,
     &pod_template::KIND,
+    &resource_quota::KIND,
     &secret::KIND,
     &service_account::KIND,
     &service::KIND,
@@ -82,9 +90,12 @@ pub static KINDS: &[&Kind] = &[
     &reviews::SELF_SUBJECT_ACCESS_REVIEW,
     &reviews::SELF_SUBJECT_RULES_REVIEW,
     &reviews::SUBJECT_ACCESS_REVIEW,
+    &horizontal_pod_autoscaler_v1::KIND,
+    &horizontal_pod_autoscaler::KIND,
     &certificate_signing_request::KIND,
     &lease::KIND,
     &endpoint_slice::KIND,
+    &event_v1::KIND,
     &flow_schema::KIND,
     &priority_level_configuration::KIND,
     &ingress_class::KIND,
