@@ -1,16 +1,32 @@
-//! What every cluster has from its first moment: namespaces, priority classes, RBAC's defaults, and its own Service.
+//! What every cluster has from its first moment: namespaces, priority classes, RBAC's defaults, the defaults of priority and
+//! fairness, where Services get their addresses, and its own Service.
+//!
+//! Many objects are written at once, so that a new cluster does not wait for a hundred commits.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use k8s_client::{Body, Options, Request, Verb};
+use k8s_kinds::flow_control;
 use k8s_object::{ApiError, GroupVersionResource, NamespacedName, Reason, UserInfo, resources};
 use serde_json::{Value, json};
 
 use crate::core::Core;
+use crate::storage::{self, Written};
+use crate::{create, network};
 
 const AGENT: &str = "kube-apiserver";
 const PRIORITY_CLASSES: GroupVersionResource = GroupVersionResource::of("scheduling.k8s.io", "v1", "priorityclasses");
+const FLOW_SCHEMAS: GroupVersionResource = GroupVersionResource::of(flow_control::GROUP, "v1", "flowschemas");
+const PRIORITY_LEVELS: GroupVersionResource =
+    GroupVersionResource::of(flow_control::GROUP, "v1", "prioritylevelconfigurations");
+const SERVICE_CIDRS: GroupVersionResource = GroupVersionResource::of("networking.k8s.io", "v1", "servicecidrs");
+
+/// Objects of one transaction: etcd takes 128 operations (`--max-txn-ops`).
+const BATCH: usize = 120;
+/// How often it is tried again when another server of the same store is doing the same.
+const ATTEMPTS: usize = 5;
 
 /// Kinds of the default policy and their resources.
 const RBAC: &[(&str, GroupVersionResource)] = &[
@@ -20,14 +36,76 @@ const RBAC: &[(&str, GroupVersionResource)] = &[
     ("RoleBinding", resources::ROLE_BINDINGS),
 ];
 
+/// An object that every cluster has.
+struct Wanted {
+    resource: GroupVersionResource,
+    namespace: String,
+    object: Value,
+}
+
+impl Wanted {
+    fn cluster(resource: GroupVersionResource, object: Value) -> Wanted {
+        Wanted { resource, namespace: String::new(), object }
+    }
+
+    fn request(self) -> (Request, Body) {
+        let request = Request {
+            verb: Verb::Create,
+            resource: self.resource,
+            subresource: String::new(),
+            namespace: self.namespace,
+            name: String::new(),
+            body: Body::None,
+            patch: None,
+            options: Options::default(),
+        };
+        (request, Body::Json(self.object))
+    }
+}
+
 /// Creates what is missing and leaves what is there.
 pub(crate) async fn run(core: &Core, endpoint: Option<SocketAddr>) -> Result<(), ApiError> {
     let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
-    for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        ensure(core, &user, &resources::NAMESPACES, "", namespace).await?;
+    ensure_all(core, &user, namespaces).await?;
+    ensure_all(core, &user, objects).await?;
+    store(core, network::missing(core)).await?;
+    service(core, &user, endpoint).await
+}
+
+fn namespaces(_: &Core) -> Vec<Wanted> {
+    let namespace = |name| {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        Wanted::cluster(resources::NAMESPACES, object)
+    };
+    ["default", "kube-node-lease", "kube-public", "kube-system"].map(namespace).into()
+}
+
+fn objects(core: &Core) -> Vec<Wanted> {
+    let mut wanted = priority_classes();
+    for object in k8s_auth::bootstrap::objects() {
+        let Some(resource) = RBAC.iter().find(|(kind, _)| *kind == object.kind().kind).map(|(_, resource)| resource)
+        else {
+            continue;
+        };
+        let namespace = object.meta().namespace.clone();
+        wanted.push(Wanted { resource: resource.clone(), namespace, object: object.value() });
     }
-    for (name, value, description) in [
+    for (resource, fixed) in [(PRIORITY_LEVELS, flow_control::LEVELS), (FLOW_SCHEMAS, flow_control::SCHEMAS)] {
+        wanted.extend(fixed.iter().map(|fixed| Wanted::cluster(resource.clone(), flow_control::object(fixed))));
+    }
+    wanted.push(service_cidr(core));
+    wanted
+}
+
+fn priority_classes() -> Vec<Wanted> {
+    let class = |(name, value, description): (&str, i64, &str)| {
+        let object = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+            "value": value, "description": description,
+        });
+        Wanted::cluster(PRIORITY_CLASSES, object)
+    };
+    [
         (
             "system-cluster-critical",
             2_000_000_000,
@@ -38,21 +116,22 @@ pub(crate) async fn run(core: &Core, endpoint: Option<SocketAddr>) -> Result<(),
             2_000_001_000,
             "Used for system critical pods that must not be moved from their current node.",
         ),
-    ] {
-        let class = json!({
-            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
-            "value": value, "description": description,
-        });
-        ensure(core, &user, &PRIORITY_CLASSES, "", class).await?;
-    }
-    for object in k8s_auth::bootstrap::objects() {
-        let Some(resource) = RBAC.iter().find(|(kind, _)| *kind == object.kind().kind).map(|(_, resource)| resource)
-        else {
-            continue;
-        };
-        ensure(core, &user, resource, &object.meta().namespace, object.value()).await?;
-    }
-    service(core, &user, endpoint).await
+    ]
+    .map(class)
+    .into()
+}
+
+/// Where Services get their addresses.
+fn service_cidr(core: &Core) -> Wanted {
+    let condition = json!({
+        "type": "Ready", "status": "True", "lastTransitionTime": core.world.now().to_string(),
+        "reason": "", "message": "Kubernetes default Service CIDR is ready",
+    });
+    let object = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [core.network.cidr.to_string()]}, "status": {"conditions": [condition]},
+    });
+    Wanted::cluster(SERVICE_CIDRS, object)
 }
 
 /// The Service `kubernetes`, and where it leads.
@@ -65,7 +144,8 @@ async fn service(core: &Core, user: &Arc<UserInfo>, endpoint: Option<SocketAddr>
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": endpoint.map_or(443, |address| address.port())}],
         },
     });
-    ensure(core, user, &resources::SERVICES, "default", service).await?;
+    ensure(core, user, Wanted { resource: resources::SERVICES, namespace: "default".to_owned(), object: service })
+        .await?;
     let Some(address) = endpoint else { return Ok(()) };
     // A slice may not lead to a loopback address; the server's own is not told to anybody then.
     if address.ip().is_loopback() {
@@ -78,31 +158,58 @@ async fn service(core: &Core, user: &Arc<UserInfo>, endpoint: Option<SocketAddr>
         "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
     });
-    ensure(core, user, &resources::ENDPOINT_SLICES, "default", slice).await
+    ensure(core, user, Wanted { resource: resources::ENDPOINT_SLICES, namespace: "default".to_owned(), object: slice })
+        .await
 }
 
-async fn ensure(
-    core: &Core,
-    user: &Arc<UserInfo>,
-    resource: &GroupVersionResource,
-    namespace: &str,
-    object: Value,
-) -> Result<(), ApiError> {
-    let (entry, _) = core.registry.find(resource)?;
-    let name = object["metadata"]["name"].as_str().unwrap_or("").to_owned();
-    if entry.cache.get(&NamespacedName::new(namespace, name)).is_some() {
+/// Whether the object, or one in its place, is there.
+fn exists(core: &Core, wanted: &Wanted) -> Result<bool, ApiError> {
+    let (entry, _) = core.registry.find(&wanted.resource)?;
+    let name = wanted.object["metadata"]["name"].as_str().unwrap_or_default();
+    Ok(entry.cache.get(&NamespacedName::new(wanted.namespace.clone(), name)).is_some())
+}
+
+/// Creates what is missing of many, in few transactions.
+async fn ensure_all(core: &Core, user: &Arc<UserInfo>, wanted: impl Fn(&Core) -> Vec<Wanted>) -> Result<(), ApiError> {
+    for _ in 0..ATTEMPTS {
+        let mut prepared = Vec::new();
+        for wanted in wanted(core) {
+            if exists(core, &wanted)? {
+                continue;
+            }
+            let (request, body) = wanted.request();
+            let mut call = core.begin(&core.keyspace, user, request).await?;
+            prepared.push(create::prepared(&mut call, body).await?);
+        }
+        if store(core, prepared).await? {
+            return Ok(());
+        }
+    }
+    Err(ApiError::internal("what every cluster has is written by somebody else again and again"))
+}
+
+/// Stores objects; `false` if one of them was there. Caches are current afterwards.
+async fn store(core: &Core, objects: Vec<(Bytes, Bytes)>) -> Result<bool, ApiError> {
+    let mut is_done = true;
+    for batch in objects.chunks(BATCH) {
+        let revision = match storage::create_all(&core.keyspace, batch).await? {
+            Written::Done(revision) => revision,
+            Written::Conflict(revision) => {
+                is_done = false;
+                revision
+            }
+        };
+        core.reach(revision).await;
+    }
+    Ok(is_done)
+}
+
+async fn ensure(core: &Core, user: &Arc<UserInfo>, wanted: Wanted) -> Result<(), ApiError> {
+    if exists(core, &wanted)? {
         return Ok(());
     }
-    let request = Request {
-        verb: Verb::Create,
-        resource: resource.clone(),
-        subresource: String::new(),
-        namespace: namespace.to_owned(),
-        name: String::new(),
-        body: Body::Json(object),
-        patch: None,
-        options: Options::default(),
-    };
+    let (mut request, body) = wanted.request();
+    request.body = body;
     match core.execute(&core.keyspace, user, AGENT, None, request).await {
         Ok(_) => Ok(()),
         // Another server of the same store was faster.

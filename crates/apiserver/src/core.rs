@@ -91,7 +91,7 @@ impl Core {
         self.auth.authorize(self, &attributes)
     }
 
-    async fn begin<'a>(
+    pub(crate) async fn begin<'a>(
         &'a self,
         space: &'a Keyspace,
         user: &'a Arc<UserInfo>,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use k8s_client::Body;
 use k8s_object::{ApiError, NamespacedName, Object, Reason};
 use serde_json::{Value, json};
@@ -10,13 +11,28 @@ use crate::core::Call;
 use crate::network::Reserved;
 use crate::registry::Strategy;
 use crate::write::{self, Stored};
-use crate::{admission, crd, metadata, network};
+use crate::{admission, crd, kind_rules, metadata, network};
 
 /// How often a name is generated anew when it is taken (apiserver `maxNameGenerationCreateAttempts`).
 const NAME_ATTEMPTS: usize = 8;
 
-/// Creates the object in the body.
-pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
+/// A new object that has passed everything and only waits to be stored.
+struct Ready {
+    key: NamespacedName,
+    bytes: Bytes,
+    reserved: Option<Reserved>,
+}
+
+/// Key and value under which the object in the body is to be stored, for who stores many at once. It has nothing that only one
+/// object may have.
+pub(crate) async fn prepared(call: &mut Call<'_>, body: Body) -> Result<(Bytes, Bytes), ApiError> {
+    let mut object = admitted(call, body).await?;
+    let ready = complete(call, &mut object).await?;
+    Ok((write::store_key(call, &ready.key), ready.bytes))
+}
+
+/// The object in the body, with its defaults and what plugins add.
+async fn admitted(call: &mut Call<'_>, body: Body) -> Result<Value, ApiError> {
     if matches!(&call.resource.strategy, Strategy::Custom(custom) if custom.terminating) {
         let message = "create not allowed while custom resource definition is terminating";
         return Err(ApiError::new(Reason::MethodNotAllowed, message));
@@ -27,6 +43,12 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     write::default(call, &mut object, None);
     admission::wait(call, &object).await;
     admission::admit(call, &mut object, None)?;
+    Ok(object)
+}
+
+/// Creates the object in the body.
+pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
+    let mut object = admitted(call, body).await?;
     let generated = metadata::text(&object, "name").is_empty();
     // A Service may lose the address that it was given to one of another server.
     let attempts = if generated || call.resource.is("", "services") { NAME_ATTEMPTS } else { 1 };
@@ -82,7 +104,8 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiError> {
+/// Fills what the server sets, and judges the object.
+async fn complete(call: &mut Call<'_>, object: &mut Value) -> Result<Ready, ApiError> {
     let world = &call.core.world;
     let has_generation = call.builtin().is_none_or(|kind| kind.has_generation);
     let map = metadata::of(object)?;
@@ -92,18 +115,26 @@ async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiEr
     }
     metadata::fill_new(map, world, has_generation);
     match call.builtin() {
-        Some(kind) => (kind.prepare_create)(object, &call.kind_context(None)),
+        Some(kind) => {
+            (kind.prepare_create)(object, &call.kind_context(None));
+            kind_rules::prepare_create(call, object);
+        }
         None => crd::prepare_create(&call.resource, object),
     }
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
         crd::establish(call.core, object, call.now);
     }
-    let mut reserved = network::reserve(call, object, None)?;
+    let reserved = network::reserve(call, object, None)?;
     call.resource.schema.canonicalise(object);
     write::validate(call, object, None)?;
     admission::judge(call, object, None)?;
     let key = key_of(object);
     let bytes = write::encode(call, object)?;
+    Ok(Ready { key, bytes, reserved })
+}
+
+async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiError> {
+    let Ready { key, bytes, mut reserved } = complete(call, object).await?;
     if call.request.options.dry_run {
         if call.entry.cache.get(&key).is_some() {
             return Ok(Stored::Conflict);

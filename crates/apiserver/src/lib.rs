@@ -17,6 +17,7 @@ mod feed;
 mod fields;
 mod http;
 mod jsonpath;
+mod kind_rules;
 mod leases;
 mod metadata;
 mod network;

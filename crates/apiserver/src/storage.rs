@@ -67,15 +67,25 @@ pub(crate) enum Written {
 /// store decides who was first, so that it holds between servers of several processes too.
 #[derive(Default)]
 pub(crate) struct Claims {
-    /// Must not be there yet, and is there afterwards.
-    taken: Vec<Bytes>,
+    /// Must not be there yet, and is there afterwards; with what is written, which is the object's key where nothing is said.
+    taken: Vec<(Bytes, Option<Bytes>)>,
     released: Vec<Bytes>,
 }
 
 impl Claims {
     /// Takes what has this key below `claims/`.
     pub(crate) fn take(&mut self, key: &str) {
-        self.taken.push(Bytes::from(format!("{CLAIMS}{key}")));
+        self.taken.push((Bytes::from(format!("{CLAIMS}{key}")), None));
+    }
+
+    /// Creates an object whose being there is the claim: that of an address.
+    pub(crate) fn create(&mut self, key: Bytes, value: Bytes) {
+        self.taken.push((key, Some(value)));
+    }
+
+    /// Removes an object whose being there was the claim.
+    pub(crate) fn remove(&mut self, key: Bytes) {
+        self.released.push(key);
     }
 
     /// Lets go what has this key below `claims/`.
@@ -84,8 +94,9 @@ impl Claims {
     }
 
     fn add_to(self, mut txn: Txn, object: &Bytes) -> Txn {
-        for key in self.taken {
-            txn = txn.and(Compare::absent(key.clone())).then(Op::put(key, object.clone()));
+        for (key, value) in self.taken {
+            let value = value.unwrap_or_else(|| object.clone());
+            txn = txn.and(Compare::absent(key.clone())).then(Op::put(key, value));
         }
         self.released.into_iter().fold(txn, |txn, key| txn.then(Op::delete(KeyRange::key(key))))
     }
@@ -102,6 +113,14 @@ pub(crate) async fn put(
 ) -> Result<Written, ApiError> {
     let op = Op::Put { key: key.clone(), value, lease: lease.unwrap_or(NO_LEASE), prev_kv: false };
     commit(keyspace, claims.add_to(Txn::when(Compare::unchanged(key.clone(), expected)).then(op), &key)).await
+}
+
+/// Writes many new objects at once: all, if none of them is there, or none.
+pub(crate) async fn create_all(keyspace: &Keyspace, objects: &[(Bytes, Bytes)]) -> Result<Written, ApiError> {
+    let txn = objects.iter().fold(Txn::default(), |txn, (key, value)| {
+        txn.and(Compare::absent(key.clone())).then(Op::put(key.clone(), value.clone()))
+    });
+    commit(keyspace, txn).await
 }
 
 /// Deletes the key if it was last written at `expected`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use k8s_client::Body;
 use k8s_kinds::{Scope, names};
-use k8s_object::{ApiError, NamespacedName, Object};
+use k8s_object::{ApiError, Cause, NamespacedName, Object};
 use serde_json::{Value, json};
 use store::Revision;
 
@@ -13,7 +13,7 @@ use crate::core::{Call, MAX_OBJECT_BYTES, MAX_REQUEST_BYTES};
 use crate::registry::Strategy;
 use crate::schema::{self, FieldValidation};
 use crate::storage::{self, Claims, Written};
-use crate::{crd, metadata, network};
+use crate::{crd, kind_rules, metadata, network};
 
 /// Warnings about fields of one request; more say nothing new.
 const MAX_FIELD_WARNINGS: usize = 64;
@@ -97,17 +97,25 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
         Strategy::Custom(_) => (names::subdomain, Vec::new()),
     };
     let mut causes = names::metadata(object, scope, rule, &context);
-    causes.extend(call.resource.schema.validate(object));
-    match &call.resource.strategy {
-        Strategy::Builtin(kind) => causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {
+    let declared = call.resource.schema.validate(object);
+    if let Strategy::Builtin(kind) = &call.resource.strategy {
+        causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {
             // Upstream writes the path of the object itself, an element without a name, as an empty index.
             if cause.field.is_empty() {
                 cause.field = "[]".to_owned();
             }
             cause
-        })),
-        Strategy::Custom(_) => {}
+        }));
     }
+    // What the types declare is told only where the kind's own rules do not tell the same.
+    let told = causes.len();
+    for cause in declared {
+        let same = |known: &Cause| (&known.field, &known.reason) == (&cause.field, &cause.reason);
+        if !causes[..told].iter().any(same) {
+            causes.push(cause);
+        }
+    }
+    kind_rules::judge(call, object, old, &mut causes);
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
         causes.extend(crd::validate(object, old));
     }
@@ -139,7 +147,8 @@ pub(crate) fn encode(call: &Call<'_>, object: &mut Value) -> Result<Bytes, ApiEr
     Ok(Bytes::from(bytes))
 }
 
-fn store_key(call: &Call<'_>, key: &NamespacedName) -> Bytes {
+/// The key under which an object of the request's resource is stored.
+pub(crate) fn store_key(call: &Call<'_>, key: &NamespacedName) -> Bytes {
     let stored = call.entry.stored();
     storage::key(&stored.group, &stored.plural, key)
 }

@@ -83,11 +83,6 @@ fn is_mapped(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
 }
 
-/// A field that takes the canonical form of an address alone.
-pub(crate) fn strict_ip(field: &str, text: &str) -> Vec<Cause> {
-    strict_ip_problem(text).map(|problem| invalid(field, text, &problem)).into_iter().collect()
-}
-
 /// What is wrong with an address that must be canonical.
 pub(crate) fn strict_ip_problem(text: &str) -> Option<String> {
     let Some(address) = parse_lenient(text) else { return Some(NOT_AN_IP.to_owned()) };
@@ -129,7 +124,11 @@ pub(crate) fn strict_cidr(field: &str, text: &str) -> Vec<Cause> {
 /// An address with the length of its network's prefix.
 pub(crate) fn interface_address(field: &str, text: &str) -> Vec<Cause> {
     let Some(cidr) = Cidr::parse_lenient(text) else {
-        return vec![invalid(field, text, "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)")];
+        return vec![invalid(
+            field,
+            text,
+            "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)",
+        )];
     };
     let address = cidr.address.to_canonical();
     let length = if address.is_ipv4() && cidr.length > 32 { cidr.length - 96 } else { cidr.length };
@@ -269,7 +268,9 @@ mod tests {
         );
         assert_eq!(
             cidr_warnings("f", "010.1.0.0/16"),
-            [r#"f: non-standard CIDR value "010.1.0.0/16" will be considered invalid in a future Kubernetes release: use "10.1.0.0/16""#]
+            [
+                r#"f: non-standard CIDR value "010.1.0.0/16" will be considered invalid in a future Kubernetes release: use "10.1.0.0/16""#
+            ]
         );
     }
 }

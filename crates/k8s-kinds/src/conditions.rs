@@ -71,9 +71,11 @@ mod tests {
 
     #[test]
     fn conditions_are_complete_and_unique() {
-        let good = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "A_b"});
+        let good =
+            json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "A_b"});
         assert!(validate(std::slice::from_ref(&good), "c").is_empty());
-        let causes = validate(&[good, json!({"type": "Ready", "status": "x", "reason": "1", "observedGeneration": -1})], "c");
+        let causes =
+            validate(&[good, json!({"type": "Ready", "status": "x", "reason": "1", "observedGeneration": -1})], "c");
         let fields: Vec<(&str, &str)> =
             causes.iter().map(|cause| (cause.field.as_str(), cause.reason.as_str())).collect();
         assert_eq!(

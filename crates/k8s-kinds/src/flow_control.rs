@@ -28,13 +28,14 @@ const fn schema(name: &'static str, is_mandatory: bool, spec: fn() -> Value) -> 
 /// The levels, those first that must be there.
 pub static LEVELS: &[Fixed] = &[
     level("catch-all", true, || {
-        let limited =
-            json!({"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}});
+        let limited = json!({"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}});
         json!({"type": "Limited", "limited": limited})
     }),
-    level("exempt", true, || {
-        json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}})
-    }),
+    level(
+        "exempt",
+        true,
+        || json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}),
+    ),
     level("system", false, || queued(30, 33, 64, 6)),
     level("node-high", false, || queued(40, 25, 64, 6)),
     level("leader-election", false, || queued(10, 0, 16, 4)),
@@ -62,7 +63,8 @@ pub static SCHEMAS: &[Fixed] = &[
     }),
     schema("system-leader-election", false, || {
         let rules = json!([resources(&["get", "create", "update"], "coordination.k8s.io", &["leases"], false)]);
-        let subjects = json!([user("system:kube-controller-manager"), user("system:kube-scheduler"), system_accounts()]);
+        let subjects =
+            json!([user("system:kube-controller-manager"), user("system:kube-scheduler"), system_accounts()]);
         spec("leader-election", 100, "ByUser", json!({"subjects": subjects, "resourceRules": rules}))
     }),
     schema("kube-controller-manager", false, || {

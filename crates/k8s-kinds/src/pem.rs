@@ -23,7 +23,9 @@ pub(crate) fn blocks(text: &[u8]) -> Vec<Block> {
     let mut lines = text.lines().map(str::trim_end);
     let mut blocks = Vec::new();
     while let Some(line) = lines.next() {
-        let Some(label) = line.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----")) else { continue };
+        let Some(label) = line.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----")) else {
+            continue;
+        };
         let end = format!("-----END {label}-----");
         let (mut body, mut has_headers, mut is_closed) = (String::new(), false, false);
         for line in lines.by_ref() {

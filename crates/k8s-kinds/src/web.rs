@@ -46,8 +46,7 @@ pub(crate) fn domain_prefixed_path(field: &str, path: &str) -> Vec<Cause> {
         Some((host, rest)) if !host.is_empty() && !rest.is_empty() => (host, rest),
         _ => return vec![invalid(field, path, "must be a domain-prefixed path (such as \"acme.io/foo\")")],
     };
-    let mut causes: Vec<Cause> =
-        subdomain(host, false).iter().map(|problem| invalid(field, host, problem)).collect();
+    let mut causes: Vec<Cause> = subdomain(host, false).iter().map(|problem| invalid(field, host, problem)).collect();
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
     if !rest.bytes().all(allowed) {
         let problem = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')";
@@ -219,7 +218,10 @@ mod tests {
         let cases = [
             (json!({}), vec!["c: Required value: exactly one of url or service is required".to_owned()]),
             (json!({"url": "https://a.example/x"}), vec![]),
-            (json!({"url": "http://a"}), vec![format!("c.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; {form}")]),
+            (
+                json!({"url": "http://a"}),
+                vec![format!("c.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; {form}")],
+            ),
             (json!({"url": "https:///x"}), vec![format!("c.url: Invalid value: \"\": host must be specified; {form}")]),
             (
                 json!({"url": "https://u:p@a/?q=1#f"}),
@@ -231,14 +233,17 @@ mod tests {
             ),
             (
                 json!({"url": "a\n"}),
-                vec![format!("c.url: Required value: url must be a valid URL: parse \"a\\n\": net/url: invalid control character in URL; {form}")],
+                vec![format!(
+                    "c.url: Required value: url must be a valid URL: parse \"a\\n\": net/url: invalid control character in URL; {form}"
+                )],
             ),
             (json!({"service": {"name": "a", "namespace": "b", "port": 443, "path": "/x/y/"}}), vec![]),
             (
                 json!({"service": {"namespace": "b", "port": 0, "path": "x"}}),
                 vec![
                     "c.service.namespace: Required value".to_owned(),
-                    "c.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive".to_owned(),
+                    "c.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive"
+                        .to_owned(),
                     "c.service.path: Invalid value: \"x\": must start with a '/'".to_owned(),
                     "c.service.path: Invalid value: \"x\": segment[0] may not be empty".to_owned(),
                 ],

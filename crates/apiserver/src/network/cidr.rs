@@ -1,5 +1,6 @@
 //! The range that Services get their addresses from.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 /// An IPv4 range in CIDR notation.
@@ -32,6 +33,12 @@ impl ServiceCidr {
     }
 }
 
+impl fmt::Display for ServiceCidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address(0), 32 - self.size.trailing_zeros())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +47,7 @@ mod tests {
     fn ranges_are_read() {
         let cidr = ServiceCidr::parse("172.20.3.4/16").unwrap();
         assert_eq!(cidr.address(1).to_string(), "172.20.0.1");
+        assert_eq!(cidr.to_string(), "172.20.0.0/16");
         for (address, inside) in [
             ("172.20.0.0", false),
             ("172.20.0.1", true),

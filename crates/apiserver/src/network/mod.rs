@@ -4,6 +4,7 @@
 //! give the same at the same time.
 
 mod cidr;
+mod ip_address;
 mod taken;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,12 +16,14 @@ use k8s_object::{ApiError, NamespacedName, Object};
 use serde_json::{Value, json};
 use world::World;
 
+use crate::cache::Cache;
 use crate::core::Call;
 use crate::metadata;
 use crate::storage::Claims;
 use taken::{Book, Holding, Taken};
 
 pub use cidr::ServiceCidr;
+pub(crate) use ip_address::missing;
 pub(crate) use taken::Reserved;
 
 /// kube-apiserver's `--service-node-port-range`.
@@ -63,7 +66,14 @@ pub(crate) fn reserve(call: &Call<'_>, object: &mut Value, old: Option<&Value>) 
     }
     let own = NamespacedName::new(metadata::text(object, "namespace"), metadata::text(object, "name"));
     let taken = network.book.open();
-    let allocator = Allocator { cidr: network.cidr, taken: &taken, own: &own, world: &call.core.world };
+    let addresses = call.core.registry.cache(ip_address::GROUP, ip_address::PLURAL);
+    let allocator = Allocator {
+        cidr: network.cidr,
+        taken: &taken,
+        addresses: addresses.as_deref(),
+        own: &own,
+        world: &call.core.world,
+    };
     let mut holding = Holding::default();
     if kind != "ExternalName" {
         holding.addresses.extend(allocator.address(object)?);
@@ -71,7 +81,7 @@ pub(crate) fn reserve(call: &Call<'_>, object: &mut Value, old: Option<&Value>) 
     if kind == "NodePort" || (kind == "LoadBalancer" && object["spec"]["allocateLoadBalancerNodePorts"] != false) {
         allocator.ports(object, &mut holding)?;
     }
-    Ok(Some(network.book.reserve(taken, own, holding, old.is_some())))
+    Ok(Some(network.book.reserve(taken, own, holding, old.is_some(), &call.core.world)))
 }
 
 /// What a Service lets go when it is removed.
@@ -86,6 +96,8 @@ pub(crate) fn release(call: &Call<'_>, service: &NamespacedName) -> Claims {
 struct Allocator<'a> {
     cidr: ServiceCidr,
     taken: &'a Taken,
+    /// IPAddresses: clients may make some of their own.
+    addresses: Option<&'a Cache>,
     own: &'a NamespacedName,
     world: &'a World,
 }
@@ -93,6 +105,14 @@ struct Allocator<'a> {
 impl Allocator<'_> {
     fn refuse(&self, path: impl Into<String>, value: Value, problem: &str) -> ApiError {
         ApiError::invalid("", "Service", &self.own.name, vec![causes::invalid(path, value, problem)])
+    }
+
+    fn is_free(&self, address: Ipv4Addr) -> bool {
+        let of_another = |addresses: &Cache| {
+            let object = addresses.get(&NamespacedName::new("", address.to_string()));
+            object.is_some_and(|object| !ip_address::belongs_to(&object, self.own))
+        };
+        self.taken.is_free(address, self.own) && !self.addresses.is_some_and(of_another)
     }
 
     /// Gives the Service the address that it asks for, or any; `None` for a headless one.
@@ -124,7 +144,7 @@ impl Allocator<'_> {
             Ok(IpAddr::V4(address)) if !self.cidr.contains(address) => {
                 Err("failed to allocate IP: the provided IP is not in the valid range")
             }
-            Ok(IpAddr::V4(address)) if !self.taken.is_free(address, self.own) => {
+            Ok(IpAddr::V4(address)) if !self.is_free(address) => {
                 Err("failed to allocate IP: provided IP is already allocated")
             }
             Ok(IpAddr::V4(address)) => Ok(address),
@@ -139,7 +159,7 @@ impl Allocator<'_> {
         let chosen = (cidr.size / 16).clamp(1, 256).min(cidr.size - 2);
         let free = |index: u32| {
             let address = cidr.address(index);
-            (cidr.contains(address) && self.taken.is_free(address, self.own)).then_some(address)
+            (cidr.contains(address) && self.is_free(address)).then_some(address)
         };
         let span = u64::from(cidr.size - 1 - chosen);
         let random = (0..RANDOM_TRIES).find_map(|_| free(chosen + self.world.below(span) as u32));

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use k8s_object::{NamespacedName, Object};
 use serde_json::Value;
+use world::World;
 
+use super::ip_address;
 use crate::storage::Claims;
 
 /// What one Service has.
@@ -28,17 +31,16 @@ impl Holding {
 }
 
 impl Holding {
-    fn keys(&self) -> BTreeSet<String> {
-        let addresses = self.addresses.iter().map(|address| format!("addresses/{address}"));
-        addresses.chain(self.ports.iter().map(|port| format!("ports/{port}"))).collect()
-    }
-
-    /// What a Service takes and lets go that has this from now on.
-    fn claims(&self, before: Option<&Holding>) -> Claims {
-        let (now, before) = (self.keys(), before.map(Holding::keys).unwrap_or_default());
+    /// What a Service takes and lets go that has this from now on. `taken` makes the IPAddress of an address.
+    fn claims(&self, before: Option<&Holding>, taken: impl Fn(Ipv4Addr) -> Bytes) -> Claims {
+        let nothing = Holding::default();
+        let before = before.unwrap_or(&nothing);
         let mut claims = Claims::default();
-        now.difference(&before).for_each(|key| claims.take(key));
-        before.difference(&now).for_each(|key| claims.release(key));
+        let port = |port: &i64| format!("ports/{port}");
+        self.addresses.difference(&before.addresses).for_each(|own| claims.create(ip_address::key(*own), taken(*own)));
+        before.addresses.difference(&self.addresses).for_each(|gone| claims.remove(ip_address::key(*gone)));
+        self.ports.difference(&before.ports).for_each(|own| claims.take(&port(own)));
+        before.ports.difference(&self.ports).for_each(|gone| claims.release(&port(gone)));
         claims
     }
 }
@@ -75,7 +77,7 @@ impl Taken {
 
     /// What a Service lets go when it is removed.
     pub(super) fn release(&self, service: &NamespacedName) -> Claims {
-        Holding::default().claims(self.services.get(service))
+        Holding::default().claims(self.services.get(service), |_| Bytes::new())
     }
 
     /// What others are about to have.
@@ -128,8 +130,10 @@ impl Book {
         own: NamespacedName,
         holding: Holding,
         exists: bool,
+        world: &World,
     ) -> Reserved {
-        let claims = holding.claims(exists.then(|| taken.services.get(&own)).flatten());
+        let made = |address| ip_address::object(address, &own, world);
+        let claims = holding.claims(exists.then(|| taken.services.get(&own)).flatten(), made);
         let id = taken.next;
         taken.next += 1;
         taken.pending.insert(id, (own, holding));
@@ -170,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_services_have_is_taken_until_they_let_it_go() {
-        let book = Book::default();
+        let (book, (world, _simulation)) = (Book::default(), World::simulated(1));
         let key = |name: &str| NamespacedName::new("a", name);
         let (one, two) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         book.changed(&[(key("x"), Some(service("x", "10.0.0.1", 30_000)))]);
@@ -181,7 +185,7 @@ mod tests {
         assert_eq!(free(one, 30_000, "y"), (false, false));
         assert_eq!(free(one, 30_000, "x"), (true, true), "its own");
         let holding = Holding { addresses: [two].into(), ports: [30_001].into() };
-        let reserved = book.reserve(book.open(), key("w"), holding, false);
+        let reserved = book.reserve(book.open(), key("w"), holding, false, &world);
         assert_eq!(free(two, 30_001, "w"), (true, true), "its own");
         assert_eq!(free(two, 30_001, "y"), (false, false), "about to be taken");
         book.replace([service("z", "None", 0)].iter());

@@ -105,8 +105,7 @@ impl<'a> Before<'a> {
 
 /// What both kinds of policies have up to their conditions.
 fn validate_common(spec: &Value) -> Vec<Cause> {
-    let mut causes: Vec<Cause> =
-        needed_of(spec, "failurePolicy", "spec", &FAILURE_POLICIES).into_iter().collect();
+    let mut causes: Vec<Cause> = needed_of(spec, "failurePolicy", "spec", &FAILURE_POLICIES).into_iter().collect();
     let params = at(spec, "paramKind");
     if !params.is_null() {
         causes.extend(param_kind(params, "spec.paramKind"));
@@ -383,10 +382,7 @@ mod tests {
         let valid = json!([{"expression": "true"}]);
         let cases = [
             (policy(json!({"validations": valid})), vec![]),
-            (
-                json!({"spec": {"validations": valid}}),
-                vec!["spec.matchConstraints: Required value"],
-            ),
+            (json!({"spec": {"validations": valid}}), vec!["spec.matchConstraints: Required value"]),
             (
                 policy(json!({})),
                 vec![
@@ -395,7 +391,9 @@ mod tests {
                 ],
             ),
             (
-                policy(json!({"validations": [{"expression": " ", "message": "a\nb", "messageExpression": " ", "reason": "x"}]})),
+                policy(
+                    json!({"validations": [{"expression": " ", "message": "a\nb", "messageExpression": " ", "reason": "x"}]}),
+                ),
                 vec![
                     "spec.validations[0].expression: Required value: expression is not specified",
                     r#"spec.validations[0].messageExpression: Invalid value: " ": must be non-empty if specified"#,
@@ -404,14 +402,18 @@ mod tests {
                 ],
             ),
             (
-                policy(json!({"auditAnnotations": [{"key": "k", "valueExpression": "'a'"}, {"key": "k", "valueExpression": ""}]})),
+                policy(
+                    json!({"auditAnnotations": [{"key": "k", "valueExpression": "'a'"}, {"key": "k", "valueExpression": ""}]}),
+                ),
                 vec![
                     "spec.auditAnnotations[1].valueExpression: Required value: valueExpression is not specified",
                     r#"spec.auditAnnotations[1].key: Duplicate value: "k""#,
                 ],
             ),
             (
-                policy(json!({"validations": valid, "variables": [{"name": "a-b", "expression": "1"}, {"name": "if"}]})),
+                policy(
+                    json!({"validations": valid, "variables": [{"name": "a-b", "expression": "1"}, {"name": "if"}]}),
+                ),
                 vec![
                     r#"spec.variables[0].name: Invalid value: "a-b": must be a valid CEL identifier"#,
                     r#"spec.variables[1].name: Invalid value: "if": must be a valid CEL identifier"#,
@@ -460,18 +462,22 @@ mod tests {
         for (object, expected) in cases {
             assert_eq!(told(&MUTATING, &object), expected, "{object}");
         }
-        let mut deleting = policy(json!({"mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}));
+        let mut deleting =
+            policy(json!({"mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}));
         deleting["spec"]["matchConstraints"]["resourceRules"][0]["operations"] = json!(["DELETE"]);
         assert_eq!(
             told(&MUTATING, &deleting),
-            [r#"spec.matchConstraints.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE""#]
+            [
+                r#"spec.matchConstraints.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE""#
+            ]
         );
     }
 
     #[test]
     fn the_status_is_written_apart() {
         let old = policy(json!({"validations": [{"expression": "true"}]}));
-        let new = json!({"metadata": {"name": "p"}, "status": {"typeChecking": {"expressionWarnings": [{"warning": "w"}]}}});
+        let new =
+            json!({"metadata": {"name": "p"}, "status": {"typeChecking": {"expressionWarnings": [{"warning": "w"}]}}});
         assert_eq!(
             told_of_update(&VALIDATING, &old, &new, "status"),
             ["status.typeChecking.expressionWarnings[0].fieldRef: Required value"]

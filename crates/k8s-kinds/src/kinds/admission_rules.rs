@@ -236,11 +236,15 @@ mod tests {
             ),
             (
                 with(&["*/*", "pods"]),
-                vec![r#"r.resources: Invalid value: ["*/*","pods"]: if '*/*' is present, must not specify other resources"#],
+                vec![
+                    r#"r.resources: Invalid value: ["*/*","pods"]: if '*/*' is present, must not specify other resources"#,
+                ],
             ),
             (
                 with(&["pods/*", "pods/status"]),
-                vec![r#"r.resources[1]: Invalid value: "pods/status": if 'pods/*' is present, must not specify pods/status"#],
+                vec![
+                    r#"r.resources[1]: Invalid value: "pods/status": if 'pods/*' is present, must not specify pods/status"#,
+                ],
             ),
             (
                 with(&["*", "pods"]),
@@ -266,14 +270,14 @@ mod tests {
 
     #[test]
     fn conditions_have_names_and_expressions() {
-        let conditions = [json!({"name": "a", "expression": "true"}), json!({"name": "a", "expression": " "}), json!({"expression": "x"})];
+        let conditions = [
+            json!({"name": "a", "expression": "true"}),
+            json!({"name": "a", "expression": " "}),
+            json!({"expression": "x"}),
+        ];
         assert_eq!(
             lines(match_conditions(&conditions, "m", false, &[])),
-            [
-                "m[1].expression: Required value",
-                r#"m[1].name: Duplicate value: "a""#,
-                "m[2].name: Required value",
-            ]
+            ["m[1].expression: Required value", r#"m[1].name: Duplicate value: "a""#, "m[2].name: Required value",]
         );
         let many = vec![json!({"name": "a", "expression": "true"}); 65];
         assert_eq!(lines(match_conditions(&many, "m", false, &[]))[0], "m: Too many: 65: must have at most 64 items");

@@ -110,7 +110,11 @@ fn validate_service(spec: &Value) -> Vec<Cause> {
     if service.is_null() {
         if !is_empty(bundle) {
             let bytes = bundle.as_str().map_or(0, |text| text.trim_end_matches('=').len() * 3 / 4);
-            causes.push(invalid("spec.caBundle", format!("{bytes} bytes"), "local APIServices may not have a caBundle"));
+            causes.push(invalid(
+                "spec.caBundle",
+                format!("{bytes} bytes"),
+                "local APIServices may not have a caBundle",
+            ));
         }
         if insecure {
             let problem = "local APIServices may not have insecureSkipTLSVerify";
@@ -150,7 +154,8 @@ mod tests {
     use crate::testing::{created, told, told_of_update};
 
     fn service(name: &str, changes: Value) -> Value {
-        let mut spec = json!({"group": "a.example", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10});
+        let mut spec =
+            json!({"group": "a.example", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10});
         for (key, value) in changes.as_object().unwrap() {
             spec[key] = value.clone();
         }
@@ -180,7 +185,10 @@ mod tests {
                 ],
             ),
             (
-                service("v1.a.example", json!({"service": {"port": 0}, "caBundle": "YWJj", "insecureSkipTLSVerify": true})),
+                service(
+                    "v1.a.example",
+                    json!({"service": {"port": 0}, "caBundle": "YWJj", "insecureSkipTLSVerify": true}),
+                ),
                 vec![
                     "spec.service.namespace: Required value",
                     "spec.service.name: Required value",
@@ -202,7 +210,8 @@ mod tests {
         let remote = created(&KIND, &service("v1.a.example", json!({"service": {"name": "a", "namespace": "b"}})));
         assert!(remote["status"].is_null());
         assert_eq!((available(&remote), remote["spec"]["service"]["port"].as_i64()), ("Unknown".to_owned(), Some(443)));
-        let missing = json!({"status": {"conditions": [{"type": "Available", "status": "False", "reason": "ServiceNotFound"}]}});
+        let missing =
+            json!({"status": {"conditions": [{"type": "Available", "status": "False", "reason": "ServiceNotFound"}]}});
         assert_eq!(available(&missing), "False (ServiceNotFound)");
         let odd = json!({"metadata": {}, "status": {"conditions": [{"type": "Available", "status": "x"}]}});
         assert_eq!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_object::Cause;
-use serde_json::{Value, json};
+use serde_json::Value;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
@@ -258,8 +258,8 @@ fn check_request(request: &str) -> Result<(), String> {
     let Some(block) = blocks.first().filter(|block| block.label == "CERTIFICATE REQUEST") else {
         return Err("PEM block type must be CERTIFICATE REQUEST".to_owned());
     };
-    let (rest, request) = X509CertificationRequest::from_der(&block.der)
-        .map_err(|_| "x509: malformed certificate request".to_owned())?;
+    let (rest, request) =
+        X509CertificationRequest::from_der(&block.der).map_err(|_| "x509: malformed certificate request".to_owned())?;
     if !rest.is_empty() {
         return Err("asn1: syntax error: trailing data".to_owned());
     }
@@ -370,6 +370,7 @@ fn validate_update(object: &Value, old: &Value, subresource: &str) -> Vec<Cause>
 mod tests {
     use super::*;
     use crate::testing::{created, told, told_of_update};
+    use serde_json::json;
     use world::Timestamp;
 
     /// A request by a P-256 key for `CN=test`, made by openssl for this test.
@@ -473,7 +474,9 @@ mod tests {
                 "status",
                 json!(null),
                 json!({"certificate": "eA=="}),
-                vec![r#"status.certificate: Invalid value: "<certificate data>": must contain at least one CERTIFICATE PEM block"#],
+                vec![
+                    r#"status.certificate: Invalid value: "<certificate data>": must contain at least one CERTIFICATE PEM block"#,
+                ],
             ),
         ];
         for (path, before, sent, expected) in cases {
@@ -484,8 +487,12 @@ mod tests {
 
     #[test]
     fn times_of_conditions_are_filled() {
-        let old = with_status(json!({"conditions": [{"type": "Approved", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]}));
-        let mut new = with_status(json!({"conditions": [{"type": "Approved", "status": "True"}, {"type": "x", "status": "True"}]}));
+        let old = with_status(
+            json!({"conditions": [{"type": "Approved", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]}),
+        );
+        let mut new = with_status(
+            json!({"conditions": [{"type": "Approved", "status": "True"}, {"type": "x", "status": "True"}]}),
+        );
         let context = Context { minor: 34, now: Timestamp::from_seconds(0), old: Some(&old), subresource: "approval" };
         prepare_update(&mut new, &context);
         let conditions = &new["status"]["conditions"];
@@ -493,6 +500,9 @@ mod tests {
         assert_eq!(conditions[0]["lastUpdateTime"], "1970-01-01T00:00:00Z");
         assert_eq!(conditions[1]["lastTransitionTime"], "1970-01-01T00:00:00Z");
         assert_eq!(condition(&new), "Approved");
-        assert_eq!(condition(&json!({"status": {"conditions": [{"type": "Failed"}], "certificate": "eA=="}})), "Pending,Failed,Issued");
+        assert_eq!(
+            condition(&json!({"status": {"conditions": [{"type": "Failed"}], "certificate": "eA=="}})),
+            "Pending,Failed,Issued"
+        );
     }
 }

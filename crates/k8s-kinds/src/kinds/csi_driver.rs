@@ -102,9 +102,11 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let spec = &object["spec"];
     let mut causes = Vec::new();
     // Upstream's paths say `attachedRequired`.
-    for (key, told) in
-        [("attachRequired", "attachedRequired"), ("podInfoOnMount", "podInfoOnMount"), ("storageCapacity", "storageCapacity")]
-    {
+    for (key, told) in [
+        ("attachRequired", "attachedRequired"),
+        ("podInfoOnMount", "podInfoOnMount"),
+        ("storageCapacity", "storageCapacity"),
+    ] {
         if at(spec, key).is_null() {
             causes.push(required(format!("spec.{told}"), ""));
         }

@@ -66,7 +66,9 @@ mod tests {
         );
         assert_eq!(
             node_selector_warnings(&json!({"matchLabels": {"beta.kubernetes.io/os": "linux"}}), "nodeTopology"),
-            [r#"nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use "kubernetes.io/os" instead"#]
+            [
+                r#"nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use "kubernetes.io/os" instead"#
+            ]
         );
     }
 }

@@ -27,7 +27,10 @@ pub(crate) static KIND: Kind = Kind {
 /// What the minor does not know goes, unless it was there before.
 fn drop_unknown(object: &mut Value, context: &Context<'_>) {
     let had = context.old.is_some_and(|old| !at(old, "spec.extendedResourceName").is_null());
-    if context.minor < since::SHARING && !had && let Some(spec) = object.get_mut("spec") {
+    if context.minor < since::SHARING
+        && !had
+        && let Some(spec) = object.get_mut("spec")
+    {
         drop_fields(spec, &["extendedResourceName"]);
     }
 }
@@ -73,7 +76,9 @@ mod tests {
             ),
             (
                 json!({"spec": {"config": [{"opaque": {"driver": "a.example", "parameters": 1}}]}}),
-                vec![r#"spec.config[0].opaque.parameters: Invalid value: "<value omitted>": must be a valid JSON object"#],
+                vec![
+                    r#"spec.config[0].opaque.parameters: Invalid value: "<value omitted>": must be a valid JSON object"#,
+                ],
             ),
             (
                 json!({"spec": {"selectors": vec![json!({"cel": {"expression": "true"}}); 33]}}),

@@ -150,8 +150,7 @@ pub(super) fn selectors(object: &Value, field: &str, stored: bool) -> Vec<Cause>
         if written.len() > EXPRESSION_LIMIT {
             return vec![too_long(field, EXPRESSION_LIMIT)];
         }
-        let expression =
-            Expression { text: written, yields: Yields::Flag, sees: Sees::Device, variables: &[], stored };
+        let expression = Expression { text: written, yields: Yields::Flag, sees: Sees::Device, variables: &[], stored };
         expressions::problems(&expression, &field).into_iter().collect()
     })
 }

@@ -13,8 +13,7 @@ use crate::{Context, Kind, STATUS, Scope, flow_control};
 
 const PRECEDENCE_LIMIT: i64 = 10_000;
 const DEFAULT_PRECEDENCE: i64 = 1_000;
-const VERBS: [&str; 9] =
-    ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
+const VERBS: [&str; 9] = ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 
 pub(crate) static KIND: Kind = Kind {
     group: flow_control::GROUP,
@@ -164,7 +163,9 @@ fn validate_name(subject: &Value, kind: &str, field: &str) -> Vec<Cause> {
         let field = format!("{field}.namespace");
         match namespace {
             "" => causes.push(required(field, "must specify namespace for service account")),
-            namespace => causes.extend(label(namespace, false).iter().map(|problem| invalid(&field, namespace, problem))),
+            namespace => {
+                causes.extend(label(namespace, false).iter().map(|problem| invalid(&field, namespace, problem)))
+            }
         }
     }
     causes
@@ -212,7 +213,8 @@ fn validate_resource_rule(rule: &Value, field: &str) -> Vec<Cause> {
         for (index, namespace) in namespaces.iter().filter_map(Value::as_str).enumerate() {
             let field = format!("{field}.namespaces[{index}]");
             let told = label(namespace, false).into_iter();
-            let told = told.map(|problem| format!("each member of this list must be '*' or a DNS-1123 label; {problem}"));
+            let told =
+                told.map(|problem| format!("each member of this list must be '*' or a DNS-1123 label; {problem}"));
             causes.extend(told.map(|problem| invalid(&field, namespace, &problem)));
         }
     }
@@ -226,7 +228,9 @@ fn validate_path_rule(rule: &Value, field: &str) -> Vec<Cause> {
     causes.extend(told);
     if !is_wild {
         for (index, path) in items(rule, "nonResourceURLs").iter().filter_map(Value::as_str).enumerate() {
-            causes.extend(path_problem(path).map(|problem| invalid(format!("{field}.nonResourceURLs[{index}]"), path, problem)));
+            causes.extend(
+                path_problem(path).map(|problem| invalid(format!("{field}.nonResourceURLs[{index}]"), path, problem)),
+            );
         }
     }
     causes
@@ -287,7 +291,9 @@ mod tests {
                 ],
             ),
             (
-                schema(json!({"subjects": subject, "resourceRules": [{"verbs": ["x"], "apiGroups": ["*", "a"], "resources": [], "namespaces": []}]})),
+                schema(
+                    json!({"subjects": subject, "resourceRules": [{"verbs": ["x"], "apiGroups": ["*", "a"], "resources": [], "namespaces": []}]}),
+                ),
                 vec![
                     r#"spec.rules[0].resourceRules[0].verbs: Unsupported value: ["x"]: supported values: "create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch""#,
                     r#"spec.rules[0].resourceRules[0].apiGroups: Invalid value: ["*","a"]: if '*' is present, must not specify other api groups"#,
@@ -296,7 +302,9 @@ mod tests {
                 ],
             ),
             (
-                schema(json!({"subjects": subject, "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/a/*", "b", "/a*b"]}]})),
+                schema(
+                    json!({"subjects": subject, "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/a/*", "b", "/a*b"]}]}),
+                ),
                 vec![
                     r#"spec.rules[0].nonResourceRules[0].nonResourceURLs[1]: Invalid value: "b": must start with slash"#,
                     r#"spec.rules[0].nonResourceRules[0].nonResourceURLs[2]: Invalid value: "/a*b": wildcard can only do suffix matching"#,

@@ -85,16 +85,17 @@ fn warnings(object: &Value, context: &Context<'_>) -> Vec<String> {
     if context.subresource == "status" {
         let points = items(object, "status.loadBalancer.ingress").iter().enumerate();
         return points
-            .filter_map(|(index, point)| ip_warnings(&format!("status.loadBalancer.ingress[{index}]"), text(point, "ip")))
+            .filter_map(|(index, point)| {
+                ip_warnings(&format!("status.loadBalancer.ingress[{index}]"), text(point, "ip"))
+            })
             .collect();
     }
-    let deprecated = context.old.is_none()
-        && class_annotation(object).is_some()
-        && at(object, "spec.ingressClassName").is_null();
+    let deprecated =
+        context.old.is_none() && class_annotation(object).is_some() && at(object, "spec.ingressClassName").is_null();
     match deprecated {
-        true => vec![format!(
-            "annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead"
-        )],
+        true => {
+            vec![format!("annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead")]
+        }
         false => Vec::new(),
     }
 }
@@ -113,9 +114,9 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let spec = &object["spec"];
     let lenient = context.old.map(|old| Lenient {
         secret_names: items(old, "spec.tls").iter().any(|tls| !secret_name(text(tls, "secretName")).is_empty()),
-        wildcard_rules: items(old, "spec.rules").iter().any(|rule| {
-            text(rule, "host").contains('*') && !rule_value(rule, "").is_empty()
-        }),
+        wildcard_rules: items(old, "spec.rules")
+            .iter()
+            .any(|rule| text(rule, "host").contains('*') && !rule_value(rule, "").is_empty()),
     });
     let lenient = lenient.unwrap_or_default();
     let (rules, default) = (items(spec, "rules"), at(spec, "defaultBackend"));
@@ -306,7 +307,10 @@ mod tests {
                 vec!["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"],
             ),
             (json!({"spec": {"defaultBackend": service}}), vec![]),
-            (path("a", "Exact"), vec![r#"spec.rules[0].http.paths[0].path: Invalid value: "a": must be an absolute path"#]),
+            (
+                path("a", "Exact"),
+                vec![r#"spec.rules[0].http.paths[0].path: Invalid value: "a": must be an absolute path"#],
+            ),
             (
                 path("/a//b/..", "Prefix"),
                 vec![

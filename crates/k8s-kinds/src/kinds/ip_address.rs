@@ -105,7 +105,9 @@ mod tests {
         let other = json!({"spec": {"parentRef": {"resource": "services", "namespace": "a", "name": "c"}}});
         assert_eq!(
             told_of_update(&KIND, &service, &other, ""),
-            [r#"spec.parentRef: Invalid value: {"Group":"","Name":"c","Namespace":"a","Resource":"services"}: field is immutable"#]
+            [
+                r#"spec.parentRef: Invalid value: {"Group":"","Name":"c","Namespace":"a","Resource":"services"}: field is immutable"#
+            ]
         );
         assert_eq!(parent(&service), "services/a/b");
         assert_eq!(parent(&json!({"spec": {"parentRef": {"group": "X.y", "resource": "r", "name": "b"}}})), "r.x.y/b");

@@ -200,13 +200,17 @@ mod tests {
                 vec!["spec.ingress[0].from[0]: Forbidden: may not specify both ipBlock and another peer"],
             ),
             (
-                ingress(json!({"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8", "10.1.0.0/16"]}}]})),
+                ingress(
+                    json!({"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8", "10.1.0.0/16"]}}]}),
+                ),
                 vec![
                     r#"spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: "10.0.0.0/8": must be a strict subset of `cidr`"#,
                 ],
             ),
             (
-                ingress(json!({"ports": [{"port": 80, "endPort": 79}, {"port": "a", "endPort": 1}, {"endPort": 3, "protocol": "X"}]})),
+                ingress(
+                    json!({"ports": [{"port": 80, "endPort": 79}, {"port": "a", "endPort": 1}, {"endPort": 3, "protocol": "X"}]}),
+                ),
                 vec![
                     "spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`",
                     "spec.ingress[0].ports[1].endPort: Invalid value: 1: may not be specified when `port` is non-numeric",

@@ -28,9 +28,11 @@ pub(crate) static KIND: Kind = Kind {
     columns: &[
         NAME,
         Column::text("Type", "Whether there is a limit.", |object, _| text(object, "spec.type").into()),
-        Column::text("NominalConcurrencyShares", "The level's part of all that is carried out at once.", |object, _| {
-            number(object, "spec.limited.nominalConcurrencyShares")
-        }),
+        Column::text(
+            "NominalConcurrencyShares",
+            "The level's part of all that is carried out at once.",
+            |object, _| number(object, "spec.limited.nominalConcurrencyShares"),
+        ),
         Column::text("Queues", "Queues in which requests wait.", |object, _| {
             number(object, "spec.limited.limitResponse.queuing.queues")
         }),
@@ -258,7 +260,9 @@ mod tests {
                 ],
             ),
             (
-                limited(json!({"nominalConcurrencyShares": -1, "lendablePercent": 101, "borrowingLimitPercent": -1, "limitResponse": {"type": "x"}})),
+                limited(
+                    json!({"nominalConcurrencyShares": -1, "lendablePercent": 101, "borrowingLimitPercent": -1, "limitResponse": {"type": "x"}}),
+                ),
                 vec![
                     "spec.limited.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer",
                     r#"spec.limited.limitResponse.type: Unsupported value: "x": supported values: "Queue", "Reject""#,
@@ -274,7 +278,9 @@ mod tests {
             ),
             (
                 limited(json!({"limitResponse": {"type": "Queue", "queuing": {"queues": 2, "handSize": 3}}})),
-                vec!["spec.limited.limitResponse.queuing.handSize: Invalid value: 3: should not be greater than queues (2)"],
+                vec![
+                    "spec.limited.limitResponse.queuing.handSize: Invalid value: 3: should not be greater than queues (2)",
+                ],
             ),
         ];
         for (object, expected) in cases {
@@ -287,7 +293,8 @@ mod tests {
         for fixed in flow_control::LEVELS {
             assert_eq!(told(&KIND, &flow_control::object(fixed)), Vec::<String>::new(), "{}", fixed.name);
         }
-        let exempt = json!({"metadata": {"name": "exempt"}, "spec": {"type": "Exempt", "exempt": {"lendablePercent": 50}}});
+        let exempt =
+            json!({"metadata": {"name": "exempt"}, "spec": {"type": "Exempt", "exempt": {"lendablePercent": 50}}});
         assert!(told(&KIND, &exempt).is_empty());
         let catch_all = json!({"metadata": {"name": "catch-all"}, "spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}});
         assert!(told(&KIND, &catch_all)[0].ends_with("spec of 'catch-all' must equal the fixed value"));
@@ -296,13 +303,17 @@ mod tests {
     #[test]
     fn a_write_of_status_leaves_all_metadata() {
         let old = json!({"metadata": {"name": "a", "labels": {"a": "b"}, "resourceVersion": "1"}, "spec": {"type": "Limited"}});
-        let mut new = json!({"metadata": {"name": "a", "resourceVersion": "2"}, "status": {"conditions": [{"type": "x"}]}});
+        let mut new =
+            json!({"metadata": {"name": "a", "resourceVersion": "2"}, "status": {"conditions": [{"type": "x"}]}});
         let now = world::Timestamp::from_seconds(0);
         keep_apart_and_all_metadata(&mut new, &Context { minor: 34, now, old: Some(&old), subresource: "status" });
         assert_eq!(new["metadata"], json!({"name": "a", "labels": {"a": "b"}, "resourceVersion": "2"}));
         assert_eq!(new["spec"]["type"], "Limited");
         let twice = json!({"status": {"conditions": [{"type": "x"}, {"type": "x"}]}});
-        assert_eq!(told_of_update(&KIND, &old, &twice, "status"), [r#"status.conditions[1].type: Duplicate value: "x""#]);
+        assert_eq!(
+            told_of_update(&KIND, &old, &twice, "status"),
+            [r#"status.conditions[1].type: Duplicate value: "x""#]
+        );
         assert!(created(&KIND, &twice)["status"].is_null());
     }
 }

@@ -6,8 +6,8 @@ use k8s_object::Cause;
 use serde_json::{Value, json};
 
 use super::devices::{
-    CONFIG_LIMIT, GROUP, REQUESTS_LIMIT, attribute_reference, binding_conditions, class_name, configuration, device_name,
-    drop_fields, has_any, list, pool_name, raw_object, repeated, selectors, since, toleration,
+    CONFIG_LIMIT, GROUP, REQUESTS_LIMIT, attribute_reference, binding_conditions, class_name, configuration,
+    device_name, drop_fields, has_any, list, pool_name, raw_object, repeated, selectors, since, toleration,
 };
 use crate::addresses::interface_address;
 use crate::causes::{duplicate, forbidden, immutable, invalid, not_supported, required, too_long, too_many};
@@ -206,7 +206,8 @@ impl<'a> Requests<'a> {
 
     /// A reference to a request, or to one of its alternatives.
     fn check(&self, name: &str, field: &str) -> Vec<Cause> {
-        const PROBLEM: &str = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+        const PROBLEM: &str =
+            "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
         let parts: Vec<&str> = name.split('/').collect();
         let known = match parts[..] {
             [name] => self.0.contains_key(name),
@@ -234,8 +235,9 @@ impl<'a> Requests<'a> {
 pub(super) fn validate_spec(spec: &Value, field: &str, stored: bool, context: &Context<'_>) -> Vec<Cause> {
     let (devices, field) = (at(spec, "devices"), format!("{field}.devices"));
     let requests = Requests::of(spec);
-    let mut causes =
-        list(devices, "requests", &field, Some(REQUESTS_LIMIT), |request, field| validate_request(request, field, stored));
+    let mut causes = list(devices, "requests", &field, Some(REQUESTS_LIMIT), |request, field| {
+        validate_request(request, field, stored)
+    });
     causes.extend(repeated(devices, "requests", &field, "name"));
     causes.extend(list(devices, "constraints", &field, Some(CONSTRAINTS_LIMIT), |constraint, field| {
         let mut causes = requests.check_all(constraint, field);
@@ -444,7 +446,9 @@ mod tests {
         let cases = [
             (claim(json!({"requests": [gpu]})), vec![]),
             (
-                claim(json!({"requests": [{"name": "a"}, {"name": "a", "exactly": {"allocationMode": "All", "count": 1}}]})),
+                claim(
+                    json!({"requests": [{"name": "a"}, {"name": "a", "exactly": {"allocationMode": "All", "count": 1}}]}),
+                ),
                 vec![
                     "spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required",
                     "spec.devices.requests[1].exactly.deviceClassName: Required value",
@@ -453,7 +457,9 @@ mod tests {
                 ],
             ),
             (
-                claim(json!({"requests": [gpu], "constraints": [{"requests": ["gpu", "x"], "matchAttribute": "model"}]})),
+                claim(
+                    json!({"requests": [gpu], "constraints": [{"requests": ["gpu", "x"], "matchAttribute": "model"}]}),
+                ),
                 vec![
                     r#"spec.devices.constraints[0].requests[1]: Invalid value: "x": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"#,
                     r#"spec.devices.constraints[0].matchAttribute: Invalid value: "model": must include a domain"#,
@@ -481,7 +487,8 @@ mod tests {
 
     #[test]
     fn what_the_minor_does_not_know_goes_unless_it_was_there() {
-        let with = json!({"spec": {"devices": {"requests": [{"name": "a", "exactly": {"capacity": {"requests": {}}}}]}}});
+        let with =
+            json!({"spec": {"devices": {"requests": [{"name": "a", "exactly": {"capacity": {"requests": {}}}}]}}});
         let now = world::Timestamp::from_seconds(0);
         for (minor, old, stays) in [(35, None, false), (36, None, true), (35, Some(&with), true)] {
             let mut object = with.clone();
@@ -507,7 +514,9 @@ mod tests {
             ),
             (
                 with(json!({})),
-                with(json!({"allocation": {"devices": {"results": [{"request": "x", "driver": "d", "pool": "", "device": "D"}]}}})),
+                with(
+                    json!({"allocation": {"devices": {"results": [{"request": "x", "driver": "d", "pool": "", "device": "D"}]}}}),
+                ),
                 vec![
                     r#"status.allocation.devices.results[0].request: Invalid value: "x": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"#,
                     "status.allocation.devices.results[0].pool: Required value",

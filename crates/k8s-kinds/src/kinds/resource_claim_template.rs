@@ -55,7 +55,10 @@ mod tests {
         let with = |class: &str| json!({"spec": {"spec": {"devices": {"requests": [{"name": "a", "exactly": {"deviceClassName": class}}]}}}});
         assert!(told(&KIND, &with("c")).is_empty());
         assert_eq!(
-            told(&KIND, &json!({"spec": {"metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {"devices": {"requests": [{"name": "a"}]}}}})),
+            told(
+                &KIND,
+                &json!({"spec": {"metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {"devices": {"requests": [{"name": "a"}]}}}})
+            ),
             [
                 "spec.metadata.name: Forbidden: cannot be set",
                 "spec.spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required",

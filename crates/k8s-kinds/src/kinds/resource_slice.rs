@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::csi::driver_name;
 use super::devices::{
-    GROUP, attribute_name, binding_conditions, device_name, drop_fields, has_any, list, pool_name, repeated, since, taint,
+    GROUP, attribute_name, binding_conditions, device_name, drop_fields, has_any, list, pool_name, repeated, since,
+    taint,
 };
 use crate::causes::{duplicate, forbidden, immutable, invalid, required, too_long, too_many};
 use crate::columns::{AGE, Column, NAME};
@@ -471,7 +472,12 @@ mod tests {
     fn devices_are_judged() {
         let device = |device: Value| slice(json!({"devices": [device]}));
         let cases = [
-            (device(json!({"name": "a", "attributes": {"model": {"string": "x"}}, "capacity": {"memory": {"value": "1Gi"}}})), vec![]),
+            (
+                device(
+                    json!({"name": "a", "attributes": {"model": {"string": "x"}}, "capacity": {"memory": {"value": "1Gi"}}}),
+                ),
+                vec![],
+            ),
             (
                 slice(json!({"nodeName": null, "pool": {"name": "", "generation": -1}})),
                 vec![
@@ -497,7 +503,9 @@ mod tests {
                 ],
             ),
             (
-                device(json!({"name": "a", "consumesCounters": [{"counterSet": "x", "counters": {"c": {"value": "1"}}}], "taints": [{"key": "k"}]})),
+                device(
+                    json!({"name": "a", "consumesCounters": [{"counterSet": "x", "counters": {"c": {"value": "1"}}}], "taints": [{"key": "k"}]}),
+                ),
                 vec![
                     "spec.devices[0].taints[0].effect: Required value",
                     r#"spec.devices[0].consumesCounters[0].counterSet: Invalid value: "x": must reference a counterSet defined in the ResourceSlice sharedCounters"#,
@@ -511,9 +519,11 @@ mod tests {
                 ],
             ),
             (
-                device(json!({"name": "a", "allowMultipleAllocations": true, "capacity": {"m": {"value": "10", "requestPolicy": {
-                    "default": "3", "validRange": {"min": "2", "max": "11", "step": "2"},
-                }}}})),
+                device(
+                    json!({"name": "a", "allowMultipleAllocations": true, "capacity": {"m": {"value": "10", "requestPolicy": {
+                        "default": "3", "validRange": {"min": "2", "max": "11", "step": "2"},
+                    }}}}),
+                ),
                 vec![
                     r#"spec.devices[0].capacity[m].requestPolicy.validRange.max: Invalid value: "11": max is larger than capacity value: 10"#,
                     r#"spec.devices[0].capacity[m].requestPolicy.validRange.step: Invalid value: "3": value is not a multiple of a given step (2) from (2)"#,
@@ -536,7 +546,14 @@ mod tests {
 
     #[test]
     fn versions_are_semantic() {
-        let cases = [("1.2.3", true), ("1.2", false), ("01.2.3", false), ("1.2.3-rc.1+b.2", true), ("1.2.3-01", false), ("1.2.3-", false)];
+        let cases = [
+            ("1.2.3", true),
+            ("1.2", false),
+            ("01.2.3", false),
+            ("1.2.3-rc.1+b.2", true),
+            ("1.2.3-01", false),
+            ("1.2.3-", false),
+        ];
         for (text, expected) in cases {
             assert_eq!(is_semantic_version(text), expected, "{text}");
         }
@@ -550,7 +567,9 @@ mod tests {
 
     #[test]
     fn what_the_minor_does_not_know_goes() {
-        let with = slice(json!({"sharedCounters": [], "devices": [{"name": "a", "taints": [], "allowMultipleAllocations": true, "capacity": {"m": {"value": "1", "requestPolicy": {}}}}]}));
+        let with = slice(
+            json!({"sharedCounters": [], "devices": [{"name": "a", "taints": [], "allowMultipleAllocations": true, "capacity": {"m": {"value": "1", "requestPolicy": {}}}}]}),
+        );
         let now = world::Timestamp::from_seconds(0);
         for (minor, old, stays) in [(35, None, false), (36, None, true), (35, Some(&with), true)] {
             let mut object = with.clone();

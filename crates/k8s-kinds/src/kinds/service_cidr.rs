@@ -87,7 +87,10 @@ mod tests {
         let cases: [(&[&str], Vec<&str>); 5] = [
             (&["10.0.0.0/16", "2001:db8::/64"], vec![]),
             (&[], vec!["spec.cidrs: Required value: at least one CIDR required"]),
-            (&["a", "b", "c"], vec![r#"spec.cidrs: Invalid value: {"CIDRs":["a","b","c"]}: may only hold up to 2 values"#]),
+            (
+                &["a", "b", "c"],
+                vec![r#"spec.cidrs: Invalid value: {"CIDRs":["a","b","c"]}: may only hold up to 2 values"#],
+            ),
             (
                 &["10.0.0.1/16"],
                 vec![r#"spec.cidrs[0]: Invalid value: "10.0.0.1/16": must not have bits set beyond the prefix length"#],

@@ -130,9 +130,8 @@ fn validate_inline(volume: &Value, field: &str) -> Vec<Cause> {
 
 fn validate_status(status: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let bytes: usize = entries(status, "attachmentMetadata")
-        .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len))
-        .sum();
+    let bytes: usize =
+        entries(status, "attachmentMetadata").map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if bytes > METADATA_LIMIT {
         causes.push(too_long("status.attachmentMetadata", METADATA_LIMIT));
     }
@@ -165,7 +164,9 @@ mod tests {
             (attachment(json!({"persistentVolumeName": "v"})), vec![]),
             (
                 attachment(json!({})),
-                vec!["spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"],
+                vec![
+                    "spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+                ],
             ),
             (
                 attachment(json!({"persistentVolumeName": "v", "inlineVolumeSpec": {}})),

@@ -54,16 +54,25 @@ mod tests {
             (class.clone(), vec![]),
             (
                 json!({"driverName": ""}),
-                vec!["driverName: Required value", "parameters: Required value: must contain at least one key/value pair"],
+                vec![
+                    "driverName: Required value",
+                    "parameters: Required value: must contain at least one key/value pair",
+                ],
             ),
-            (json!({"driverName": "a", "parameters": {"": "1"}}), vec![r#"parameters: Invalid value: "": field can not be empty."#]),
+            (
+                json!({"driverName": "a", "parameters": {"": "1"}}),
+                vec![r#"parameters: Invalid value: "": field can not be empty."#],
+            ),
         ];
         for (object, expected) in cases {
             assert_eq!(told(&KIND, &object), expected, "{object}");
         }
         assert_eq!(
             told_of_update(&KIND, &class, &json!({"driverName": "b", "parameters": {"iops": "2"}}), ""),
-            ["driverName: Forbidden: updates to driverName are forbidden.", "parameters: Forbidden: updates to parameters are forbidden."]
+            [
+                "driverName: Forbidden: updates to driverName are forbidden.",
+                "parameters: Forbidden: updates to parameters are forbidden."
+            ]
         );
     }
 }

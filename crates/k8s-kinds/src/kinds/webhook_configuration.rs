@@ -6,8 +6,8 @@ use k8s_object::Cause;
 use serde_json::Value;
 
 use super::admission_rules::{
-    FAILURE_POLICIES, GROUP, REINVOCATION_POLICIES, default_match, default_rules, match_conditions, match_policy, one_of,
-    rule,
+    FAILURE_POLICIES, GROUP, REINVOCATION_POLICIES, default_match, default_rules, match_conditions, match_policy,
+    one_of, rule,
 };
 use crate::causes::{duplicate, invalid, not_supported, required};
 use crate::columns::{AGE, Column, NAME};
@@ -209,7 +209,9 @@ mod tests {
             (with(json!({})), vec![]),
             (
                 with(json!({"name": "a.b"})),
-                vec![r#"webhooks[0].name: Invalid value: "a.b": should be a domain with at least three segments separated by dots"#],
+                vec![
+                    r#"webhooks[0].name: Invalid value: "a.b": should be a domain with at least three segments separated by dots"#,
+                ],
             ),
             (
                 with(json!({"sideEffects": null})),
@@ -268,8 +270,12 @@ mod tests {
         let made = created(&MUTATING, &with(json!({"rules": [{}]})));
         let webhook = &made["webhooks"][0];
         let got = [
-            &webhook["failurePolicy"], &webhook["matchPolicy"], &webhook["timeoutSeconds"],
-            &webhook["reinvocationPolicy"], &webhook["rules"][0]["scope"], &webhook["clientConfig"]["service"]["port"],
+            &webhook["failurePolicy"],
+            &webhook["matchPolicy"],
+            &webhook["timeoutSeconds"],
+            &webhook["reinvocationPolicy"],
+            &webhook["rules"][0]["scope"],
+            &webhook["clientConfig"]["service"]["port"],
             &webhook["objectSelector"],
         ];
         let expected =
