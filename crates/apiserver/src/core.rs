@@ -11,6 +11,7 @@ use serde_json::Value;
 use store::{Keyspace, Revision};
 use world::{BoxFuture, Timestamp, World};
 
+use crate::admission::Said;
 use crate::audit;
 use crate::auth::Auth;
 use crate::crd;
@@ -57,6 +58,10 @@ pub(crate) struct Call<'a> {
     pub now: Timestamp,
     /// For the client, in `Warning` headers.
     pub warnings: Vec<String>,
+    /// For the audit event: what admission notes, as key and value.
+    pub annotations: Vec<(String, String)>,
+    /// What the request wants has been admitted as a kind of its own: the write behind it is not admitted again.
+    pub admitted: bool,
 }
 
 /// How a request ended well.
@@ -119,7 +124,18 @@ impl Core {
             return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
         }
         let now = self.world.now();
-        Ok(Call { core: self, space, user, entry, resource, request, now, warnings: Vec::new() })
+        Ok(Call {
+            core: self,
+            space,
+            user,
+            entry,
+            resource,
+            request,
+            now,
+            warnings: Vec::new(),
+            annotations: Vec::new(),
+            admitted: false,
+        })
     }
 
     /// Carries out a request after authentication: authorization, admission, storage, audit. It writes through `space`, which is
@@ -306,6 +322,12 @@ impl Call<'_> {
             Strategy::Builtin(kind) => Some(kind),
             Strategy::Custom(_) => None,
         }
+    }
+
+    /// Takes over what admission has to say.
+    pub(crate) fn say(&mut self, said: Said) {
+        self.warnings.extend(said.warnings);
+        self.annotations.extend(said.annotations);
     }
 
     pub(crate) fn field_validation(&self) -> Result<FieldValidation, ApiError> {

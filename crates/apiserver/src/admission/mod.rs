@@ -1,7 +1,7 @@
 //! Admission: what a cluster adds to objects, and what it refuses, after authorization and before storage.
 //!
-//! A static table of plugins, in upstream's order. A plugin reads the caches and must never write or wait; the one wait there is
-//! stands in [`wait`].
+//! A static table of plugins, in upstream's order; behind it, what waits for others: policies, webhooks, and quotas, which come
+//! last because they charge what everybody else has let through. A plugin of the table reads the caches and must never write or wait.
 
 mod escalation;
 mod namespace_lifecycle;
@@ -11,21 +11,30 @@ mod service_account;
 mod tolerations;
 
 use k8s_object::{ApiError, Object};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::metadata;
 
+/// What is about to happen to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+}
+
 /// What a plugin may look at beside the object.
 pub(crate) struct Review<'a, 'b> {
     pub call: &'a Call<'b>,
-    /// The object before an update; absent on create.
+    pub operation: Operation,
+    /// The object before an update; absent otherwise.
     pub old: Option<&'a Value>,
 }
 
 impl Review<'_, '_> {
+    /// Whether an object of its own is created, and not something below one.
     pub(crate) fn is_create(&self) -> bool {
-        self.old.is_none() && self.call.request.subresource.is_empty()
+        self.operation == Operation::Create && self.call.request.subresource.is_empty()
     }
 
     pub(crate) fn is_pod_create(&self) -> bool {
@@ -33,8 +42,17 @@ impl Review<'_, '_> {
     }
 }
 
+/// What plugins have to say without refusing.
+#[derive(Default)]
+pub(crate) struct Said {
+    /// For the client.
+    pub warnings: Vec<String>,
+    /// For the audit event: key and value.
+    pub annotations: Vec<(String, String)>,
+}
+
 type Admit = fn(&Review<'_, '_>, &mut Value) -> Result<(), ApiError>;
-type Judge = fn(&Review<'_, '_>, &Value) -> Result<(), ApiError>;
+type Judge = fn(&Review<'_, '_>, &Value, &mut Said) -> Result<(), ApiError>;
 type JudgeDelete = fn(&Call<'_>, &Object) -> Result<(), ApiError>;
 
 struct Plugin {
@@ -69,25 +87,62 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "DefaultTolerationSeconds", admit: Some(tolerations::admit), ..NOTHING },
 ];
 
-/// Lets plugins change an object that is about to be written.
-pub(crate) fn admit(call: &Call<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
-    let review = Review { call, old };
+fn operation(old: Option<&Value>) -> Operation {
+    if old.is_some() { Operation::Update } else { Operation::Create }
+}
+
+/// Lets the cluster change an object that is about to be written.
+///
+/// What is below an object and has a kind of its own (a Binding, a Scale, an Eviction) is admitted as that kind, and its call is
+/// marked [`Call::admitted`], so that the write of the object behind it is not admitted again.
+pub(crate) async fn admit(call: &mut Call<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
+    if call.admitted {
+        return Ok(());
+    }
+    let review = Review { call, operation: operation(old), old };
     if old.is_none() {
         // Before anything is added: an object in a namespace that does not exist is told that first.
-        namespace_lifecycle::judge(&review, object)?;
+        namespace_lifecycle::judge(&review, object, &mut Said::default())?;
     }
     PLUGINS.iter().filter_map(|plugin| plugin.admit).try_for_each(|admit| admit(&review, object))
 }
 
-/// Lets plugins refuse the object as it would be stored.
-pub(crate) fn judge(call: &Call<'_>, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
-    let review = Review { call, old };
-    PLUGINS.iter().filter_map(|plugin| plugin.judge).try_for_each(|judge| judge(&review, object))
+/// Lets the cluster refuse the object as it would be stored.
+pub(crate) async fn judge(call: &mut Call<'_>, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    if call.admitted {
+        return Ok(());
+    }
+    let mut said = Said::default();
+    let review = Review { call, operation: operation(old), old };
+    let judged =
+        PLUGINS.iter().filter_map(|plugin| plugin.judge).try_for_each(|judge| judge(&review, object, &mut said));
+    call.say(said);
+    judged
 }
 
-/// Lets plugins refuse a deletion.
-pub(crate) fn judge_delete(call: &Call<'_>, object: &Object) -> Result<(), ApiError> {
+/// Lets the cluster refuse a deletion.
+pub(crate) async fn judge_delete(call: &mut Call<'_>, object: &Object) -> Result<(), ApiError> {
+    if call.admitted {
+        return Ok(());
+    }
     PLUGINS.iter().filter_map(|plugin| plugin.judge_delete).try_for_each(|judge| judge(call, object))
+}
+
+/// Admits what is written below an object with a kind of its own; what is stored because of it is not admitted again.
+pub(crate) async fn admit_below(
+    call: &mut Call<'_>,
+    (api_version, kind): (&str, &str),
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
+    let map =
+        object.as_object_mut().ok_or_else(|| ApiError::bad_request("the object provided is not a JSON object"))?;
+    map.insert("apiVersion".into(), json!(api_version));
+    map.insert("kind".into(), json!(kind));
+    admit(call, object, old).await?;
+    judge(call, object, old).await?;
+    call.admitted = true;
+    Ok(())
 }
 
 /// Waits a little for what a new object needs and a controller is about to make: a pod's ServiceAccount.

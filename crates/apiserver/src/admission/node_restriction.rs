@@ -4,10 +4,10 @@ use k8s_auth::node::node_name;
 use k8s_object::{ApiError, Object};
 use serde_json::Value;
 
-use super::Review;
+use super::{Review, Said};
 use crate::core::Call;
 
-pub(super) fn judge(review: &Review<'_, '_>, object: &Value) -> Result<(), ApiError> {
+pub(super) fn judge(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Result<(), ApiError> {
     let call = review.call;
     let Some(node) = node_name(call.user) else { return Ok(()) };
     let name = match call.request.name.as_str() {
