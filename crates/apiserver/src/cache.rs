@@ -132,6 +132,11 @@ impl Cache {
         state.range(namespace, None).map(|(_, held)| held.object.clone()).collect()
     }
 
+    /// Whether a namespace has no objects here.
+    pub(crate) fn is_empty_in(&self, namespace: &str) -> bool {
+        self.read().range(namespace, None).next().is_none()
+    }
+
     /// A receiver that sees every change from now on.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

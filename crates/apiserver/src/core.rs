@@ -11,7 +11,7 @@ use serde_json::Value;
 use store::{Keyspace, Revision};
 use world::{BoxFuture, Timestamp, World};
 
-use crate::admission::Said;
+use crate::admission::{Admission, Charging, Said};
 use crate::audit;
 use crate::auth::Auth;
 use crate::crd;
@@ -21,6 +21,7 @@ use crate::network::ServiceNetwork;
 use crate::ports::AuditSink;
 use crate::registry::{Entry, Registry, Resource, Strategy};
 use crate::schema::FieldValidation;
+use crate::webhook::Dialer;
 use crate::{create, delete, http, read, storage, subresources, update, virtuals, watch};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
@@ -42,6 +43,10 @@ pub(crate) struct Core {
     pub network: ServiceNetwork,
     pub event_leases: EventLeases,
     pub documents: http::Documents,
+    pub admission: Admission,
+    pub charging: Charging,
+    /// How it reaches others; none where it cannot.
+    pub dialer: Option<Arc<dyn Dialer>>,
     pub stop: world::Stop,
 }
 
@@ -249,6 +254,7 @@ impl Target for Core {
             self.auth.changed(group, &entry.stored().kind, &changes);
             self.network.changed(group, plural, &changes);
             entry.cache.apply(changes, revision, self.world.elapsed());
+            self.admission.changed(group);
         }
         for (name, definition) in definitions.into_iter().flatten() {
             crd::changed(&self.registry, &name.name, definition.as_deref(), revision);
@@ -272,6 +278,7 @@ impl Target for Core {
             let resource = entry.stored();
             let key = (resource.group.clone(), resource.plural.clone());
             entry.cache.replace(by_resource.remove(&key).unwrap_or_default(), revision);
+            self.admission.changed(&resource.group);
         }
     }
 }
@@ -350,6 +357,12 @@ pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object
         }
         None => object,
     }
+}
+
+/// An object, of whichever version, in the version of `resource`.
+pub(crate) fn in_version_of(resource: &Resource, mut object: Value) -> Value {
+    object["apiVersion"] = resource.api_version().into();
+    object
 }
 
 /// The port for components in the same process.

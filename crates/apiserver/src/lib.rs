@@ -32,9 +32,11 @@ mod update;
 mod virtuals;
 mod wake;
 mod watch;
+mod webhook;
 mod write;
 
 pub use network::ServiceCidr;
 pub use ports::{AuditEvent, AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};
 pub use server::{ApiServer, Options, StartError};
 pub use storage::{StoredKey, parse as parse_stored_key};
+pub use webhook::{Connection, Dialer, Sockets};

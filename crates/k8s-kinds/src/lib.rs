@@ -10,6 +10,7 @@ mod fields;
 mod kinds;
 pub mod names;
 mod pod_spec;
+pub mod quota;
 mod strategy;
 mod workload;
 

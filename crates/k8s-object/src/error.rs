@@ -72,6 +72,8 @@ pub struct ApiError {
     pub causes: Vec<Cause>,
     /// When to try again.
     pub retry_after_seconds: Option<u32>,
+    /// Status code and reason where somebody else chose them: a webhook, an aggregated server. They need not be any of ours.
+    pub verbatim: Option<Box<(u16, String)>>,
 }
 
 impl ApiError {
@@ -85,7 +87,14 @@ impl ApiError {
             name: String::new(),
             causes: Vec::new(),
             retry_after_seconds: None,
+            verbatim: None,
         }
+    }
+
+    /// With a status code and reason (which may be empty) that somebody else chose.
+    pub fn verbatim(mut self, code: u16, reason: &str) -> ApiError {
+        self.verbatim = Some(Box::new((code, reason.to_owned())));
+        self
     }
 
     /// With what the request was about.
@@ -166,7 +175,7 @@ impl ApiError {
 
     /// HTTP status code.
     pub fn code(&self) -> u16 {
-        self.reason.code()
+        self.verbatim.as_ref().map_or(self.reason.code(), |verbatim| verbatim.0)
     }
 
     /// Whether the object was not there.
@@ -183,8 +192,13 @@ impl ApiError {
     pub fn to_status(&self) -> Value {
         let mut status = json!({
             "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": format!("{:?}", self.reason), "code": self.code(),
+            "message": self.message, "code": self.code(),
         });
+        match self.verbatim.as_ref().map(|verbatim| verbatim.1.as_str()) {
+            Some("") => {}
+            Some(reason) => status["reason"] = json!(reason),
+            None => status["reason"] = json!(format!("{:?}", self.reason)),
+        }
         let mut details = serde_json::Map::new();
         for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind)] {
             if !text.is_empty() {
