@@ -366,9 +366,18 @@ pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object
     }
 }
 
-/// An object, of whichever version, in the version of `resource`.
-pub(crate) fn in_version_of(resource: &Resource, mut object: Value) -> Value {
-    object["apiVersion"] = resource.api_version().into();
+/// An object of one version of its kind in another.
+pub(crate) fn converted(from: &Resource, to: &Resource, mut object: Value) -> Value {
+    if from.version == to.version && from.group == to.group {
+        return object;
+    }
+    if let Some(conversion) = from.conversion() {
+        (conversion.to_storage)(&mut object);
+    }
+    if let Some(conversion) = to.conversion() {
+        (conversion.from_storage)(&mut object);
+    }
+    object["apiVersion"] = to.api_version().into();
     object
 }
 

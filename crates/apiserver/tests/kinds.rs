@@ -273,19 +273,17 @@ fn a_node_writes_itself_and_its_pods() {
             assert_eq!(patched.is_ok(), allowed, "{name}: {patched:?}");
             assert_eq!(kubelet.get(&resources::CONFIG_MAPS, "default", name).await.is_ok(), allowed, "{name}");
         }
-        let token = |bound: Value| {
+        let token = async |bound: Value| {
             let request = json!({"spec": {"boundObjectRef": bound}});
-            kubelet.create_subresource(&resources::SERVICE_ACCOUNTS, "default", "default", "token", request)
+            kubelet.create_subresource(&resources::SERVICE_ACCOUNTS, "default", "default", "token", request).await
         };
-        let pods = [admin.get(&resources::PODS, "default", "mine"), admin.get(&resources::PODS, "default", "theirs")];
-        let [mine, theirs] = pods;
-        let bound = |pod: &k8s_object::Object| {
-            json!({"apiVersion": "v1", "kind": "Pod", "name": pod.meta().name, "uid": pod.meta().uid})
+        let bound = async |name: &str| {
+            let pod = admin.get(&resources::PODS, "default", name).await.unwrap();
+            json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": pod.meta().uid})
         };
-        let (mine, theirs) = (bound(&mine.await.unwrap()), bound(&theirs.await.unwrap()));
         assert_eq!(token(Value::Null).await.unwrap_err().reason, Reason::Forbidden, "for no pod");
-        assert_eq!(token(theirs).await.unwrap_err().reason, Reason::Forbidden, "for another node's pod");
-        let token = token(mine).await.unwrap();
+        assert_eq!(token(bound("theirs").await).await.unwrap_err().reason, Reason::Forbidden, "another node's pod");
+        let token = token(bound("mine").await).await.unwrap();
         let Reply::Value(token) = token else { panic!("{token:?}") };
         let text = token["status"]["token"].as_str().unwrap().to_owned();
         let user = cluster.server.authenticate(&text).await.unwrap();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::{Operation, Review, Said};
 use super::compiled::Hook;
-use crate::core::{Call, in_version_of};
+use crate::core::{Call, converted};
 
 const REVIEW_VERSION: &str = "admission.k8s.io/v1";
 
@@ -97,7 +97,7 @@ fn question(uid: &str, review: &Review<'_, '_>, object: Option<&Value>, version:
     };
     let gvr = |version: &str| json!({"group": resource.group, "version": version, "resource": resource.plural});
     let in_version = |object: Option<&Value>| match object {
-        Some(object) if is_own => in_version_of(about, object.clone()),
+        Some(object) if is_own => converted(resource, about, object.clone()),
         Some(object) => object.clone(),
         None => Value::Null,
     };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::{Review, Said};
 use super::ask::{Failure, ask};
 use super::compiled::{Hook, Hooks};
-use crate::core::{Call, in_version_of};
+use crate::core::{Call, converted};
 use crate::{metadata, schema, write};
 
 type Key = (String, usize);
@@ -122,8 +122,9 @@ fn apply(
         )));
     };
     let is_own = object["kind"] == call.resource.kind.as_str();
+    let about = &call.entry.versions[version];
     let seen = match is_own {
-        true => in_version_of(&call.entry.versions[version], object.clone()),
+        true => converted(&call.resource, about, object.clone()),
         false => object.clone(),
     };
     let patched =
@@ -135,7 +136,7 @@ fn apply(
         *object = patched;
         return Ok(true);
     }
-    let mut patched = in_version_of(&call.resource, patched);
+    let mut patched = converted(about, &call.resource, patched);
     metadata::of(&mut patched).map_err(|error| internal(&error.message))?;
     call.resource.schema.prune(&mut patched);
     let (kind, api) = (&call.resource.kind, &call.resource.version);

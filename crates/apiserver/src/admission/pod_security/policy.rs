@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn labels_choose_the_policy() {
-        let cases: [(&[(&str, &str)], &str, usize); 7] = [
+        type Case = (&'static [(&'static str, &'static str)], &'static str, usize);
+        let cases: [Case; 7] = [
             (&[], "privileged:latest privileged:latest privileged:latest", 0),
             (&[("enforce", "restricted")], "restricted:latest privileged:latest restricted:latest", 0),
             (
