@@ -72,6 +72,8 @@ pub struct ApiError {
     pub causes: Vec<Cause>,
     /// When to try again.
     pub retry_after_seconds: Option<u32>,
+    /// With `Expired` for a page of a list: how to go on without consistency. Empty where there is no way.
+    pub continue_token: String,
 }
 
 impl ApiError {
@@ -85,6 +87,7 @@ impl ApiError {
             name: String::new(),
             causes: Vec::new(),
             retry_after_seconds: None,
+            continue_token: String::new(),
         }
     }
 
@@ -200,6 +203,9 @@ impl ApiError {
         }
         if let Some(seconds) = self.retry_after_seconds {
             details.insert("retryAfterSeconds".to_owned(), json!(seconds));
+        }
+        if !self.continue_token.is_empty() {
+            status["metadata"] = json!({"continue": self.continue_token});
         }
         if !details.is_empty() {
             status["details"] = Value::Object(details);
