@@ -171,16 +171,20 @@ impl Core {
         result
     }
 
-    /// Starts a watch after authentication.
+    /// Starts a watch after authentication; `send` is `sendInitialEvents`.
     pub(crate) async fn start_watch(
         &self,
         user: &Arc<UserInfo>,
         agent: &str,
         source: Option<std::net::IpAddr>,
         request: Request,
+        send: Option<bool>,
     ) -> Result<watch::Cursor, ApiError> {
         let audit = audit::begin(self, user, agent, source, &request);
-        let result = self.begin(&self.keyspace, user, request).await.and_then(|call| watch::start(&call));
+        let result = match self.begin(&self.keyspace, user, request).await {
+            Ok(call) => watch::start(&call, send).await,
+            Err(error) => Err(error),
+        };
         audit::end(self, audit, result.as_ref().map_or_else(ApiError::code, |_| 200));
         result
     }
@@ -405,7 +409,7 @@ impl Api for InProcess {
         request: Request,
     ) -> BoxFuture<'a, Result<Watch, ApiError>> {
         Box::pin(async move {
-            let cursor = self.core.start_watch(user, agent, None, request).await?;
+            let cursor = self.core.start_watch(user, agent, None, request, None).await?;
             Ok(Watch(Box::new(watch::InProcessWatch { core: self.core.clone(), cursor })))
         })
     }

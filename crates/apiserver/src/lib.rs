@@ -18,6 +18,7 @@ mod fields;
 mod http;
 mod jsonpath;
 mod leases;
+mod list_options;
 mod metadata;
 mod network;
 mod ports;

@@ -74,6 +74,8 @@ pub struct ApiError {
     pub retry_after_seconds: Option<u32>,
     /// Status code and reason where somebody else chose them: a webhook, an aggregated server. They need not be any of ours.
     pub verbatim: Option<Box<(u16, String)>>,
+    /// With `Expired` for a page of a list: how to go on without consistency. Empty where there is no way.
+    pub continue_token: String,
 }
 
 impl ApiError {
@@ -88,6 +90,7 @@ impl ApiError {
             causes: Vec::new(),
             retry_after_seconds: None,
             verbatim: None,
+            continue_token: String::new(),
         }
     }
 
@@ -214,6 +217,9 @@ impl ApiError {
         }
         if let Some(seconds) = self.retry_after_seconds {
             details.insert("retryAfterSeconds".to_owned(), json!(seconds));
+        }
+        if !self.continue_token.is_empty() {
+            status["metadata"] = json!({"continue": self.continue_token});
         }
         if !details.is_empty() {
             status["details"] = Value::Object(details);
