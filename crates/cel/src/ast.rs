@@ -17,9 +17,15 @@ pub(crate) enum Kind {
     Ident(String),
     Select(Box<Select>),
     Call(Box<Call>),
-    List { elements: Vec<Expr>, optional: Vec<bool> },
+    List {
+        elements: Vec<Expr>,
+        optional: Vec<bool>,
+    },
     Map(Vec<Entry>),
-    Struct { name: String, fields: Vec<Field> },
+    Struct {
+        name: String,
+        fields: Vec<Field>,
+    },
     Comprehension(Box<Comprehension>),
     /// Stands where something was wrong that is reported already.
     Error,

@@ -53,8 +53,20 @@ impl Charge {
             "fieldSelector" | "labelSelector" => return Self::Selector,
             "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => return Self::Traverse,
             "ip" if overload == "cidr_ip" => return Self::Fixed(1),
-            "url" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "jsonpatch.escapeKey" | "cidr" | "isIP"
-            | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver" => return Self::Text(1),
+            "url"
+            | "lowerAscii"
+            | "upperAscii"
+            | "substring"
+            | "trim"
+            | "jsonpatch.escapeKey"
+            | "cidr"
+            | "isIP"
+            | "isCIDR"
+            | "ip"
+            | "quantity"
+            | "isQuantity"
+            | "semver"
+            | "isSemver" => return Self::Text(1),
             "replace" | "split" | "ip.isCanonical" => return Self::Text(2),
             "join" => return Self::Join,
             "find" | "findAll" => return Self::Regex,
@@ -67,8 +79,14 @@ impl Charge {
             "starts_with_string" | "ends_with_string" | "string_to_bytes" | "bytes_to_string" | "strings_quote"
             | "string_format" => Self::Text(1),
             "in_list" => Self::InList,
-            "less_string" | "greater_string" | "less_equals_string" | "greater_equals_string" | "less_bytes"
-            | "greater_bytes" | "less_equals_bytes" | "greater_equals_bytes" => Self::Shorter,
+            "less_string"
+            | "greater_string"
+            | "less_equals_string"
+            | "greater_equals_string"
+            | "less_bytes"
+            | "greater_bytes"
+            | "less_equals_bytes"
+            | "greater_equals_bytes" => Self::Shorter,
             "add_string" | "add_bytes" => Self::Sum,
             "matches_string" => Self::Regex,
             "contains_string" => Self::Contains,

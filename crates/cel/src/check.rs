@@ -21,7 +21,11 @@ pub(crate) enum Reference {
     Local(String),
     TypeName(Type),
     /// A function without a target, although it was written with one: `sets.contains`.
-    Function { qualified: bool, name: &'static str, overloads: Vec<&'static Overload> },
+    Function {
+        qualified: bool,
+        name: &'static str,
+        overloads: Vec<&'static Overload>,
+    },
 }
 
 #[derive(Debug)]
@@ -322,8 +326,7 @@ impl Checker<'_> {
             });
         }
         let Some(result) = result else {
-            let mut shown: Vec<String> =
-                args.iter().map(|arg| self.unifier.resolve(arg, true).to_string()).collect();
+            let mut shown: Vec<String> = args.iter().map(|arg| self.unifier.resolve(arg, true).to_string()).collect();
             let target = if member && !shown.is_empty() { format!("{}.", shown.remove(0)) } else { String::new() };
             let message = format!(
                 "found no matching overload for '{}' applied to '{target}({})'",

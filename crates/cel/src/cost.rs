@@ -363,10 +363,8 @@ impl<'e> Coster<'e> {
             return Range::NOTHING;
         }
         let mut sum = Range::NOTHING;
-        let qualified = matches!(
-            self.checked.reference(expr),
-            Some(crate::check::Reference::Function { qualified: true, .. })
-        );
+        let qualified =
+            matches!(self.checked.reference(expr), Some(crate::check::Reference::Function { qualified: true, .. }));
         let name = match self.checked.reference(expr) {
             Some(crate::check::Reference::Function { name, .. }) => name,
             _ => call.function.as_str(),
@@ -477,8 +475,16 @@ impl<'e> Coster<'e> {
                 Estimate { cost: own.plus(arguments), result: Some(size) }
             }
             (
-                "less_string" | "greater_string" | "less_equals_string" | "greater_equals_string" | "less_bytes"
-                | "greater_bytes" | "less_equals_bytes" | "greater_equals_bytes" | "equals" | "not_equals",
+                "less_string"
+                | "greater_string"
+                | "less_equals_string"
+                | "greater_equals_string"
+                | "less_bytes"
+                | "greater_bytes"
+                | "less_equals_bytes"
+                | "greater_equals_bytes"
+                | "equals"
+                | "not_equals",
                 [left, right],
             ) => {
                 let max = known(left).max.min(known(right).max);
@@ -518,12 +524,8 @@ impl<'e> Coster<'e> {
                 }
                 size.times(each).into()
             }
-            "url" | "jsonpatch.escapeKey" if args.len() == 1 => {
-                Estimate { cost: traversal(first?), result: first }
-            }
-            "lowerAscii" | "upperAscii" | "substring" | "trim" => {
-                Estimate { cost: traversal(whole?), result: whole }
-            }
+            "url" | "jsonpatch.escapeKey" if args.len() == 1 => Estimate { cost: traversal(first?), result: first },
+            "lowerAscii" | "upperAscii" | "substring" | "trim" => Estimate { cost: traversal(whole?), result: whole },
             "replace" if args.len() >= 2 => {
                 let size = whole?;
                 let result = replaced(size, first?, self.size_of(&args[1]));
@@ -558,8 +560,14 @@ impl<'e> Coster<'e> {
             "ip" if overload == "cidr_ip" => Range::fixed(1).into(),
             "cidr" | "isIP" | "isCIDR" | "ip" => traversal(first?).into(),
             "ip.isCanonical" => first?.scaled(2.0 * STRING_FACTOR).into(),
-            "masked" | "prefixLength" | "family" | "isUnspecified" | "isLoopback" | "isLinkLocalMulticast"
-            | "isLinkLocalUnicast" | "isGlobalUnicast" => Range::fixed(1).into(),
+            "masked"
+            | "prefixLength"
+            | "family"
+            | "isUnspecified"
+            | "isLoopback"
+            | "isLinkLocalMulticast"
+            | "isLinkLocalUnicast"
+            | "isGlobalUnicast" => Range::fixed(1).into(),
             "containsIP" | "containsCIDR" => {
                 let address = Range { min: 4, max: 16 };
                 let mut cost = traversal(address.plus(address));
@@ -591,9 +599,7 @@ impl<'e> Coster<'e> {
         match ty {
             Type::Opaque(name, _) if matches!(&**name, "net.IP" | "net.CIDR") => Some(Range::fixed(1).into()),
             Type::Object(name) => match &**name {
-                "kubernetes.NamedFormat" => {
-                    Some(Range { min: 1, max: MAX_FORMAT_NAME }.scaled(STRING_FACTOR).into())
-                }
+                "kubernetes.NamedFormat" => Some(Range { min: 1, max: MAX_FORMAT_NAME }.scaled(STRING_FACTOR).into()),
                 "kubernetes.URL" => {
                     let max = right.size.map_or(1, |size| size.max);
                     Some(Range { min: 1, max }.scaled(STRING_FACTOR).into())

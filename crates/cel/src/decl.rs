@@ -34,8 +34,13 @@ pub enum DeclKind {
     Dyn,
     Int,
     IntOrString,
-    List { items: Arc<DeclType>, kind: ListKind },
-    Map { values: Arc<DeclType> },
+    List {
+        items: Arc<DeclType>,
+        kind: ListKind,
+    },
+    Map {
+        values: Arc<DeclType>,
+    },
     Object(ObjectDecl),
     Quantity,
     String,
@@ -187,13 +192,14 @@ impl DeclType {
     pub(crate) fn collect_objects(decl: &Arc<Self>, found: &mut BTreeMap<Arc<str>, Arc<Self>>) {
         match &decl.kind {
             DeclKind::Object(object) => {
-                if found.insert(object.name.clone(), decl.clone()).is_none() {
-                    for field in object.fields.values() {
-                        Self::collect_objects(&field.decl, found);
-                    }
+                let new = found.insert(object.name.clone(), decl.clone()).is_none();
+                for field in object.fields.values().filter(|_| new) {
+                    Self::collect_objects(&field.decl, found);
                 }
             }
-            DeclKind::List { items: below, .. } | DeclKind::Map { values: below } => Self::collect_objects(below, found),
+            DeclKind::List { items: below, .. } | DeclKind::Map { values: below } => {
+                Self::collect_objects(below, found)
+            }
             _ => {}
         }
     }
@@ -201,8 +207,27 @@ impl DeclType {
 
 /// Words that no identifier may be.
 const RESERVED: &[&str] = &[
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
-    "namespace", "null", "package", "return", "true", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
 ];
 
 /// The name of a property in expressions: `__`, `.`, `-`, `/` and reserved words are escaped. `None` when a property of

@@ -231,8 +231,7 @@ impl<'a> Evaluator<'a, '_> {
                 (true, Val::Optional(None)) => {}
                 (true, other) => {
                     let shown = convert::to_text(&other).unwrap_or_default();
-                    let message =
-                        format!("cannot initialize optional list element from non-optional value {shown}");
+                    let message = format!("cannot initialize optional list element from non-optional value {shown}");
                     return Err(EvalError::new(message));
                 }
             }
@@ -248,8 +247,7 @@ impl<'a> Evaluator<'a, '_> {
             (true, Val::Optional(inner)) => Ok(inner.map(|inner| (*inner).clone())),
             (true, other) => {
                 let shown = convert::to_text(&other).unwrap_or_default();
-                let message =
-                    format!("cannot initialize optional entry '{name}' from non-optional value {shown}");
+                let message = format!("cannot initialize optional entry '{name}' from non-optional value {shown}");
                 Err(EvalError::new(message))
             }
         }
@@ -320,19 +318,10 @@ impl<'a> Evaluator<'a, '_> {
                     self.locals[fold.accumulator] = value;
                 }
                 (FoldKind::Collect { filter, item }, Collected::List(items)) => {
-                    if self.passes(filter.as_ref())? {
-                        let item = self.eval(item)?;
-                        // Naming what is collected, a list of one, and adding it.
-                        self.meter.charge(1 + LIST_BASE + 1)?;
-                        items.push(item);
-                    }
+                    items.extend(self.item(filter.as_ref(), item)?);
                 }
                 (FoldKind::Insert { filter, args }, Collected::Map(entries)) => {
-                    if self.passes(filter.as_ref())? {
-                        let args = args.iter().map(|arg| self.eval(arg)).collect::<Result<Vec<_>, _>>()?;
-                        self.meter.charge(2)?;
-                        insert_into(entries, &args, self.meter)?;
-                    }
+                    self.insert(filter.as_ref(), args, entries)?;
                 }
                 _ => {}
             }
@@ -351,13 +340,7 @@ impl<'a> Evaluator<'a, '_> {
         }
     }
 
-    fn bind_element(
-        &mut self,
-        fold: &Fold,
-        range: &Val<'a>,
-        keys: &[Val<'a>],
-        index: usize,
-    ) {
+    fn bind_element(&mut self, fold: &Fold, range: &Val<'a>, keys: &[Val<'a>], index: usize) {
         match (range, fold.var2) {
             (Val::List(list), None) => self.locals[fold.var] = list.get(index),
             (Val::List(list), Some(var2)) => {
@@ -370,6 +353,31 @@ impl<'a> Evaluator<'a, '_> {
             }
             _ => self.locals[fold.var] = Ok(keys[index].clone()),
         }
+    }
+
+    /// What a comprehension appends for its element.
+    fn item(&mut self, filter: Option<&Node>, item: &Node) -> Result<Option<Val<'a>>, EvalError> {
+        if !self.passes(filter)? {
+            return Ok(None);
+        }
+        let item = self.eval(item)?;
+        // Naming what is collected, a list of one, and adding it.
+        self.meter.charge(1 + LIST_BASE + 1)?;
+        Ok(Some(item))
+    }
+
+    fn insert(
+        &mut self,
+        filter: Option<&Node>,
+        args: &[Node],
+        entries: &mut Arc<BTreeMap<Key<'a>, (Val<'a>, Val<'a>)>>,
+    ) -> Result<(), EvalError> {
+        if !self.passes(filter)? {
+            return Ok(());
+        }
+        let args = args.iter().map(|arg| self.eval(arg)).collect::<Result<Vec<_>, _>>()?;
+        self.meter.charge(2)?;
+        insert_into(entries, &args, self.meter)
     }
 
     fn passes(&mut self, filter: Option<&Node>) -> Result<bool, EvalError> {

@@ -47,9 +47,7 @@ pub use decl::{DeclKind, DeclType, FieldDecl, ListKind, MAX_REQUEST_BYTES, Objec
 pub use env::{CompileError, EVERY_MINOR, Env};
 pub use error::EvalError;
 pub use eval::Activation;
-pub use functions::{
-    Authorizer, AuthorizerDecision, Check, CheckKind, Library, ResourceCheck, ServiceAccount,
-};
+pub use functions::{Authorizer, AuthorizerDecision, Check, CheckKind, Library, ResourceCheck, ServiceAccount};
 pub use meter::{Budget, MAX_CALL_COST, MAX_MATCH_CONDITIONS_COST, MAX_REQUEST_COST};
 pub use pattern::Pattern;
 pub use program::Program;

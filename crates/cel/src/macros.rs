@@ -129,7 +129,12 @@ impl Maker<'_, '_> {
     }
 
     /// The names of `count` variables, or the node that stands for what is wrong with them.
-    fn variables(&mut self, args: &[Expr], count: usize, not_a_name: &str) -> Result<std::result::Result<Vec<String>, Expr>> {
+    fn variables(
+        &mut self,
+        args: &[Expr],
+        count: usize,
+        not_a_name: &str,
+    ) -> Result<std::result::Result<Vec<String>, Expr>> {
         let mut names: Vec<String> = Vec::new();
         for arg in &args[..count] {
             let Kind::Ident(name) = &arg.kind else { return self.error(arg, not_a_name).map(Err) };
@@ -314,8 +319,7 @@ impl Maker<'_, '_> {
 
     fn sort_by(&mut self, target: Expr, args: Vec<Expr>) -> Result<Expr> {
         if matches!(target.kind, Kind::Literal(_) | Kind::Map(_) | Kind::Struct { .. }) {
-            let message =
-                "sortBy can only be applied to a list, identifier, comprehension, call or select expression";
+            let message = "sortBy can only be applied to a list, identifier, comprehension, call or select expression";
             return self.error(&target, message);
         }
         let input = self.ident(SORT_INPUT)?;

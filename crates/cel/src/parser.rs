@@ -17,12 +17,32 @@ const MAX_DEPTH: u16 = 600;
 const MAX_NODES: usize = 200_000;
 
 /// What may stand where an operand is expected.
-const OPERAND: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+const OPERAND: &str =
+    "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 const OPERAND_OR_PAREN: &str = "{'[', '{', '(', ')', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 
 const RESERVED: &[&str] = &[
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
-    "namespace", "null", "package", "return", "true", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
 ];
 
 /// What the parser must know of the environment.
@@ -549,7 +569,8 @@ impl Parser<'_> {
             return Ok(());
         }
         let text = self.text(self.at);
-        let extraneous = self.token() != Token::End && matches!(self.ahead(1), Token::Comma) | (self.ahead(1) == closing);
+        let extraneous =
+            self.token() != Token::End && matches!(self.ahead(1), Token::Comma) | (self.ahead(1) == closing);
         let what = if extraneous { "extraneous" } else { "mismatched" };
         Err(self.syntax_error(format!("{what} input '{text}' expecting {{{}, ','}}", closing.display())))
     }

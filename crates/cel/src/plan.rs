@@ -25,7 +25,10 @@ pub(crate) enum Node {
     Call(Box<CallNode>),
     Conditional(Box<[Node; 3]>),
     Const(Val<'static>),
-    Equal { negated: bool, sides: Box<[Node; 2]> },
+    Equal {
+        negated: bool,
+        sides: Box<[Node; 2]>,
+    },
     Fold(Box<Fold>),
     List(Vec<(Node, bool)>),
     Map(Vec<(Node, Node, bool)>),
@@ -89,12 +92,24 @@ pub(crate) struct Fold {
 #[derive(Debug)]
 pub(crate) enum FoldKind {
     /// Only binds its accumulator.
-    Bind { result: Node },
+    Bind {
+        result: Node,
+    },
     /// Appends to a list.
-    Collect { filter: Option<Node>, item: Node },
-    General { condition: Node, step: Node, result: Node },
+    Collect {
+        filter: Option<Node>,
+        item: Node,
+    },
+    General {
+        condition: Node,
+        step: Node,
+        result: Node,
+    },
     /// Adds to a map; the arguments are a key and a value, or a map.
-    Insert { filter: Option<Node>, args: Vec<Node> },
+    Insert {
+        filter: Option<Node>,
+        args: Vec<Node>,
+    },
 }
 
 #[derive(Debug)]
@@ -367,10 +382,7 @@ fn qualified(operand: Node, qualifier: Qualifier) -> Node {
 }
 
 fn is_conversion(name: &str) -> bool {
-    matches!(
-        name,
-        "bool" | "bytes" | "double" | "duration" | "dyn" | "int" | "string" | "timestamp" | "type" | "uint"
-    )
+    matches!(name, "bool" | "bytes" | "double" | "duration" | "dyn" | "int" | "string" | "timestamp" | "type" | "uint")
 }
 
 /// The value of the first implementation that takes the arguments.

@@ -119,8 +119,8 @@ impl Timestamp {
 
     /// Date and time in a zone: an IANA name, `UTC`, or an offset such as `+02:00`. Without a zone, in UTC.
     pub(crate) fn civil(self, zone: Option<&str>) -> Result<jiff::civil::DateTime, EvalError> {
-        let timestamp = jiff::Timestamp::new(self.seconds, self.nanos as i32)
-            .map_err(|_| EvalError::new("timestamp overflow"))?;
+        let timestamp =
+            jiff::Timestamp::new(self.seconds, self.nanos as i32).map_err(|_| EvalError::new("timestamp overflow"))?;
         let zone = match zone {
             None | Some("" | "UTC") => TimeZone::UTC,
             Some(name) => match name.split_once(':') {

@@ -62,10 +62,9 @@ impl Unifier {
         }
         match (a, b) {
             (Type::Dyn | Type::Error, _) | (_, Type::Dyn | Type::Error) => true,
-            (Type::Null, other) | (other, Type::Null) => matches!(
-                other,
-                Type::Null | Type::Opaque(..) | Type::Object(_) | Type::Duration | Type::Timestamp
-            ),
+            (Type::Null, other) | (other, Type::Null) => {
+                matches!(other, Type::Null | Type::Opaque(..) | Type::Object(_) | Type::Duration | Type::Timestamp)
+            }
             (Type::Type(_), Type::Type(_)) => true,
             (Type::List(a), Type::List(b)) => self.fits(a, b),
             (Type::Map(a), Type::Map(b)) => self.fits(&a.0, &b.0) && self.fits(&a.1, &b.1),
@@ -123,9 +122,7 @@ impl Unifier {
         match ty {
             Type::Var(_) | Type::Param(_) if unknown_to_dyn => Type::Dyn,
             Type::List(item) => Type::list(self.resolve(item, unknown_to_dyn)),
-            Type::Map(pair) => {
-                Type::map(self.resolve(&pair.0, unknown_to_dyn), self.resolve(&pair.1, unknown_to_dyn))
-            }
+            Type::Map(pair) => Type::map(self.resolve(&pair.0, unknown_to_dyn), self.resolve(&pair.1, unknown_to_dyn)),
             Type::Opaque(name, params) if !params.is_empty() => {
                 let params = params.iter().map(|param| self.resolve(param, unknown_to_dyn)).collect();
                 Type::Opaque(name.clone(), params)

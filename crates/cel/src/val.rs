@@ -272,12 +272,10 @@ impl<'a> Val<'a> {
             },
             (DeclKind::IntOrString, _) => invalid("XIntOrString value to be either a string or integer"),
             (DeclKind::String, Value::String(text)) => Ok(text.as_str().into()),
-            (DeclKind::Bytes, Value::String(text)) => {
-                match base64::engine::general_purpose::STANDARD.decode(text) {
-                    Ok(bytes) => Ok(Self::Bytes(Bytes::Owned(bytes.into()))),
-                    Err(error) => Err(EvalError::new(format!("Invalid byte formatted string {text}: {error}"))),
-                }
-            }
+            (DeclKind::Bytes, Value::String(text)) => match base64::engine::general_purpose::STANDARD.decode(text) {
+                Ok(bytes) => Ok(Self::Bytes(Bytes::Owned(bytes.into()))),
+                Err(error) => Err(EvalError::new(format!("Invalid byte formatted string {text}: {error}"))),
+            },
             (DeclKind::Duration, Value::String(text)) => match time::parse_schema_duration(text) {
                 Some(duration) => Ok(Self::Duration(duration)),
                 None => Err(EvalError::new(format!("Invalid duration {text}"))),
@@ -292,10 +290,9 @@ impl<'a> Val<'a> {
             },
             (DeclKind::Quantity, Value::String(text)) => crate::functions::quantity::parse(text).map(Self::Library),
             (DeclKind::Quantity, other) => crate::functions::quantity::parse(&other.to_string()).map(Self::Library),
-            (
-                DeclKind::String | DeclKind::Bytes | DeclKind::Duration | DeclKind::Date | DeclKind::Timestamp,
-                _,
-            ) => invalid(&format!("string, got {}", go_type(value))),
+            (DeclKind::String | DeclKind::Bytes | DeclKind::Duration | DeclKind::Date | DeclKind::Timestamp, _) => {
+                invalid(&format!("string, got {}", go_type(value)))
+            }
             (DeclKind::List { .. }, Value::Array(list)) => Ok(Self::List(List::Json(list, Some(decl)))),
             (DeclKind::List { .. }, _) => invalid("an array for the provided schema with type=array"),
             (DeclKind::Map { .. } | DeclKind::Object(_), Value::Object(map)) => {
@@ -349,8 +346,8 @@ impl<'a> Val<'a> {
             Self::Double(value) => *value == 0.0,
             Self::Duration(value) => *value == 0,
             Self::Int(value) => *value == 0,
-            Self::List(list) => list.len() == 0,
-            Self::Map(map) => map.len() == 0,
+            Self::List(list) => list.is_empty(),
+            Self::Map(map) => map.is_empty(),
             Self::Null => true,
             Self::Optional(inner) => inner.as_ref().is_none_or(|inner| inner.is_zero()),
             Self::String(text) => text.as_str().is_empty(),

@@ -37,9 +37,7 @@ impl<'e> Walk<'e> {
                 if let Some(Expr { id, kind: Kind::Literal(literal), .. }) = call.args.first() {
                     let valid = match (call.function.as_str(), literal) {
                         ("duration", Literal::String(text)) => time::parse_duration(text).is_some(),
-                        ("timestamp", Literal::String(text)) => {
-                            Timestamp::parse(text).is_some_and(Timestamp::in_range)
-                        }
+                        ("timestamp", Literal::String(text)) => Timestamp::parse(text).is_some_and(Timestamp::in_range),
                         ("timestamp", Literal::Int(seconds)) => Timestamp::new(*seconds, 0).is_ok(),
                         ("matches", Literal::String(pattern)) => pattern::compile(pattern).is_ok(),
                         _ => true,

@@ -106,7 +106,11 @@ fn expressions_do_what_they_do_upstream() {
         count += 1;
         for field in ["issues", "program", "value", "error", "min", "max", "cost"] {
             if seen.get(field) != case.get(field) {
-                differences.push(format!("{text}\n  {field}: {:?}\n  upstream: {:?}", seen.get(field), case.get(field)));
+                differences.push(format!(
+                    "{text}\n  {field}: {:?}\n  upstream: {:?}",
+                    seen.get(field),
+                    case.get(field)
+                ));
             }
         }
     }

@@ -187,11 +187,7 @@ pub(super) const DEFS: &[Def] = &[
             }
         },
         overloads: &[
-            (
-                "pathcheck_check",
-                ".kubernetes.authorization.PathCheck, string",
-                "kubernetes.authorization.Decision",
-            ),
+            ("pathcheck_check", ".kubernetes.authorization.PathCheck, string", "kubernetes.authorization.Decision"),
             ("resourcecheck_check", RESOURCE_STRING, "kubernetes.authorization.Decision"),
         ],
     },

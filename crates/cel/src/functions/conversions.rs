@@ -9,7 +9,12 @@ use crate::types::Type;
 use crate::val::{Bytes, Val};
 
 pub(super) const DEFS: &[Def] = &[
-    Def { name: "type", since: 0, call: |args, _| Ok(Val::Type(args[0].type_of())), overloads: &[("type", "A", "type(A)")] },
+    Def {
+        name: "type",
+        since: 0,
+        call: |args, _| Ok(Val::Type(args[0].type_of())),
+        overloads: &[("type", "A", "type(A)")],
+    },
     Def {
         name: "bool",
         since: 0,

@@ -31,8 +31,8 @@ use crate::types::Type;
 use crate::val::Val;
 
 pub use authorizer::{Authorizer, AuthorizerDecision, Check, CheckKind, ResourceCheck, ServiceAccount};
-pub(crate) use named_format::NamedFormat;
 pub(crate) use maps::insert_into;
+pub(crate) use named_format::NamedFormat;
 pub(crate) use operators::{compare, equal};
 pub(crate) use quantity::Quantity;
 pub(crate) use regexes::RegexUse;
@@ -67,7 +67,13 @@ impl Library<'_> {
 
     pub(crate) fn cost_size(&self) -> u64 {
         match self {
-            Self::Ip(address) => if address.is_ipv4() { 4 } else { 16 },
+            Self::Ip(address) => {
+                if address.is_ipv4() {
+                    4
+                } else {
+                    16
+                }
+            }
             Self::Cidr(cidr) => u64::from(cidr.bits).div_ceil(8),
             _ => 1,
         }
@@ -158,8 +164,7 @@ pub(crate) fn registry() -> &'static BTreeMap<&'static str, Function> {
     REGISTRY.get_or_init(|| {
         let mut found: BTreeMap<&'static str, Function> = BTreeMap::new();
         for def in TABLES.iter().copied().flatten() {
-            let function =
-                found.entry(def.name).or_insert_with(|| Function { name: def.name, overloads: Vec::new() });
+            let function = found.entry(def.name).or_insert_with(|| Function { name: def.name, overloads: Vec::new() });
             function.overloads.extend(def.overloads.iter().map(|signature| def.overload(signature)));
         }
         found

@@ -92,11 +92,8 @@ static DNS1035_LABEL_PREFIX: NamedFormat =
     NamedFormat { name: "DNS1035LabelPrefix", regex_length: 30, check: |text| dns1035_label(&mask(text)) };
 static QUALIFIED_NAME: NamedFormat = NamedFormat { name: "QualifiedName", regex_length: 60, check: qualified_name };
 static LABEL_VALUE: NamedFormat = NamedFormat { name: "LabelValue", regex_length: 40, check: label_value };
-static URI: NamedFormat = NamedFormat {
-    name: "URI",
-    regex_length: 1103,
-    check: |text| Url::parse(text).err().into_iter().collect(),
-};
+static URI: NamedFormat =
+    NamedFormat { name: "URI", regex_length: 1103, check: |text| Url::parse(text).err().into_iter().collect() };
 static UUID: NamedFormat = NamedFormat { name: "uuid", regex_length: 70, check: uuid };
 static BYTE: NamedFormat = NamedFormat {
     name: "byte",

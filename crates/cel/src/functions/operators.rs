@@ -17,12 +17,7 @@ pub(super) const DEFS: &[Def] = &[
     Def { name: op::AND, since: 0, call: never, overloads: &[("logical_and", "bool, bool", "bool")] },
     Def { name: op::OR, since: 0, call: never, overloads: &[("logical_or", "bool, bool", "bool")] },
     Def { name: op::NOT, since: 0, call: not, overloads: &[("logical_not", "bool", "bool")] },
-    Def {
-        name: op::NOT_STRICTLY_FALSE,
-        since: 0,
-        call: never,
-        overloads: &[("not_strictly_false", "bool", "bool")],
-    },
+    Def { name: op::NOT_STRICTLY_FALSE, since: 0, call: never, overloads: &[("not_strictly_false", "bool", "bool")] },
     Def { name: op::EQUALS, since: 0, call: never, overloads: &[("equals", "A, A", "bool")] },
     Def { name: op::NOT_EQUALS, since: 0, call: never, overloads: &[("not_equals", "A, A", "bool")] },
     Def {

@@ -149,8 +149,7 @@ fn multiplier(suffix: &str) -> Option<(i128, u32)> {
 }
 
 pub(crate) fn parse<'a>(text: &str) -> Result<Library<'a>, EvalError> {
-    const FORMAT: &str =
-        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+    const FORMAT: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -172,11 +171,8 @@ pub(crate) fn parse<'a>(text: &str) -> Result<Library<'a>, EvalError> {
     let kept = &fraction[..fraction.len().min(18)];
     let dropped = fraction[kept.len()..].bytes().any(|b| b != b'0');
     let whole = whole.trim_start_matches('0');
-    let digits: i128 = if whole.len() > 19 {
-        i128::MAX
-    } else {
-        format!("0{whole}{kept}").parse().unwrap_or(i128::MAX)
-    };
+    let digits: i128 =
+        if whole.len() > 19 { i128::MAX } else { format!("0{whole}{kept}").parse().unwrap_or(i128::MAX) };
     let max = MAX_UNITS * NANO;
     // The value is digits * factor / 10^divisor, counted in billionths.
     let mut divisor = kept.len() as u32 + tenths;
@@ -195,10 +191,7 @@ pub(crate) fn parse<'a>(text: &str) -> Result<Library<'a>, EvalError> {
     Ok(Library::Quantity(Quantity { nano: if negative { -nano } else { nano } }))
 }
 
-fn one<'a>(
-    args: &[Val<'a>],
-    of: impl Fn(Quantity) -> Result<Val<'a>, EvalError>,
-) -> Result<Val<'a>, EvalError> {
+fn one<'a>(args: &[Val<'a>], of: impl Fn(Quantity) -> Result<Val<'a>, EvalError>) -> Result<Val<'a>, EvalError> {
     match args {
         [Val::Library(Library::Quantity(quantity))] => of(*quantity),
         _ => Err(EvalError::NoSuchOverload),
@@ -223,4 +216,3 @@ fn arithmetic<'a>(args: &[Val<'a>], of: fn(i128, i128) -> i128) -> Result<Val<'a
         _ => two(args, |a, b| Ok(Val::Library(Library::Quantity(Quantity { nano: of(a.nano, b.nano) })))),
     }
 }
-

@@ -51,12 +51,7 @@ impl RegexUse {
         }
     }
 
-    pub(crate) fn apply<'a>(
-        self,
-        regex: &Regex,
-        args: &[Val<'a>],
-        meter: &mut Meter,
-    ) -> Result<Val<'a>, EvalError> {
+    pub(crate) fn apply<'a>(self, regex: &Regex, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>, EvalError> {
         let Some(Val::String(text)) = args.first() else { return Err(EvalError::NoSuchOverload) };
         // Linear in the text, but not cheap.
         meter.work(text.as_str().len() as u64)?;
