@@ -42,7 +42,7 @@ async fn admitted(call: &mut Call<'_>, body: Body) -> Result<Value, ApiError> {
     place(call, &mut object)?;
     write::default(call, &mut object, None);
     admission::wait(call, &object).await;
-    admission::admit(call, &mut object, None)?;
+    admission::admit(call, &mut object, None).await?;
     Ok(object)
 }
 
@@ -127,7 +127,7 @@ async fn complete(call: &mut Call<'_>, object: &mut Value) -> Result<Ready, ApiE
     let reserved = network::reserve(call, object, None)?;
     call.resource.schema.canonicalise(object);
     write::validate(call, object, None)?;
-    admission::judge(call, object, None)?;
+    admission::judge(call, object, None).await?;
     let key = key_of(object);
     let bytes = write::encode(call, object)?;
     Ok(Ready { key, bytes, reserved })

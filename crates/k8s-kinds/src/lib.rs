@@ -15,6 +15,7 @@ mod kinds;
 pub mod names;
 mod pem;
 mod pod_spec;
+pub mod quota;
 mod resource_names;
 mod strategy;
 #[cfg(test)]
