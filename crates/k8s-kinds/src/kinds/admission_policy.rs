@@ -11,7 +11,7 @@ use super::admission_rules::{
 };
 use crate::causes::{duplicate, invalid, not_supported, required};
 use crate::columns::{AGE, Column, NAME};
-use crate::expressions::{self, Expression, Sees, Yields, is_identifier};
+use crate::expressions::{self, Expression, Judged, Sees, Variables, Yields, is_identifier};
 use crate::fields::{at, child, default_to, items, text};
 use crate::names::{dns_1035, qualified, subdomain};
 use crate::strategy::{drop_status, keep_apart_and_metadata};
@@ -86,18 +86,25 @@ fn default(object: &mut Value) {
 }
 
 /// What of a policy stood there before the write; such expressions are judged as they were.
-struct Before<'a>(Option<&'a Value>);
+struct Before<'a> {
+    old: Option<&'a Value>,
+    minor: u8,
+}
 
 impl<'a> Before<'a> {
     /// Texts at a path in the elements of a list of the spec.
     fn texts(&self, list: &str, path: &str) -> Vec<&'a str> {
-        let list = self.0.map(|old| items(&old["spec"], list)).unwrap_or_default();
+        let list = self.old.map(|old| items(&old["spec"], list)).unwrap_or_default();
         list.iter().map(|item| text(item, path)).filter(|text| !text.is_empty()).collect()
+    }
+
+    fn judged(&self, list: &str, path: &str, written: &str) -> Judged {
+        Judged { minor: self.minor, stored: self.texts(list, path).contains(&written) }
     }
 
     /// Whether conditions and what they can see are as before.
     fn has_conditions(&self, spec: &Value) -> bool {
-        self.0.is_some_and(|old| {
+        self.old.is_some_and(|old| {
             ["paramKind", "matchConditions"].iter().all(|key| at(&old["spec"], key) == at(spec, key))
         })
     }
@@ -128,7 +135,7 @@ fn validate_conditions(spec: &Value, before: &Before<'_>) -> Vec<Cause> {
     }
     let known = before.texts("matchConditions", "expression");
     let params = !at(spec, "paramKind").is_null();
-    match_conditions(items(spec, "matchConditions"), "spec.matchConditions", params, &known)
+    match_conditions(items(spec, "matchConditions"), "spec.matchConditions", params, &known, before.minor)
 }
 
 fn param_kind(kind: &Value, field: &str) -> Vec<Cause> {
@@ -167,44 +174,40 @@ fn api_version(version: &str, written: &str, field: &str) -> Option<Cause> {
     (!problems.is_empty()).then(|| invalid(field, version, &problems.join(",")))
 }
 
-/// Names and expressions of variables, for what comes after them.
-fn variables(spec: &Value) -> Vec<(&str, &str)> {
-    items(spec, "variables").iter().map(|variable| (text(variable, "name"), text(variable, "expression"))).collect()
-}
-
-fn validate_variables(spec: &Value, before: &Before<'_>) -> Vec<Cause> {
-    let known = before.texts("validations", "expression");
-    let all = variables(spec);
+/// What is wrong with variables, and their types for what comes after them.
+fn validate_variables(spec: &Value, before: &Before<'_>) -> (Vec<Cause>, Variables) {
     let params = !at(spec, "paramKind").is_null();
-    let mut causes = Vec::new();
-    for (index, (name, written)) in all.iter().enumerate() {
+    let (mut causes, mut variables) = (Vec::new(), Variables::default());
+    for (index, variable) in items(spec, "variables").iter().enumerate() {
         let field = format!("spec.variables[{index}]");
+        let (name, text) = (text(variable, "name"), text(variable, "expression"));
         if name.trim().is_empty() {
             causes.push(required(format!("{field}.name"), "name is not specified"));
         } else if !is_identifier(name) {
-            causes.push(invalid(format!("{field}.name"), *name, "must be a valid CEL identifier"));
+            causes.push(invalid(format!("{field}.name"), name, "must be a valid CEL identifier"));
         }
-        let expression = Expression {
-            text: written,
-            yields: Yields::Any,
-            sees: Sees::Request { params, authorizer: true },
-            variables: &all[..index],
-            stored: known.contains(written),
-        };
         let field = format!("{field}.expression");
-        causes.extend(expression_or_required(&expression, &field, "expression is not specified"));
+        if text.trim().is_empty() {
+            causes.push(required(field, "expression is not specified"));
+            continue;
+        }
+        let sees = Sees::Request { params, authorizer: true };
+        let judged = before.judged("validations", "expression", text);
+        let expression = Expression { text, yields: Yields::Any, sees, variables: None, judged };
+        causes.extend(variables.add(name, &expression).map(|problem| invalid(field, text, &problem)));
     }
-    causes
+    (causes, variables)
 }
 
 fn validate_validating(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     if context.subresource == "status" {
         return validate_status(object);
     }
-    let (spec, before) = (&object["spec"], Before(context.old));
+    let (spec, before) = (&object["spec"], Before { old: context.old, minor: context.minor });
     let mut causes = validate_common(spec);
     causes.extend(validate_conditions(spec, &before));
-    causes.extend(validate_variables(spec, &before));
+    let (told, variables) = validate_variables(spec, &before);
+    causes.extend(told);
     let (validations, annotations) = (items(spec, "validations"), items(spec, "auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         let detail = "validations or auditAnnotations must contain at least one item";
@@ -213,7 +216,13 @@ fn validate_validating(object: &Value, context: &Context<'_>) -> Vec<Cause> {
         return causes;
     }
     for (index, validation) in validations.iter().enumerate() {
-        causes.extend(validate_validation(validation, &format!("spec.validations[{index}]"), spec, &before));
+        causes.extend(validate_validation(
+            validation,
+            &format!("spec.validations[{index}]"),
+            spec,
+            &before,
+            &variables,
+        ));
     }
     if annotations.len() > AUDIT_ANNOTATIONS_LIMIT {
         let problem = format!("must not have more than {AUDIT_ANNOTATIONS_LIMIT} auditAnnotations");
@@ -222,7 +231,7 @@ fn validate_validating(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let mut seen = BTreeSet::new();
     for (index, annotation) in annotations.iter().enumerate() {
         let field = format!("spec.auditAnnotations[{index}]");
-        causes.extend(audit_annotation(annotation, &field, object, &before));
+        causes.extend(audit_annotation(annotation, &field, object, &before, &variables));
         let key = text(annotation, "key");
         if !seen.insert(key) {
             causes.push(duplicate(format!("{field}.key"), key));
@@ -231,17 +240,22 @@ fn validate_validating(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     causes
 }
 
-fn validate_validation(validation: &Value, field: &str, spec: &Value, before: &Before<'_>) -> Vec<Cause> {
+fn validate_validation(
+    validation: &Value,
+    field: &str,
+    spec: &Value,
+    before: &Before<'_>,
+    variables: &Variables,
+) -> Vec<Cause> {
     const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
     let params = !at(spec, "paramKind").is_null();
-    let variables = variables(spec);
     let written = text(validation, "expression");
     let expression = Expression {
         text: written,
         yields: Yields::Flag,
         sees: Sees::Request { params, authorizer: true },
-        variables: &variables,
-        stored: before.texts("validations", "expression").contains(&written),
+        variables: Some(variables),
+        judged: before.judged("validations", "expression", written),
     };
     let mut causes = Vec::new();
     let missing = "expression is not specified";
@@ -250,10 +264,10 @@ fn validate_validation(validation: &Value, field: &str, spec: &Value, before: &B
     if !told.is_empty() && told.trim().is_empty() {
         causes.push(invalid(&told_field, told, "must be non-empty if specified"));
     } else if !told.is_empty() {
-        let stored = before.texts("validations", "messageExpression").contains(&told);
+        let judged = before.judged("validations", "messageExpression", told);
         let sees = Sees::Request { params, authorizer: false };
-        let expression = Expression { text: told, yields: Yields::Text, sees, variables: &variables, stored };
-        causes.extend(expressions::problems(&expression, &told_field));
+        let expression = Expression { text: told, yields: Yields::Text, sees, variables: Some(variables), judged };
+        causes.extend(expressions::problem(&expression, &told_field));
     }
     let message = text(validation, "message");
     if !message.is_empty() && message.trim().is_empty() {
@@ -265,7 +279,13 @@ fn validate_validation(validation: &Value, field: &str, spec: &Value, before: &B
     causes
 }
 
-fn audit_annotation(annotation: &Value, field: &str, policy: &Value, before: &Before<'_>) -> Vec<Cause> {
+fn audit_annotation(
+    annotation: &Value,
+    field: &str,
+    policy: &Value,
+    before: &Before<'_>,
+    variables: &Variables,
+) -> Vec<Cause> {
     let (name, key) = (text(policy, "metadata.name"), text(annotation, "key"));
     let key_field = format!("{field}.key");
     let mut causes = Vec::new();
@@ -286,8 +306,8 @@ fn audit_annotation(annotation: &Value, field: &str, policy: &Value, before: &Be
         text: written.trim(),
         yields: Yields::OptionalText,
         sees: Sees::Request { params: !at(spec, "paramKind").is_null(), authorizer: true },
-        variables: &variables(spec),
-        stored: before.texts("auditAnnotations", "valueExpression").contains(&written),
+        variables: Some(variables),
+        judged: before.judged("auditAnnotations", "valueExpression", written),
     };
     causes.extend(expression_or_required(&expression, &field, "valueExpression is not specified"));
     causes
@@ -308,17 +328,18 @@ fn validate_status(object: &Value) -> Vec<Cause> {
 }
 
 fn validate_mutating(object: &Value, context: &Context<'_>) -> Vec<Cause> {
-    let (spec, before) = (&object["spec"], Before(context.old));
+    let (spec, before) = (&object["spec"], Before { old: context.old, minor: context.minor });
     let mut causes = validate_common(spec);
     causes.extend(mutating_operations(at(spec, "matchConstraints"), "spec.matchConstraints"));
     causes.extend(validate_conditions(spec, &before));
-    causes.extend(validate_variables(spec, &before));
+    let (told, variables) = validate_variables(spec, &before);
+    causes.extend(told);
     let mutations = items(spec, "mutations");
     if mutations.is_empty() {
         causes.push(required("spec.mutations", "mutations must contain at least one item"));
     }
     for (index, mutation) in mutations.iter().enumerate() {
-        causes.extend(validate_mutation(mutation, &format!("spec.mutations[{index}]"), spec, &before));
+        causes.extend(validate_mutation(mutation, &format!("spec.mutations[{index}]"), spec, &before, &variables));
     }
     match text(spec, "reinvocationPolicy") {
         "" => causes.push(required("spec.reinvocationPolicy", "")),
@@ -327,7 +348,13 @@ fn validate_mutating(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     causes
 }
 
-fn validate_mutation(mutation: &Value, field: &str, spec: &Value, before: &Before<'_>) -> Vec<Cause> {
+fn validate_mutation(
+    mutation: &Value,
+    field: &str,
+    spec: &Value,
+    before: &Before<'_>,
+    variables: &Variables,
+) -> Vec<Cause> {
     const TYPES: [&str; 2] = ["ApplyConfiguration", "JSONPatch"];
     let kind = text(mutation, "patchType");
     let (own, other, yields) = match kind {
@@ -346,8 +373,8 @@ fn validate_mutation(mutation: &Value, field: &str, spec: &Value, before: &Befor
             text: written.trim(),
             yields,
             sees: Sees::Request { params: !at(spec, "paramKind").is_null(), authorizer: true },
-            variables: &variables(spec),
-            stored: before.texts("mutations", &path).contains(&written),
+            variables: Some(variables),
+            judged: before.judged("mutations", &path, written),
         };
         causes.extend(expression_or_required(&expression, &format!("{field}.{path}"), ""));
     }

@@ -6,7 +6,7 @@ use k8s_object::Cause;
 use serde_json::{Value, json};
 
 use crate::causes::{duplicate, invalid, not_supported, required, too_many};
-use crate::expressions::{self, Expression, Sees, Yields};
+use crate::expressions::{self, Expression, Judged, Sees, Yields};
 use crate::fields::{at, child, default_to, items, items_mut, text};
 use crate::names::{label_selector, path_segment, qualified};
 
@@ -178,7 +178,13 @@ fn resources(rule: &Value, field: &str) -> Vec<Cause> {
 }
 
 /// `matchConditions`: expressions that all must say yes. `before` are those of the object before the write.
-pub(super) fn match_conditions(conditions: &[Value], field: &str, params: bool, before: &[&str]) -> Vec<Cause> {
+pub(super) fn match_conditions(
+    conditions: &[Value],
+    field: &str,
+    params: bool,
+    before: &[&str],
+    minor: u8,
+) -> Vec<Cause> {
     let mut causes = Vec::new();
     if conditions.len() > MATCH_CONDITIONS_LIMIT {
         causes.push(too_many(field, conditions.len(), MATCH_CONDITIONS_LIMIT));
@@ -191,8 +197,8 @@ pub(super) fn match_conditions(conditions: &[Value], field: &str, params: bool, 
             text: written,
             yields: Yields::Flag,
             sees: Sees::Request { params, authorizer: true },
-            variables: &[],
-            stored: before.contains(&written),
+            variables: None,
+            judged: Judged { minor, stored: before.contains(&written) },
         };
         causes.extend(expression_or_required(&expression, &format!("{field}.expression"), ""));
         let (name, field) = (text(condition, "name"), format!("{field}.name"));
@@ -211,7 +217,7 @@ pub(super) fn match_conditions(conditions: &[Value], field: &str, params: bool, 
 pub(super) fn expression_or_required(expression: &Expression<'_>, field: &str, missing: &str) -> Option<Cause> {
     match expression.text.trim() {
         "" => Some(required(field, missing)),
-        _ => expressions::problems(expression, field),
+        _ => expressions::problem(expression, field),
     }
 }
 
@@ -276,10 +282,13 @@ mod tests {
             json!({"expression": "x"}),
         ];
         assert_eq!(
-            lines(match_conditions(&conditions, "m", false, &[])),
+            lines(match_conditions(&conditions, "m", false, &[], 34)),
             ["m[1].expression: Required value", r#"m[1].name: Duplicate value: "a""#, "m[2].name: Required value",]
         );
         let many = vec![json!({"name": "a", "expression": "true"}); 65];
-        assert_eq!(lines(match_conditions(&many, "m", false, &[]))[0], "m: Too many: 65: must have at most 64 items");
+        assert_eq!(
+            lines(match_conditions(&many, "m", false, &[], 34))[0],
+            "m: Too many: 65: must have at most 64 items"
+        );
     }
 }

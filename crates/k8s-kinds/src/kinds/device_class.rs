@@ -3,8 +3,9 @@
 use k8s_object::Cause;
 use serde_json::Value;
 
-use super::devices::{CONFIG_LIMIT, GROUP, configuration, drop_fields, list, selectors, since};
+use super::devices::{CONFIG_LIMIT, GROUP, SHARES_DEVICES_SINCE, configuration, drop_fields, list, selectors};
 use crate::causes::invalid;
+use crate::expressions::Judged;
 use crate::fields::at;
 use crate::names::qualified;
 use crate::{Context, Kind, Scope};
@@ -27,7 +28,7 @@ pub(crate) static KIND: Kind = Kind {
 /// What the minor does not know goes, unless it was there before.
 fn drop_unknown(object: &mut Value, context: &Context<'_>) {
     let had = context.old.is_some_and(|old| !at(old, "spec.extendedResourceName").is_null());
-    if context.minor < since::SHARING
+    if context.minor < SHARES_DEVICES_SINCE
         && !had
         && let Some(spec) = object.get_mut("spec")
     {
@@ -38,7 +39,7 @@ fn drop_unknown(object: &mut Value, context: &Context<'_>) {
 fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let spec = &object["spec"];
     let same = |key: &str| context.old.is_some_and(|old| at(&old["spec"], key) == at(spec, key));
-    let mut causes = selectors(spec, "spec", same("selectors"));
+    let mut causes = selectors(spec, "spec", Judged { minor: context.minor, stored: same("selectors") });
     causes.extend(list(spec, "config", "spec", Some(CONFIG_LIMIT), |config, field| {
         configuration(config, field, same("config"))
     }));

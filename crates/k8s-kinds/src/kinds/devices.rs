@@ -7,7 +7,7 @@ use k8s_object::Cause;
 use serde_json::{Map, Value};
 
 use crate::causes::{duplicate, invalid, not_supported, required, too_long, too_many};
-use crate::expressions::{self, Expression, Sees, Yields};
+use crate::expressions::{self, Expression, Judged, Sees, Yields};
 use crate::fields::{at, items, text};
 use crate::names::{SUBDOMAIN_LIMIT, label, label_value, qualified, subdomain};
 
@@ -28,11 +28,9 @@ const EXPRESSION_LIMIT: usize = 10 << 10;
 const ID_LIMIT: usize = 32;
 const EFFECTS: [&str; 2] = ["NoExecute", "NoSchedule"];
 
-/// First minor in which devices have what upstream switches on by its feature gates.
-pub(super) mod since {
-    /// Taints, shared counters, capacities to share, conditions to bind, and names of extended resources.
-    pub(crate) const SHARING: u8 = 36;
-}
+/// First minor in which devices have taints, shared counters, capacities to share, conditions to bind, and names of extended
+/// resources: what upstream switches on by its feature gates.
+pub(crate) const SHARES_DEVICES_SINCE: u8 = 36;
 
 /// A list with a limit, each element of which is judged.
 pub(super) fn list<'a>(
@@ -141,7 +139,7 @@ fn identifier(name: &str, field: &str) -> Vec<Cause> {
 }
 
 /// `selectors`: expressions that a device must satisfy.
-pub(super) fn selectors(object: &Value, field: &str, stored: bool) -> Vec<Cause> {
+pub(super) fn selectors(object: &Value, field: &str, judged: Judged) -> Vec<Cause> {
     list(object, "selectors", field, Some(SELECTORS_LIMIT), |selector, field| {
         if at(selector, "cel").is_null() {
             return vec![required(format!("{field}.cel"), "")];
@@ -150,8 +148,9 @@ pub(super) fn selectors(object: &Value, field: &str, stored: bool) -> Vec<Cause>
         if written.len() > EXPRESSION_LIMIT {
             return vec![too_long(field, EXPRESSION_LIMIT)];
         }
-        let expression = Expression { text: written, yields: Yields::Flag, sees: Sees::Device, variables: &[], stored };
-        expressions::problems(&expression, &field).into_iter().collect()
+        let expression =
+            Expression { text: written, yields: Yields::Flag, sees: Sees::Device, variables: None, judged };
+        expressions::problem(&expression, &field).into_iter().collect()
     })
 }
 

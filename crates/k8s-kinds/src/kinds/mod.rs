@@ -59,6 +59,8 @@ mod webhook_configuration;
 
 use crate::Kind;
 
+pub(crate) use devices::SHARES_DEVICES_SINCE;
+
 /// Every built-in kind.
 pub static KINDS: &[&Kind] = &[
     &config_map::KIND,

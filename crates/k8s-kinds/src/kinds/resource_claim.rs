@@ -6,12 +6,13 @@ use k8s_object::Cause;
 use serde_json::{Value, json};
 
 use super::devices::{
-    CONFIG_LIMIT, GROUP, REQUESTS_LIMIT, attribute_reference, binding_conditions, class_name, configuration,
-    device_name, drop_fields, has_any, list, pool_name, raw_object, repeated, selectors, since, toleration,
+    CONFIG_LIMIT, GROUP, REQUESTS_LIMIT, SHARES_DEVICES_SINCE, attribute_reference, binding_conditions, class_name,
+    configuration, device_name, drop_fields, has_any, list, pool_name, raw_object, repeated, selectors, toleration,
 };
 use crate::addresses::interface_address;
 use crate::causes::{duplicate, forbidden, immutable, invalid, not_supported, required, too_long, too_many};
 use crate::columns::{AGE, Column, NAME};
+use crate::expressions::Judged;
 use crate::fields::{at, child, default_zero_to, int, is_empty, items, items_mut, text};
 use crate::pod_spec::node_selector;
 use crate::strategy::{drop_status, is_terminating, keep_apart_and_metadata};
@@ -104,7 +105,7 @@ fn shares_devices(spec: &Value) -> bool {
 
 /// Takes out of a claim's spec what the minor does not know, unless the spec before had such things. `path` leads to the spec.
 pub(super) fn drop_unknown(object: &mut Value, path: &str, context: &Context<'_>) {
-    if context.minor >= since::SHARING || context.old.is_some_and(|old| shares_devices(at(old, path))) {
+    if context.minor >= SHARES_DEVICES_SINCE || context.old.is_some_and(|old| shares_devices(at(old, path))) {
         return;
     }
     let spec = path.split('.').try_fold(object, |object, key| object.get_mut(key));
@@ -125,7 +126,7 @@ fn prepare_update(object: &mut Value, context: &Context<'_>) {
         return;
     }
     drop_given_back(object, old);
-    if context.minor >= since::SHARING {
+    if context.minor >= SHARES_DEVICES_SINCE {
         return;
     }
     const BINDING: [&str; 2] = ["bindingConditions", "bindingFailureConditions"];
@@ -235,8 +236,9 @@ impl<'a> Requests<'a> {
 pub(super) fn validate_spec(spec: &Value, field: &str, stored: bool, context: &Context<'_>) -> Vec<Cause> {
     let (devices, field) = (at(spec, "devices"), format!("{field}.devices"));
     let requests = Requests::of(spec);
+    let judged = Judged { minor: context.minor, stored };
     let mut causes = list(devices, "requests", &field, Some(REQUESTS_LIMIT), |request, field| {
-        validate_request(request, field, stored)
+        validate_request(request, field, judged)
     });
     causes.extend(repeated(devices, "requests", &field, "name"));
     causes.extend(list(devices, "constraints", &field, Some(CONSTRAINTS_LIMIT), |constraint, field| {
@@ -245,7 +247,7 @@ pub(super) fn validate_spec(spec: &Value, field: &str, stored: bool, context: &C
         match (attribute("matchAttribute"), attribute("distinctAttribute")) {
             (Some(name), _) => causes.extend(attribute_reference(name, &format!("{field}.matchAttribute"))),
             (None, Some(name)) => causes.extend(attribute_reference(name, &format!("{field}.distinctAttribute"))),
-            (None, None) if context.minor >= since::SHARING => {
+            (None, None) if context.minor >= SHARES_DEVICES_SINCE => {
                 let detail = r#"exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set"#;
                 causes.push(required(field, detail));
             }
@@ -261,19 +263,19 @@ pub(super) fn validate_spec(spec: &Value, field: &str, stored: bool, context: &C
     causes
 }
 
-fn validate_request(request: &Value, field: &str, stored: bool) -> Vec<Cause> {
+fn validate_request(request: &Value, field: &str, judged: Judged) -> Vec<Cause> {
     let mut causes = device_name(text(request, "name"), &format!("{field}.name"));
     let (exactly, first) = (at(request, "exactly"), items(request, "firstAvailable"));
     if !first.is_empty() {
         causes.extend(list(request, "firstAvailable", field, Some(ALTERNATIVES_LIMIT), |request, field| {
             let mut causes = device_name(text(request, "name"), &format!("{field}.name"));
-            causes.extend(validate_want(request, field, stored));
+            causes.extend(validate_want(request, field, judged));
             causes
         }));
         causes.extend(repeated(request, "firstAvailable", field, "name"));
     }
     if !exactly.is_null() {
-        causes.extend(validate_want(exactly, &format!("{field}.exactly"), stored));
+        causes.extend(validate_want(exactly, &format!("{field}.exactly"), judged));
     }
     match (exactly.is_null(), first.is_empty()) {
         (true, true) => causes.push(required(field, "exactly one of `exactly` or `firstAvailable` is required")),
@@ -287,9 +289,9 @@ fn validate_request(request: &Value, field: &str, stored: bool) -> Vec<Cause> {
 }
 
 /// Devices of a class: how many, and which.
-fn validate_want(request: &Value, field: &str, stored: bool) -> Vec<Cause> {
+fn validate_want(request: &Value, field: &str, judged: Judged) -> Vec<Cause> {
     let mut causes = class_name(text(request, "deviceClassName"), &format!("{field}.deviceClassName"));
-    causes.extend(selectors(request, field, stored));
+    causes.extend(selectors(request, field, judged));
     let count = int(request, "count");
     match text(request, "allocationMode") {
         "All" if count != 0 => {

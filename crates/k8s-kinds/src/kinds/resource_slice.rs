@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::csi::driver_name;
 use super::devices::{
-    GROUP, attribute_name, binding_conditions, device_name, drop_fields, has_any, list, pool_name, repeated, since,
-    taint,
+    GROUP, SHARES_DEVICES_SINCE, attribute_name, binding_conditions, device_name, drop_fields, has_any, list,
+    pool_name, repeated, taint,
 };
 use crate::causes::{duplicate, forbidden, immutable, invalid, required, too_long, too_many};
 use crate::columns::{AGE, Column, NAME};
@@ -65,7 +65,7 @@ fn drop_unknown(object: &mut Value, context: &Context<'_>) {
     const PARTS: [&str; 4] = ["consumesCounters", "nodeName", "nodeSelector", "allNodes"];
     const BINDING: [&str; 3] = ["bindingConditions", "bindingFailureConditions", "bindsToNode"];
     const SPEC_PARTS: [&str; 2] = ["sharedCounters", "perDeviceNodeSelection"];
-    if context.minor >= since::SHARING {
+    if context.minor >= SHARES_DEVICES_SINCE {
         return;
     }
     let before = context.old.map(|old| &old["spec"]).unwrap_or(&Value::Null);

@@ -120,7 +120,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let mut names = BTreeSet::new();
     for (index, webhook) in items(object, "webhooks").iter().enumerate() {
         let field = format!("webhooks[{index}]");
-        causes.extend(validate_webhook(webhook, &field, &strict, &before));
+        causes.extend(validate_webhook(webhook, &field, &strict, &before, context.minor));
         causes.extend(review_versions(webhook, &format!("{field}.admissionReviewVersions"), &strict));
         let name = text(webhook, "name");
         if strict.unique_names && !name.is_empty() && !names.insert(name) {
@@ -130,7 +130,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     causes
 }
 
-fn validate_webhook(webhook: &Value, field: &str, strict: &Strict, before: &[&str]) -> Vec<Cause> {
+fn validate_webhook(webhook: &Value, field: &str, strict: &Strict, before: &[&str], minor: u8) -> Vec<Cause> {
     let mut causes = fully_qualified(&format!("{field}.name"), text(webhook, "name"));
     for (index, entry) in items(webhook, "rules").iter().enumerate() {
         causes.extend(rule(entry, &format!("{field}.rules[{index}]")));
@@ -159,7 +159,7 @@ fn validate_webhook(webhook: &Value, field: &str, strict: &Strict, before: &[&st
     causes.extend(client_config(at(webhook, "clientConfig"), &format!("{field}.clientConfig")));
     if strict.match_conditions {
         let field = format!("{field}.matchConditions");
-        causes.extend(match_conditions(items(webhook, "matchConditions"), &field, false, before));
+        causes.extend(match_conditions(items(webhook, "matchConditions"), &field, false, before, minor));
     }
     causes
 }
