@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Not every test file uses all of it.
 
 pub mod http;
+pub mod outside;
 pub mod tls;
 
 use std::future::Future;
