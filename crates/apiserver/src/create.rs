@@ -129,7 +129,7 @@ async fn complete(call: &mut Call<'_>, object: &mut Value) -> Result<Ready, ApiE
     write::validate(call, object, None)?;
     admission::judge(call, object, None).await?;
     let key = key_of(object);
-    let bytes = write::encode(call, object)?;
+    let bytes = write::encode(call, object).await?;
     Ok(Ready { key, bytes, reserved })
 }
 
