@@ -463,7 +463,12 @@ mod tests {
     #[test]
     fn changes_of_mutating_policies_are_judged() {
         let cases = [
-            (policy(json!({"mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]})), vec![]),
+            (
+                policy(
+                    json!({"mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/a'}]"}}]}),
+                ),
+                vec![],
+            ),
             (
                 policy(json!({"reinvocationPolicy": "x"})),
                 vec![
@@ -489,8 +494,9 @@ mod tests {
         for (object, expected) in cases {
             assert_eq!(told(&MUTATING, &object), expected, "{object}");
         }
-        let mut deleting =
-            policy(json!({"mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}));
+        let mut deleting = policy(
+            json!({"mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/a'}]"}}]}),
+        );
         deleting["spec"]["matchConstraints"]["resourceRules"][0]["operations"] = json!(["DELETE"]);
         assert_eq!(
             told(&MUTATING, &deleting),

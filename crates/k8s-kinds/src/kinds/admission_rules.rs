@@ -279,7 +279,7 @@ mod tests {
         let conditions = [
             json!({"name": "a", "expression": "true"}),
             json!({"name": "a", "expression": " "}),
-            json!({"expression": "x"}),
+            json!({"expression": "true"}),
         ];
         assert_eq!(
             lines(match_conditions(&conditions, "m", false, &[], 34)),
