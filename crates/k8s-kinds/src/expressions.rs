@@ -1,5 +1,6 @@
-//! Expressions of CEL in objects: what they can see, and whether they compile (apiserver `admission/plugin/cel`,
-//! dynamic-resource-allocation `cel`). Whoever evaluates an expression compiles it here too, so that both see the same.
+//! Expressions of CEL in objects: what they can see, and whether they compile when they are written (apiserver
+//! `admission/plugin/cel`, dynamic-resource-allocation `cel`). Types are those of upstream, so that what is wrong is told at once
+//! and not by whoever evaluates an expression.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ const TYPED_VARIABLES_LIMIT: usize = 512;
 
 /// What an expression yields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Yields {
+pub(crate) enum Yields {
     /// Whether a request, a device, or whatever else it looks at is meant.
     Flag,
     Text,
@@ -28,7 +29,7 @@ pub enum Yields {
 
 /// What an expression can look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sees {
+pub(crate) enum Sees {
     /// A request and its object; with parameters, with an authorizer.
     Request { params: bool, authorizer: bool },
     /// A device that a driver offers.
@@ -37,7 +38,7 @@ pub enum Sees {
 
 /// One expression and what is around it.
 #[derive(Debug, Clone, Copy)]
-pub struct Expression<'a> {
+pub(crate) struct Expression<'a> {
     pub text: &'a str,
     pub yields: Yields,
     pub sees: Sees,
@@ -48,7 +49,7 @@ pub struct Expression<'a> {
 
 /// How strictly expressions are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Judged {
+pub(crate) struct Judged {
     /// Minor of Kubernetes 1.x that the cluster serves.
     pub minor: u8,
     /// It was there before this write, so that it may use what new expressions may not.
@@ -57,7 +58,7 @@ pub struct Judged {
 
 /// The types of a policy's variables, as far as they are known.
 #[derive(Debug, Default)]
-pub struct Variables {
+pub(crate) struct Variables {
     fields: Vec<(String, Arc<DeclType>)>,
     /// There are more than are typed.
     is_cut: bool,
@@ -65,7 +66,7 @@ pub struct Variables {
 
 impl Variables {
     /// Adds a variable and tells what is wrong with its expression, which may name those before it.
-    pub fn add(&mut self, name: &str, expression: &Expression<'_>) -> Option<String> {
+    pub(crate) fn add(&mut self, name: &str, expression: &Expression<'_>) -> Option<String> {
         if self.fields.len() >= TYPED_VARIABLES_LIMIT {
             self.is_cut = true;
             return None;
@@ -103,10 +104,7 @@ fn declared(found: &Type) -> Arc<DeclType> {
 }
 
 /// Compiles an expression, and says what is wrong with it in upstream's words.
-///
-/// # Errors
-/// If it does not parse or check, or yields something else than it should.
-pub fn compile(expression: &Expression<'_>) -> Result<Program, String> {
+fn compile(expression: &Expression<'_>) -> Result<Program, String> {
     let program = environment(expression).compile(expression.text).map_err(|error| match error {
         cel::CompileError::Issues(issues) => format!("compilation failed: {issues}"),
         cel::CompileError::Constant(problem) => format!("program instantiation failed: {problem}"),

@@ -8,7 +8,7 @@ mod age;
 pub mod causes;
 pub mod columns;
 mod conditions;
-pub mod expressions;
+mod expressions;
 mod fields;
 pub mod flow_control;
 mod kinds;
