@@ -232,7 +232,10 @@ fn a_certificate_is_asked_for_by_whom_the_server_knows() {
             },
         });
         let created = alice.create(&REQUESTS, "", object).await.unwrap().value();
-        assert_eq!((&created["spec"]["username"], &created["spec"]["groups"]), (&json!("alice"), &json!(["dev"])));
+        assert_eq!(
+            (&created["spec"]["username"], &created["spec"]["groups"]),
+            (&json!("alice"), &json!(["dev", "system:authenticated"]))
+        );
         let approve = json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}});
         let refused = alice.patch(&REQUESTS, "", "Any Name", "status", PatchType::Merge, approve.clone()).await;
         assert!(refused.unwrap_err().to_string().contains("updates may not add a condition of type \"Approved\""));
