@@ -103,6 +103,26 @@ pub(crate) enum Leaf {
     Time,
 }
 
+impl Leaf {
+    /// By the name of its type.
+    pub(crate) fn named(name: &str) -> Option<Leaf> {
+        Some(match name {
+            "Duration" => Leaf::Duration,
+            "FieldsV1" => Leaf::FieldsV1,
+            "IntOrString" => Leaf::IntOrString,
+            "JSON" => Leaf::Json,
+            "JSONSchemaPropsOrArray" => Leaf::JsonSchemaOrArray,
+            "JSONSchemaPropsOrBool" => Leaf::JsonSchemaOrBool,
+            "JSONSchemaPropsOrStringArray" => Leaf::JsonSchemaOrStringArray,
+            "MicroTime" => Leaf::MicroTime,
+            "Quantity" => Leaf::Quantity,
+            "RawExtension" => Leaf::RawExtension,
+            "Time" => Leaf::Time,
+            _ => return None,
+        })
+    }
+}
+
 /// One type of the table.
 #[derive(Debug)]
 pub(crate) struct TypeDef {

@@ -1,5 +1,10 @@
 //! Protobuf's wire format: numbered fields, each with its payload. Knows nothing of what they mean.
 
+/// Wire types.
+pub(super) const VARINT: u8 = 0;
+pub(super) const FIXED64: u8 = 1;
+pub(super) const BYTES: u8 = 2;
+
 /// A field's payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Payload<'a> {
@@ -82,4 +87,85 @@ pub(super) fn varints(bytes: &[u8]) -> impl Iterator<Item = Result<u64, &'static
         }
         Some(number)
     })
+}
+
+/// Bytes that a number takes.
+pub(super) fn varint_length(number: u64) -> usize {
+    // Seven bits a byte, and one byte for zero.
+    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// A message that is being written.
+#[derive(Default)]
+pub(super) struct Writer(Vec<u8>);
+
+impl Writer {
+    pub(super) fn with_capacity(bytes: usize) -> Writer {
+        Writer(Vec::with_capacity(bytes))
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(super) fn varint(&mut self, mut number: u64) {
+        while number > 0x7f {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    pub(super) fn tag(&mut self, number: u32, wire_type: u8) {
+        self.varint(u64::from(number) << 3 | u64::from(wire_type));
+    }
+
+    /// Writes a message in a field. Its length is known when it is written: what is longer than most is moved then.
+    pub(super) fn nested<E>(
+        &mut self,
+        number: u32,
+        write: impl FnOnce(&mut Writer) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.tag(number, BYTES);
+        let at = self.0.len();
+        self.0.push(0);
+        write(self)?;
+        let mut length = self.0.len() - at - 1;
+        let more = varint_length(length as u64) - 1;
+        if more > 0 {
+            let end = self.0.len();
+            self.0.resize(end + more, 0);
+            self.0.copy_within(at + 1..end, at + 1 + more);
+        }
+        for byte in &mut self.0[at..at + more] {
+            *byte = length as u8 | 0x80;
+            length >>= 7;
+        }
+        self.0[at + more] = length as u8;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_messages_have_the_length_that_they_turn_out_to_have() {
+        for size in [0_usize, 1, 127, 128, 300, 16_383, 16_384, 2_097_152] {
+            let mut writer = Writer::default();
+            let Ok(()) = writer.nested(3, |out| {
+                out.raw(&vec![7; size]);
+                Ok::<(), std::convert::Infallible>(())
+            });
+            let bytes = writer.into_bytes();
+            assert_eq!(bytes.len(), 1 + varint_length(size as u64) + size);
+            let fields: Vec<_> = Reader::new(&bytes).collect();
+            assert_eq!(fields, [Ok((3, Payload::Bytes(&vec![7; size])))], "{size}");
+        }
+    }
 }
