@@ -24,7 +24,9 @@ mod unknown;
 pub use decode::{DecodeError, Decoded, MAX_DEPTH, decode};
 pub use error::{FieldError, FieldErrorKind, MAX_FIELD_ERRORS, TypeMismatch};
 pub use model::{EnumValue, Field, KindEntry, LifeCycle, Minor, NEWEST_MINOR, OLDEST_MINOR, kinds};
-pub use openapi::{OpenApiGroup, OpenApiKind, openapi_v2, openapi_v2_protobuf, openapi_v3};
+pub use openapi::{
+    OpenApiGroup, OpenApiKind, OpenApiSubresource, openapi_v2, openapi_v2_protobuf, openapi_v3, openapi_v3_root,
+};
 pub use patch::{MAX_JSON_PATCH_OPERATIONS, PatchError, json_patch, merge_patch};
 pub use protobuf::{
     ProtobufError, ProtobufKind, ProtobufList, decode_protobuf, encode_protobuf, protobuf_envelope, protobuf_event,

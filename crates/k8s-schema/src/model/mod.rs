@@ -291,6 +291,12 @@ impl Model {
         Some(self.kinds[at].id)
     }
 
+    /// Every type.
+    #[cfg(test)]
+    pub(crate) fn all(&'static self) -> impl Iterator<Item = &'static TypeDef> {
+        (0..self.slots.len()).filter_map(|at| u16::try_from(at).ok()).map(|at| self.get(TypeId(at)))
+    }
+
     pub(crate) fn get(&'static self, id: TypeId) -> &'static TypeDef {
         let slot = &self.slots[usize::from(id.0)];
         slot.def.get_or_init(|| parse::read_type(self, slot))

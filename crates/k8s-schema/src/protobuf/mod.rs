@@ -10,7 +10,7 @@ mod encode;
 mod envelope;
 mod json;
 mod table;
-mod wire;
+pub(crate) mod wire;
 
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -206,9 +206,8 @@ mod tests {
             "items": [item("a"), item("b")],
         });
         let kind = |kind: &str| ProtobufKind::find("", "v1", kind).unwrap();
-        let items: Vec<Vec<u8>> = ["a", "b"]
-            .map(|name| kind("ConfigMap").encode(item(name).to_string().as_bytes()).unwrap())
-            .to_vec();
+        let items: Vec<Vec<u8>> =
+            ["a", "b"].map(|name| kind("ConfigMap").encode(item(name).to_string().as_bytes()).unwrap()).to_vec();
         let metadata = kind("ListMeta").encode(list["metadata"].to_string().as_bytes()).unwrap();
         let frame = ProtobufList::new("v1", "ConfigMapList", &metadata, items.iter().map(Vec::len));
         let mut joined = frame.head;

@@ -1,13 +1,13 @@
 //! Protobuf's wire format: numbered fields, each with its payload. Knows nothing of what they mean.
 
 /// Wire types.
-pub(super) const VARINT: u8 = 0;
-pub(super) const FIXED64: u8 = 1;
-pub(super) const BYTES: u8 = 2;
+pub(crate) const VARINT: u8 = 0;
+pub(crate) const FIXED64: u8 = 1;
+pub(crate) const BYTES: u8 = 2;
 
 /// A field's payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     Bytes(&'a [u8]),
     Fixed32(u32),
     Fixed64(u64),
@@ -15,10 +15,10 @@ pub(super) enum Payload<'a> {
 }
 
 /// The fields of a message, in order. Ends after the first error.
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader(bytes)
     }
 
@@ -75,7 +75,7 @@ impl<'a> Iterator for Reader<'a> {
 }
 
 /// Numbers that stand behind each other.
-pub(super) fn varints(bytes: &[u8]) -> impl Iterator<Item = Result<u64, &'static str>> {
+pub(crate) fn varints(bytes: &[u8]) -> impl Iterator<Item = Result<u64, &'static str>> {
     let mut reader = Reader::new(bytes);
     std::iter::from_fn(move || {
         if reader.0.is_empty() {
@@ -90,29 +90,29 @@ pub(super) fn varints(bytes: &[u8]) -> impl Iterator<Item = Result<u64, &'static
 }
 
 /// Bytes that a number takes.
-pub(super) fn varint_length(number: u64) -> usize {
+pub(crate) fn varint_length(number: u64) -> usize {
     // Seven bits a byte, and one byte for zero.
     (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// A message that is being written.
 #[derive(Default)]
-pub(super) struct Writer(Vec<u8>);
+pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(super) fn with_capacity(bytes: usize) -> Writer {
+    pub(crate) fn with_capacity(bytes: usize) -> Writer {
         Writer(Vec::with_capacity(bytes))
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
-    pub(super) fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
-    pub(super) fn varint(&mut self, mut number: u64) {
+    pub(crate) fn varint(&mut self, mut number: u64) {
         while number > 0x7f {
             self.0.push(number as u8 | 0x80);
             number >>= 7;
@@ -120,16 +120,12 @@ impl Writer {
         self.0.push(number as u8);
     }
 
-    pub(super) fn tag(&mut self, number: u32, wire_type: u8) {
+    pub(crate) fn tag(&mut self, number: u32, wire_type: u8) {
         self.varint(u64::from(number) << 3 | u64::from(wire_type));
     }
 
     /// Writes a message in a field. Its length is known when it is written: what is longer than most is moved then.
-    pub(super) fn nested<E>(
-        &mut self,
-        number: u32,
-        write: impl FnOnce(&mut Writer) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(crate) fn nested<E>(&mut self, number: u32, write: impl FnOnce(&mut Writer) -> Result<(), E>) -> Result<(), E> {
         self.tag(number, BYTES);
         let at = self.0.len();
         self.0.push(0);
