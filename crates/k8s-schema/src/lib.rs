@@ -19,6 +19,7 @@ mod patch;
 mod path;
 mod protobuf;
 mod schema;
+mod typed;
 mod unknown;
 
 pub use decode::{DecodeError, Decoded, MAX_DEPTH, decode};
@@ -32,3 +33,4 @@ pub use protobuf::{
     ProtobufError, ProtobufKind, ProtobufList, decode_protobuf, encode_protobuf, protobuf_envelope, protobuf_event,
 };
 pub use schema::Schema;
+pub use typed::{Atom, Keys, List, Map, Scalar, Step, Typed};
