@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use k8s_schema::{
-    NEWEST_MINOR, OpenApiGroup, OpenApiKind, OpenApiSubresource, Schema, kinds, openapi_v2, openapi_v2_protobuf, openapi_v3,
-    openapi_v3_root,
+    NEWEST_MINOR, OpenApiGroup, OpenApiKind, OpenApiSubresource, Schema, kinds, openapi_v2, openapi_v2_protobuf,
+    openapi_v3, openapi_v3_root,
 };
 use serde_json::{Value, json};
 
@@ -139,8 +139,9 @@ fn paths_say_which_kind_and_which_query_parameters() {
     ] {
         let operation = &at[method];
         assert_eq!(operation["x-kubernetes-group-version-kind"], gvk, "{method}");
-        let names: Vec<&str> =
-            operation["parameters"].as_array().expect("parameters").iter().filter_map(|p| p["name"].as_str()).collect();
+        let parameters =
+            [&operation["parameters"], &at["parameters"]].into_iter().filter_map(Value::as_array).flatten();
+        let names: Vec<&str> = parameters.filter_map(|p| p["name"].as_str()).collect();
         assert!(wanted.iter().all(|name| names.contains(name)), "{method}: {names:?}");
     }
     assert!(item["patch"]["requestBody"]["content"]["application/strategic-merge-patch+json"].is_object());
@@ -204,11 +205,25 @@ fn subresources_and_watches_have_their_paths() {
         (format!("{item}/scale"), "put", "replaceAppsV1NamespacedDeploymentScale", json!("Scale")),
         (format!("{item}/status"), "patch", "patchAppsV1NamespacedDeploymentStatus", json!("Deployment")),
         ("/apis/apps/v1/deployments".into(), "get", "listAppsV1DeploymentForAllNamespaces", json!("Deployment")),
-        ("/apis/apps/v1/watch/deployments".into(), "get", "watchAppsV1DeploymentListForAllNamespaces", json!("Deployment")),
-        ("/apis/apps/v1/namespaces/{namespace}/deployments".into(), "delete", "deleteAppsV1CollectionNamespacedDeployment", json!("Deployment")),
+        (
+            "/apis/apps/v1/watch/deployments".into(),
+            "get",
+            "watchAppsV1DeploymentListForAllNamespaces",
+            json!("Deployment"),
+        ),
+        (
+            "/apis/apps/v1/namespaces/{namespace}/deployments".into(),
+            "delete",
+            "deleteAppsV1CollectionNamespacedDeployment",
+            json!("Deployment"),
+        ),
     ] {
         let operation = &document["paths"][&path][method];
-        assert_eq!((&operation["operationId"], &operation["x-kubernetes-group-version-kind"]["kind"]), (&json!(id), &kind), "{path}");
+        assert_eq!(
+            (&operation["operationId"], &operation["x-kubernetes-group-version-kind"]["kind"]),
+            (&json!(id), &kind),
+            "{path}"
+        );
         assert_eq!(operation["responses"]["401"]["description"], "Unauthorized", "{path}");
     }
     let scale = &document["components"]["schemas"]["io.k8s.api.autoscaling.v1.Scale"];
@@ -269,8 +284,7 @@ fn first(bytes: &[u8], number: u64) -> &[u8] {
 #[test]
 fn the_message_of_the_v2_document_says_all_of_it() {
     let kinds = [kind("apps", "v1", "Deployment", "deployments", true), custom()];
-    let document =
-        openapi_v2(&[OpenApiGroup { group: "apps", version: "v1", kinds: &kinds }], NEWEST_MINOR);
+    let document = openapi_v2(&[OpenApiGroup { group: "apps", version: "v1", kinds: &kinds }], NEWEST_MINOR);
     let bytes = openapi_v2_protobuf(&document);
     assert_eq!(first(&bytes, 1), b"2.0");
     assert_eq!(first(first(&bytes, 2), 1), b"Kubernetes");
@@ -296,5 +310,9 @@ fn the_message_of_the_v2_document_says_all_of_it() {
     let (_, item) = paths.iter().find(|(name, _)| name.ends_with("/deployments/{name}")).unwrap();
     let patch = first(item, 8);
     assert_eq!(first(patch, 5), b"patchAppsV1NamespacedDeployment");
-    assert_eq!(fields(patch).iter().filter(|(number, _)| *number == 8).count(), 5, "four in the query, one in the body");
+    assert_eq!(
+        fields(patch).iter().filter(|(number, _)| *number == 8).count(),
+        5,
+        "four in the query, one in the body"
+    );
 }

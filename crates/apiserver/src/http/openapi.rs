@@ -65,12 +65,21 @@ impl Documents {
         self.keep(generation, about, || Document::new(&make()))
     }
 
+    /// What is kept, or what `make` makes, which may ask for other documents.
     fn keep(&self, generation: u64, about: &str, make: impl FnOnce() -> Document) -> Document {
-        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if own.0 != generation {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = Some(lock()).filter(|own| own.0 == generation).and_then(|own| own.1.get(about).cloned()) {
+            return known;
+        }
+        let made = make();
+        let mut own = lock();
+        if own.0 < generation {
             *own = (generation, BTreeMap::new());
         }
-        own.1.entry(about.to_owned()).or_insert_with(make).clone()
+        if own.0 == generation {
+            own.1.insert(about.to_owned(), made.clone());
+        }
+        made
     }
 }
 
@@ -219,13 +228,7 @@ fn media_type(accept: &str, v2: bool) -> Option<&'static str> {
     })
 }
 
-pub(super) fn answer(
-    core: &Arc<Core>,
-    path: &str,
-    parts: &Parts,
-    accept: &str,
-    gzip: bool,
-) -> Option<Response<Body>> {
+pub(super) fn answer(core: &Arc<Core>, path: &str, parts: &Parts, accept: &str, gzip: bool) -> Option<Response<Body>> {
     let rest = path.strip_prefix("/openapi/")?;
     let served = core.registry.served();
     let place = rest.strip_prefix("v3/");

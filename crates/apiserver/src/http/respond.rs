@@ -54,8 +54,7 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 /// A moment as HTTP writes it: `Fri, 27 Nov 2026 12:00:00 GMT`.
 pub(crate) fn http_date(moment: Timestamp) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let text = moment.to_string();
     let (date, time) = text.split_once('T').unwrap_or((&text, ""));
     let mut parts = date.split('-');

@@ -41,10 +41,7 @@ fn of_list(name: &str) -> Option<String> {
 pub(super) fn of_field(ty: &str, field: &str, field_type: Option<&str>) -> String {
     let table = table();
     let known = |ty: &str, field: &str| table.get(&(ty, field)).map(|sentence| (*sentence).to_owned());
-    known(ty, field)
-        .or_else(|| known(ANY, field))
-        .or_else(|| known(field_type?, ""))
-        .unwrap_or_else(|| words(field))
+    known(ty, field).or_else(|| known(ANY, field)).or_else(|| known(field_type?, "")).unwrap_or_else(|| words(field))
 }
 
 /// `hostIPs` as a sentence: "Host IPs."
@@ -85,7 +82,10 @@ mod tests {
             assert_eq!(words(name), sentence);
         }
         assert_eq!(of_type("PodList"), "A list of objects of kind Pod.");
-        assert_eq!(of_field("PodSpec", "affinity", Some("Affinity")), "Rules on which nodes, and near which pods, the pod may run.");
+        assert_eq!(
+            of_field("PodSpec", "affinity", Some("Affinity")),
+            "Rules on which nodes, and near which pods, the pod may run."
+        );
         assert_eq!(of_field("Unknown", "ref", Some("OwnerReference")), "Another object that this one belongs to.");
     }
 

@@ -72,7 +72,9 @@ fn extensions(out: &mut Writer, number: u32, map: &Value) {
 }
 
 fn path_item(out: &mut Writer, item: &Value) {
-    for (number, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (6, "options"), (7, "head"), (8, "patch")] {
+    for (number, method) in
+        [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (6, "options"), (7, "head"), (8, "patch")]
+    {
         if let Some(value) = item.get(method) {
             out.message(number, |out| operation(out, value));
         }

@@ -178,7 +178,8 @@ impl Operation<'_> {
                 operation["produces"] = json!(types);
                 operation["consumes"] = self.body.as_ref().map_or(json!(["*/*"]), |body| json!(body.types));
                 if let Some(body) = self.body {
-                    let mut parameter = json!({ "name": "body", "in": "body", "schema": flavour.reference(body.schema) });
+                    let mut parameter =
+                        json!({ "name": "body", "in": "body", "schema": flavour.reference(body.schema) });
                     if body.required {
                         parameter["required"] = json!(true);
                     }
@@ -237,11 +238,9 @@ impl Writer<'_> {
         let collection = format!("{root}{below}/{}", kind.plural);
         let watched = format!("{root}/watch{below}/{}", kind.plural);
         let pretty = query_parameter(self.flavour, PRETTY);
-        let namespace = namespaced.then(|| {
-            parameter(self.flavour, "path", "namespace", "string", "The namespace that the object is in.")
-        });
-        let name =
-            parameter(self.flavour, "path", "name", "string", &format!("The name of the {}.", kind.kind));
+        let namespace = namespaced
+            .then(|| parameter(self.flavour, "path", "namespace", "string", "The namespace that the object is in."));
+        let name = parameter(self.flavour, "path", "name", "string", &format!("The name of the {}.", kind.kind));
         let around: Vec<Value> = namespace.clone().into_iter().chain([pretty.clone()]).collect();
         let around_item: Vec<Value> = std::iter::once(name.clone()).chain(around.iter().cloned()).collect();
         if !listed {

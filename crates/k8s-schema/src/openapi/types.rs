@@ -19,13 +19,7 @@ pub(super) fn builtin(flavour: Flavour, def: &'static TypeDef, minor: Minor, que
     schema
 }
 
-fn structure(
-    flavour: Flavour,
-    name: &str,
-    body: &'static Struct,
-    minor: Minor,
-    queue: &mut Vec<TypeId>,
-) -> Value {
+fn structure(flavour: Flavour, name: &str, body: &'static Struct, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for field in body.fields_of(minor) {
@@ -47,13 +41,7 @@ fn structure(
     schema
 }
 
-fn property(
-    flavour: Flavour,
-    owner: &str,
-    field: &'static Field,
-    minor: Minor,
-    queue: &mut Vec<TypeId>,
-) -> Value {
+fn property(flavour: Flavour, owner: &str, field: &'static Field, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
     let mut extra = Map::new();
     let sentence = descriptions::of_field(owner, field.name, name_of(&field.ty));
     extra.insert("description".to_owned(), json!(sentence));
