@@ -128,10 +128,10 @@ pub(crate) fn ranges(accept: &str) -> Vec<Range<'_>> {
 
 /// The form of a range at an endpoint in one format, if it has that.
 fn offer(range: &Range<'_>, format: Format, endpoint: Endpoint) -> Option<Accepted> {
-    let streams = format != Format::Yaml;
-    let stream = range.parameter("stream");
-    if !stream.is_empty() && !(streams && stream == "watch") {
-        return None;
+    match range.parameter("stream") {
+        "" => {}
+        "watch" if format != Format::Yaml => {}
+        _ => return None,
     }
     let version = range.parameter("sv");
     if !version.is_empty() && (version != "v1" || endpoint == Endpoint::Plain) {
