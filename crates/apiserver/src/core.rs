@@ -20,7 +20,7 @@ use crate::network::ServiceNetwork;
 use crate::ports::AuditSink;
 use crate::registry::{Entry, Registry, Resource, Strategy};
 use crate::schema::FieldValidation;
-use crate::{create, delete, http, read, storage, subresources, update, virtuals, watch};
+use crate::{create, delete, http, managed, read, storage, subresources, update, virtuals, watch};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 20;
@@ -50,6 +50,8 @@ pub(crate) struct Call<'a> {
     /// Where it writes, with what guards the writes of this client.
     pub space: &'a Keyspace,
     pub user: &'a Arc<UserInfo>,
+    /// What the client calls itself (`User-Agent`).
+    pub agent: &'a str,
     pub entry: Entry,
     pub resource: Arc<Resource>,
     /// The request without its body.
@@ -95,6 +97,7 @@ impl Core {
         &'a self,
         space: &'a Keyspace,
         user: &'a Arc<UserInfo>,
+        agent: &'a str,
         request: Request,
     ) -> Result<Call<'a>, ApiError> {
         if wants_now(&request) {
@@ -119,7 +122,7 @@ impl Core {
             return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
         }
         let now = self.world.now();
-        Ok(Call { core: self, space, user, entry, resource, request, now, warnings: Vec::new() })
+        Ok(Call { core: self, space, user, agent, entry, resource, request, now, warnings: Vec::new() })
     }
 
     /// Carries out a request after authentication: authorization, admission, storage, audit. It writes through `space`, which is
@@ -134,7 +137,7 @@ impl Core {
     ) -> Result<Outcome, ApiError> {
         let audit = audit::begin(self, user, agent, source, &request);
         let body = std::mem::take(&mut request.body);
-        let result = match self.begin(space, user, request).await {
+        let result = match self.begin(space, user, agent, request).await {
             Ok(mut call) => dispatch(&mut call, body).await.map(|reply| Outcome {
                 created: call.request.verb == Verb::Create && call.request.subresource != "eviction",
                 reply,
@@ -159,7 +162,7 @@ impl Core {
         request: Request,
     ) -> Result<watch::Cursor, ApiError> {
         let audit = audit::begin(self, user, agent, source, &request);
-        let result = self.begin(&self.keyspace, user, request).await.and_then(|call| watch::start(&call));
+        let result = self.begin(&self.keyspace, user, agent, request).await.and_then(|call| watch::start(&call));
         audit::end(self, audit, result.as_ref().map_or_else(ApiError::code, |_| 200));
         result
     }
@@ -261,6 +264,7 @@ impl Target for Core {
 }
 
 async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    managed::check_options(&call.request)?;
     if call.resource.is_virtual() {
         return virtuals::answer(call, body).await;
     }

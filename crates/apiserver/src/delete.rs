@@ -122,7 +122,7 @@ fn check_preconditions(call: &Call<'_>, old: &Object, preconditions: &Preconditi
 
 /// One try; `None` when the object changed under it.
 async fn attempt(call: &mut Call<'_>, old: &Arc<Object>, options: &Options) -> Result<Option<Reply>, ApiError> {
-    let before = old.value();
+    let before = old.value_without_managed_fields();
     let mut new = before.clone();
     let asked = options.grace_period_seconds.map(|seconds| seconds.max(0));
     let grace = call.builtin().map_or(0, |kind| (kind.grace_period)(&before, old.meta(), asked)).max(0);
@@ -137,11 +137,11 @@ async fn attempt(call: &mut Call<'_>, old: &Arc<Object>, options: &Options) -> R
     if new == before {
         return Ok(Some(Reply::Object(old.clone())));
     }
-    if options.dry_run {
-        return Ok(Some(Reply::Object(write::unstored(new, &old.meta().resource_version)?)));
-    }
     let (key, expected) = (call.key(), write::revision(old)?);
-    let bytes = write::encode(call, &mut new)?;
+    let bytes = write::encode(call, &mut new, old.managed_fields())?;
+    if options.dry_run {
+        return Ok(Some(Reply::Object(write::unstored(call, bytes, &old.meta().resource_version)?)));
+    }
     Ok(match write::store(call, &key, bytes, expected, Claims::default()).await? {
         Stored::Done(object) => Some(Reply::Object(object)),
         Stored::Conflict => None,

@@ -5,6 +5,7 @@
 //! whose objects are held once, as bytes. Nothing here knows AWS, opens sockets, or asks a clock that was not passed.
 
 mod admission;
+mod apply;
 mod audit;
 mod auth;
 mod bootstrap;
@@ -18,6 +19,7 @@ mod fields;
 mod http;
 mod jsonpath;
 mod leases;
+mod managed;
 mod metadata;
 mod network;
 mod ports;

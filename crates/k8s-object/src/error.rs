@@ -22,6 +22,8 @@ pub enum Reason {
     Timeout,
     TooManyRequests,
     Unauthorized,
+    /// An error that upstream gives no reason for: 500.
+    Unknown,
     UnsupportedMediaType,
 }
 
@@ -41,7 +43,7 @@ impl Reason {
             Reason::UnsupportedMediaType => 415,
             Reason::Invalid => 422,
             Reason::TooManyRequests => 429,
-            Reason::InternalError => 500,
+            Reason::InternalError | Reason::Unknown => 500,
             Reason::ServiceUnavailable => 503,
             Reason::ServerTimeout | Reason::Timeout => 504,
         }
@@ -183,8 +185,11 @@ impl ApiError {
     pub fn to_status(&self) -> Value {
         let mut status = json!({
             "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": format!("{:?}", self.reason), "code": self.code(),
+            "message": self.message, "code": self.code(),
         });
+        if self.reason != Reason::Unknown {
+            status["reason"] = json!(format!("{:?}", self.reason));
+        }
         let mut details = serde_json::Map::new();
         for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind)] {
             if !text.is_empty() {

@@ -103,9 +103,8 @@ pub(crate) fn content(content_type: &str) -> Result<Content, ApiError> {
     match content_type.split(';').next().unwrap_or("").trim() {
         "" | "application/json" => Ok(Content::Json),
         "application/yaml" => Ok(Content::Yaml),
-        // Patches are JSON.
-        other if other.ends_with("-patch+json") => Ok(Content::Json),
-        "application/apply-patch+yaml" => Ok(Content::Yaml),
+        // Patches are JSON; what is applied is read where it is applied.
+        other if other.ends_with("-patch+json") || other == "application/apply-patch+yaml" => Ok(Content::Json),
         "application/vnd.kubernetes.protobuf" => Ok(Content::Protobuf),
         _ => {
             let message = "the body of the request was in an unknown format - accepted media types include: application/json, application/vnd.kubernetes.protobuf, application/yaml";

@@ -122,7 +122,7 @@ fn patch_type(content_type: &str) -> Result<PatchType, ApiError> {
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
-        "application/apply-patch+yaml" | "application/apply-patch+cbor" => Ok(PatchType::Apply),
+        "application/apply-patch+yaml" => Ok(PatchType::Apply),
         _ => {
             let message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
             Err(ApiError::new(Reason::UnsupportedMediaType, message))
@@ -155,7 +155,7 @@ fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
             "fieldManager" => options.field_manager = some(),
             "fieldSelector" => options.field_selector = some(),
             "fieldValidation" => options.field_validation = some(),
-            "force" => options.force = flag(),
+            "force" => options.force = Some(flag()),
             "gracePeriodSeconds" => options.grace_period_seconds = Some(number()?),
             "includeObject" => own.include_object = some(),
             "labelSelector" => options.label_selector = some(),

@@ -3,6 +3,7 @@
 mod binding;
 mod eviction;
 mod finalize;
+mod owners;
 mod scale;
 mod token;
 
