@@ -145,6 +145,7 @@ pub(crate) fn refusal(error: ApplyError) -> ApiError {
             let causes = causes.collect();
             ApiError { causes, ..ApiError::new(Reason::Conflict, conflicts.to_string()) }
         }
-        ApplyError::Problem(problem) => ApiError::new(Reason::Unknown, problem),
+        // Upstream gives no reason for it.
+        ApplyError::Problem(problem) => ApiError::new(Reason::InternalError, problem).verbatim(500, ""),
     }
 }

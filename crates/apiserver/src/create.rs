@@ -18,10 +18,6 @@ const NAME_ATTEMPTS: usize = 8;
 
 /// Creates the object in the body.
 pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
-    if matches!(&call.resource.strategy, Strategy::Custom(custom) if custom.terminating) {
-        let message = "create not allowed while custom resource definition is terminating";
-        return Err(ApiError::new(Reason::MethodNotAllowed, message));
-    }
     let (mut object, duplicates) = write::parse(body)?;
     write::conform(call, &mut object, duplicates)?;
     complete(call, object, None).await
@@ -33,11 +29,17 @@ pub(crate) async fn complete(
     mut object: Value,
     owners: Option<Managed>,
 ) -> Result<Arc<Object>, ApiError> {
+    if matches!(&call.resource.strategy, Strategy::Custom(custom) if custom.terminating) {
+        let message = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError::new(Reason::MethodNotAllowed, message));
+    }
     place(call, &mut object)?;
     write::default(call, &mut object, None);
     let owners = managed::of_create(call, &mut object, owners)?;
     admission::wait(call, &object).await;
-    admission::admit(call, &mut object, None)?;
+    admission::admit(call, &mut object, None).await?;
+    // Whoever admits has no say in this.
+    metadata::of(&mut object)?.remove("managedFields");
     let generated = metadata::text(&object, "name").is_empty();
     // A Service may lose the address that it was given to one of another server.
     let attempts = if generated || call.resource.is("", "services") { NAME_ATTEMPTS } else { 1 };
@@ -112,7 +114,7 @@ async fn finish(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) -
     let mut reserved = network::reserve(call, object, None)?;
     call.resource.schema.canonicalise(object);
     write::validate(call, object, None)?;
-    admission::judge(call, object, None)?;
+    admission::judge(call, object, None).await?;
     let key = key_of(object);
     let bytes = write::encode(call, object, owners)?;
     if call.request.options.dry_run {

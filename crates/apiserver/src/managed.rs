@@ -5,6 +5,7 @@
 //! itself set is nobody's.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use k8s_apply::{Managed, Reset, Versions, Write};
 use k8s_client::{PatchType, Request, Verb};
@@ -13,9 +14,9 @@ use k8s_object::{ApiError, Cause, Object};
 use k8s_schema::Typed;
 use serde_json::{Value, json};
 
-use crate::core::Call;
+use crate::core::{Call, converted};
 use crate::metadata;
-use crate::registry::{Entry, Strategy};
+use crate::registry::{Entry, Resource, Strategy};
 
 /// Bytes of a manager's name (apimachinery `FieldManagerMaxLength`).
 const MAX_MANAGER_BYTES: usize = 128;
@@ -61,20 +62,26 @@ pub(crate) struct Kinds<'a>(pub &'a Entry);
 
 impl Versions for Kinds<'_> {
     fn typed(&self, api_version: &str) -> Option<Typed<'_>> {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let mut versions = self.0.versions.iter();
-        let resource = versions.find(|resource| resource.group == group && resource.version == version)?;
-        Some(resource.schema.0.as_ref().map_or(Typed::DEDUCED, k8s_schema::Schema::typed))
+        Some(self.find(api_version)?.schema.0.as_ref().map_or(Typed::DEDUCED, k8s_schema::Schema::typed))
     }
 
-    /// Versions of one kind differ in nothing but `apiVersion` (conversion `None`).
     fn convert<'v>(&self, object: &'v Value, api_version: &str) -> Result<Cow<'v, Value>, String> {
-        if object["apiVersion"] == api_version {
+        let own = object["apiVersion"].as_str().unwrap_or("");
+        if own == api_version {
             return Ok(Cow::Borrowed(object));
         }
-        let mut object = object.clone();
-        object["apiVersion"] = json!(api_version);
-        Ok(Cow::Owned(object))
+        match (self.find(own), self.find(api_version)) {
+            (Some(from), Some(to)) => Ok(Cow::Owned(converted(from, to, object.clone()))),
+            _ => Err(format!("no conversion from {own} to {api_version}")),
+        }
+    }
+}
+
+impl Kinds<'_> {
+    fn find(&self, api_version: &str) -> Option<&Resource> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let mut versions = self.0.versions.iter();
+        versions.find(|resource| resource.group == group && resource.version == version).map(Arc::as_ref)
     }
 }
 

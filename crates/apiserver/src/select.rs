@@ -41,7 +41,11 @@ impl Selection {
             let field = match path.as_str() {
                 "metadata.name" => Field::Name,
                 "metadata.namespace" => Field::Namespace,
-                path => match extractor.paths.iter().position(|own| own == path) {
+                path => match call
+                    .resource
+                    .stored_field(path)
+                    .and_then(|stored| extractor.paths.iter().position(|own| own == stored))
+                {
                     Some(index) => Field::Extracted(index),
                     None => return Err(ApiError::bad_request(format!("field label not supported: {path}"))),
                 },
@@ -49,6 +53,9 @@ impl Selection {
             fields.push((field, value.clone(), *equal));
         }
         let name = selector.required("metadata.name").map(str::to_owned);
+        if !call.request.name.is_empty() && !selector.terms.is_empty() && name.as_ref() != Some(&call.request.name) {
+            return Err(ApiError::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
         let mut namespace = call.request.namespace.clone();
         if namespace.is_empty()
             && call.resource.namespaced

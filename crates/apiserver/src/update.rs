@@ -174,7 +174,9 @@ pub(crate) async fn replace_owned(
     }
     write::default(call, &mut new, Some(&before));
     let owners = managed::of_update(call, old, &before, &mut new, owners)?;
-    admission::admit(call, &mut new, Some(&before))?;
+    admission::admit(call, &mut new, Some(&before)).await?;
+    // Whoever admits has no say in this.
+    metadata::of(&mut new)?.remove("managedFields");
     let counts = match call.builtin() {
         Some(kind) => {
             (kind.prepare_update)(&mut new, &call.kind_context(Some(&before)));
@@ -195,7 +197,7 @@ pub(crate) async fn replace_owned(
         metadata::of(&mut new)?.insert("generation".into(), json!(generation));
     }
     write::validate(call, &new, Some(&before))?;
-    admission::judge(call, &new, Some(&before))?;
+    admission::judge(call, &new, Some(&before)).await?;
     if new == before && owners.are_of(old) {
         return Ok(Some(old.clone()));
     }

@@ -127,18 +127,30 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
 pub(crate) fn encode(call: &Call<'_>, object: &mut Value, managed: Option<&str>) -> Result<Bytes, ApiError> {
     metadata::of(object)?.remove("resourceVersion");
     let stored = call.entry.stored();
-    if stored.version != call.resource.version {
-        object["apiVersion"] = json!(stored.api_version());
-    }
-    let mut bytes = k8s_object::encode_with(object, managed);
-    if bytes.len() > MAX_OBJECT_BYTES && managed.is_some() {
+    let encode = |object: &Value| {
+        let bytes = k8s_object::encode_with(object, managed);
         // Upstream would rather forget the owners of fields than refuse the object.
-        bytes = k8s_object::encode(object);
-    }
+        if bytes.len() > MAX_OBJECT_BYTES && managed.is_some() { k8s_object::encode(object) } else { bytes }
+    };
+    let bytes = if Arc::ptr_eq(stored, &call.resource) {
+        encode(object)
+    } else {
+        let mut object = object.clone();
+        if let Some(conversion) = call.resource.conversion() {
+            (conversion.to_storage)(&mut object);
+        }
+        object["apiVersion"] = json!(stored.api_version());
+        encode(&object)
+    };
     if bytes.len() > MAX_OBJECT_BYTES {
         return Err(ApiError::too_large(MAX_OBJECT_BYTES));
     }
     Ok(Bytes::from(bytes))
+}
+
+fn store_key(call: &Call<'_>, key: &NamespacedName) -> Bytes {
+    let stored = call.entry.stored();
+    storage::key(&stored.group, &stored.plural, key)
 }
 
 /// What became of a write.
@@ -162,7 +174,7 @@ pub(crate) async fn store(
         ("" | "events.k8s.io", "events") => Some(core.event_leases.current(core).await?),
         _ => None,
     };
-    let store_key = storage::key(&call.resource.group, &call.resource.plural, key);
+    let store_key = store_key(call, key);
     match storage::put(call.space, store_key, bytes.clone(), expected, lease, claims).await? {
         Written::Done(revision) => {
             core.reach(revision).await;
@@ -188,7 +200,7 @@ pub(crate) async fn remove(
     key: &NamespacedName,
     expected: Revision,
 ) -> Result<Option<Revision>, ApiError> {
-    let store_key = storage::key(&call.resource.group, &call.resource.plural, key);
+    let store_key = store_key(call, key);
     let claims = network::release(call, key);
     match storage::delete(call.space, store_key, expected, claims).await? {
         Written::Done(revision) => {

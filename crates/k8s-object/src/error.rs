@@ -22,8 +22,6 @@ pub enum Reason {
     Timeout,
     TooManyRequests,
     Unauthorized,
-    /// An error that upstream gives no reason for: 500.
-    Unknown,
     UnsupportedMediaType,
 }
 
@@ -43,7 +41,7 @@ impl Reason {
             Reason::UnsupportedMediaType => 415,
             Reason::Invalid => 422,
             Reason::TooManyRequests => 429,
-            Reason::InternalError | Reason::Unknown => 500,
+            Reason::InternalError => 500,
             Reason::ServiceUnavailable => 503,
             Reason::ServerTimeout | Reason::Timeout => 504,
         }
@@ -74,6 +72,10 @@ pub struct ApiError {
     pub causes: Vec<Cause>,
     /// When to try again.
     pub retry_after_seconds: Option<u32>,
+    /// Status code and reason where somebody else chose them: a webhook, an aggregated server. They need not be any of ours.
+    pub verbatim: Option<Box<(u16, String)>>,
+    /// With `Expired` for a page of a list: how to go on without consistency. Empty where there is no way.
+    pub continue_token: String,
 }
 
 impl ApiError {
@@ -87,7 +89,15 @@ impl ApiError {
             name: String::new(),
             causes: Vec::new(),
             retry_after_seconds: None,
+            verbatim: None,
+            continue_token: String::new(),
         }
+    }
+
+    /// With a status code and reason (which may be empty) that somebody else chose.
+    pub fn verbatim(mut self, code: u16, reason: &str) -> ApiError {
+        self.verbatim = Some(Box::new((code, reason.to_owned())));
+        self
     }
 
     /// With what the request was about.
@@ -168,7 +178,7 @@ impl ApiError {
 
     /// HTTP status code.
     pub fn code(&self) -> u16 {
-        self.reason.code()
+        self.verbatim.as_ref().map_or(self.reason.code(), |verbatim| verbatim.0)
     }
 
     /// Whether the object was not there.
@@ -187,8 +197,10 @@ impl ApiError {
             "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code(),
         });
-        if self.reason != Reason::Unknown {
-            status["reason"] = json!(format!("{:?}", self.reason));
+        match self.verbatim.as_ref().map(|verbatim| verbatim.1.as_str()) {
+            Some("") => {}
+            Some(reason) => status["reason"] = json!(reason),
+            None => status["reason"] = json!(format!("{:?}", self.reason)),
         }
         let mut details = serde_json::Map::new();
         for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind)] {
@@ -205,6 +217,9 @@ impl ApiError {
         }
         if let Some(seconds) = self.retry_after_seconds {
             details.insert("retryAfterSeconds".to_owned(), json!(seconds));
+        }
+        if !self.continue_token.is_empty() {
+            status["metadata"] = json!({"continue": self.continue_token});
         }
         if !details.is_empty() {
             status["details"] = Value::Object(details);

@@ -20,7 +20,7 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
         ("", "namespaces", "finalize") => finalize::update(call, body).await.map(Reply::Object),
         ("", "pods", "binding") => binding::create(call, body).await,
         ("", "pods", "eviction") => eviction::create(call, body).await,
-        ("", "serviceaccounts", "token") => token::create(call, body),
+        ("", "serviceaccounts", "token") => token::create(call, body).await,
         (_, _, "scale") => scale::dispatch(call, body).await,
         // The object itself, of which the strategy lets a part be written.
         _ if call.resource.subresource(&subresource).is_some_and(|own| own.kind.is_none()) => match call.request.verb {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::core::Call;
 use crate::registry::Strategy;
 use super::owners;
-use crate::{apply, metadata, schema, update, write};
+use crate::{admission, apply, metadata, schema, update, write};
 
 const ATTEMPTS: usize = 5;
 
@@ -27,7 +27,7 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
     for _ in 0..ATTEMPTS {
         let old = call.current()?;
         let current = scale_of(call, &old);
-        let wanted = match (call.request.verb, call.request.patch) {
+        let mut wanted = match (call.request.verb, call.request.patch) {
             (Verb::Update, _) => given.clone(),
             (_, Some(PatchType::Json)) => k8s_schema::json_patch(&current, &given).map_err(schema::patch_error)?,
             // A Scale has no lists, so a strategic merge is a merge.
@@ -36,6 +36,8 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
             }
             _ => return Err(ApiError::internal("what is applied is no patch")),
         };
+        call.admitted = false;
+        admission::admit_below(call, ("autoscaling/v1", "Scale"), &mut wanted, Some(&current)).await?;
         let version = metadata::text(&wanted, "resourceVersion");
         conditional |= !metadata::text(&given, "resourceVersion").is_empty();
         if !version.is_empty() && version != old.meta().resource_version {
@@ -82,7 +84,9 @@ async fn apply_to(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
         let current = scale_of(call, &old);
         let (wanted, owners) = owners::after_apply(call, &old, &current, &config.value)?;
         apply::tell(call, &config)?;
-        let wanted = wanted.unwrap_or(current);
+        let mut wanted = wanted.unwrap_or_else(|| current.clone());
+        call.admitted = false;
+        admission::admit_below(call, ("autoscaling/v1", "Scale"), &mut wanted, Some(&current)).await?;
         let version = metadata::text(&wanted, "resourceVersion");
         if !version.is_empty() && version != old.meta().resource_version {
             return Err(call.resource.conflict(&call.request.name, update::MODIFIED));
@@ -99,7 +103,7 @@ fn at<'a>(value: &'a Value, path: &[String]) -> &'a Value {
 }
 
 fn scale_of(call: &Call<'_>, object: &Object) -> Value {
-    let value = object.value();
+    let value = object.value_without_managed_fields();
     let meta = object.meta();
     let (wanted, running, selector) = match &call.resource.strategy {
         Strategy::Custom(custom) => match &custom.scale {
