@@ -107,8 +107,7 @@ async fn make(call: &mut Call<'_>, config: &Config) -> Result<Arc<Object>, ApiEr
     let mut new = applied.object.unwrap_or(empty);
     let uid = metadata::text(&new, "uid");
     if !uid.is_empty() {
-        let why =
-            format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
         return Err(call.resource.conflict(&call.request.name, &why));
     }
     update::check_patched_names(call, &mut new)?;

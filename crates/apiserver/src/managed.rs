@@ -166,9 +166,10 @@ pub(crate) fn patches(patch: &Value, kind: PatchType) -> bool {
             metadata.get(FIELD).is_some() || metadata.get("$patch").is_some() || patch.get("$patch").is_some()
         }
         PatchType::Json => patch.as_array().into_iter().flatten().any(|operation| {
-            ["path", "from"].iter().filter_map(|field| operation[field].as_str()).any(|path| {
-                ["", "/metadata"].contains(&path) || path.starts_with("/metadata/managedFields")
-            })
+            ["path", "from"]
+                .iter()
+                .filter_map(|field| operation[field].as_str())
+                .any(|path| ["", "/metadata"].contains(&path) || path.starts_with("/metadata/managedFields"))
         }),
         PatchType::Apply => false,
     }

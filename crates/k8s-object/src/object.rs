@@ -324,7 +324,10 @@ mod tests {
             assert_eq!(stored.value()["metadata"]["managedFields"], managed);
             assert_eq!(stored.value_without_managed_fields(), versioned);
             let unstored = Object::from_value(&full).unwrap();
-            assert_eq!((unstored.managed_fields(), unstored.value_without_managed_fields()), (Some(text), bare.clone()));
+            assert_eq!(
+                (unstored.managed_fields(), unstored.value_without_managed_fields()),
+                (Some(text), bare.clone())
+            );
             let without = Object::from_stored(&encode(&bare), 7).unwrap();
             assert_eq!((without.managed_fields(), without.value_without_managed_fields()), (None, versioned));
         }

@@ -7,9 +7,9 @@ use k8s_client::{Body, PatchType, Reply, Verb};
 use k8s_object::{ApiError, LabelSelector, Object, Requirement};
 use serde_json::{Value, json};
 
+use super::owners;
 use crate::core::Call;
 use crate::registry::Strategy;
-use super::owners;
 use crate::{admission, apply, metadata, schema, update, write};
 
 const ATTEMPTS: usize = 5;
@@ -55,7 +55,12 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
 }
 
 /// Writes what a `Scale` says into the object. `None` when somebody else was faster.
-async fn set(call: &mut Call<'_>, old: &Arc<Object>, wanted: &Value, owners: Managed) -> Result<Option<Reply>, ApiError> {
+async fn set(
+    call: &mut Call<'_>,
+    old: &Arc<Object>,
+    wanted: &Value,
+    owners: Managed,
+) -> Result<Option<Reply>, ApiError> {
     let replicas = match &wanted["spec"]["replicas"] {
         Value::Null => 0,
         value => match value.as_i64().filter(|replicas| *replicas >= 0) {
