@@ -40,7 +40,7 @@ pub(crate) async fn apply(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
     check_kind(&config.value, &call.resource.api_version(), &call.resource.kind)?;
     for _ in 0..ATTEMPTS {
         let warnings = call.warnings.len();
-        match call.current() {
+        match call.current().await {
             Ok(old) => {
                 if let Some(done) = change(call, &old, &config).await? {
                     return Ok(done);

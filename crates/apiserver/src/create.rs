@@ -116,12 +116,12 @@ async fn finish(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) -
     write::validate(call, object, None)?;
     admission::judge(call, object, None).await?;
     let key = key_of(object);
-    let bytes = write::encode(call, object, owners)?;
+    let bytes = write::encode(call, object, owners).await?;
     if call.request.options.dry_run {
         if call.entry.cache.get(&key).is_some() {
             return Ok(Stored::Conflict);
         }
-        return write::unstored(call, bytes, "").map(Stored::Done);
+        return write::unstored(call, bytes, "").await.map(Stored::Done);
     }
     let claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
     let stored = write::store(call, &key, bytes, 0, claims).await;

@@ -124,7 +124,11 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
 
 /// The form in which an object is stored: in the storage version, without its resourceVersion, with the text of its
 /// `managedFields`.
-pub(crate) fn encode(call: &Call<'_>, object: &mut Value, managed: Option<&str>) -> Result<Bytes, ApiError> {
+pub(crate) async fn encode(
+    call: &Call<'_>,
+    object: &mut Value,
+    managed: Option<&str>,
+) -> Result<Bytes, ApiError> {
     metadata::of(object)?.remove("resourceVersion");
     let stored = call.entry.stored();
     let encode = |object: &Value| {
@@ -136,6 +140,7 @@ pub(crate) fn encode(call: &Call<'_>, object: &mut Value, managed: Option<&str>)
         encode(object)
     } else {
         let mut object = object.clone();
+        crd::convert::value(call.core, stored, &mut object).await?;
         if let Some(conversion) = call.resource.conversion() {
             (conversion.to_storage)(&mut object);
         }
@@ -185,7 +190,7 @@ pub(crate) async fn store(
                 // Somebody wrote again in between: the answer is still the state of this write.
                 None => Arc::new(Object::from_stored(&bytes, revision).map_err(ApiError::internal)?),
             };
-            Ok(Stored::Done(call.versioned(object)))
+            call.versioned(object).await.map(Stored::Done)
         }
         Written::Conflict(revision) => {
             core.reach(revision).await;
@@ -220,10 +225,10 @@ pub(crate) fn revision(object: &Object) -> Result<Revision, ApiError> {
 }
 
 /// An object that was not stored (dry run), in its encoded form, as an answer.
-pub(crate) fn unstored(call: &Call<'_>, bytes: Bytes, revision: &str) -> Result<Arc<Object>, ApiError> {
+pub(crate) async fn unstored(call: &Call<'_>, bytes: Bytes, revision: &str) -> Result<Arc<Object>, ApiError> {
     let object = match revision.parse::<Revision>() {
         Ok(revision) => Object::from_stored(&bytes, revision),
         Err(_) => Object::from_json(bytes),
     };
-    object.map(|object| call.versioned(Arc::new(object))).map_err(ApiError::internal)
+    call.versioned(Arc::new(object.map_err(ApiError::internal)?)).await
 }

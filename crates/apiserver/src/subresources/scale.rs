@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 5;
 
 pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     if call.request.verb == Verb::Get {
-        let current = call.current()?;
+        let current = call.current().await?;
         return Ok(Reply::Value(scale_of(call, &current)));
     }
     if call.request.patch == Some(PatchType::Apply) {
@@ -25,7 +25,7 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
     let (given, _) = write::parse(body)?;
     let mut conditional = false;
     for _ in 0..ATTEMPTS {
-        let old = call.current()?;
+        let old = call.current().await?;
         let current = scale_of(call, &old);
         let mut wanted = match (call.request.verb, call.request.patch) {
             (Verb::Update, _) => given.clone(),
@@ -85,7 +85,7 @@ async fn apply_to(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let config = apply::read(body)?;
     apply::check_kind(&config.value, "autoscaling/v1", "Scale")?;
     for _ in 0..ATTEMPTS {
-        let old = call.current()?;
+        let old = call.current().await?;
         let current = scale_of(call, &old);
         let (wanted, owners) = owners::after_apply(call, &old, &current, &config.value)?;
         apply::tell(call, &config)?;
