@@ -124,11 +124,7 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
 
 /// The form in which an object is stored: in the storage version, without its resourceVersion, with the text of its
 /// `managedFields`.
-pub(crate) async fn encode(
-    call: &Call<'_>,
-    object: &mut Value,
-    managed: Option<&str>,
-) -> Result<Bytes, ApiError> {
+pub(crate) async fn encode(call: &Call<'_>, object: &mut Value, managed: Option<&str>) -> Result<Bytes, ApiError> {
     metadata::of(object)?.remove("resourceVersion");
     let stored = call.entry.stored();
     let encode = |object: &Value| {
