@@ -119,7 +119,8 @@ impl Core {
             return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
         }
         let now = self.world.now();
-        Ok(Call { core: self, space, user, entry, resource, request, now, warnings: Vec::new() })
+        let warnings = resource.deprecation.iter().cloned().collect();
+        Ok(Call { core: self, space, user, entry, resource, request, now, warnings })
     }
 
     /// Carries out a request after authentication: authorization, admission, storage, audit. It writes through `space`, which is

@@ -158,6 +158,39 @@ pub fn qualified(name: &str) -> Vec<String> {
     problems
 }
 
+/// `domain/path`, as the names of controllers are.
+pub(crate) fn domain_prefixed_path(path: &str, field: &str) -> Vec<Cause> {
+    const PATTERN: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
+    if path.is_empty() {
+        return vec![required(field, "")];
+    }
+    let Some((domain, rest)) = path.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
+    else {
+        return vec![invalid(field, path, r#"must be a domain-prefixed path (such as "acme.io/foo")"#)];
+    };
+    let mut causes: Vec<Cause> =
+        subdomain(domain, false).iter().map(|problem| invalid(field, domain, problem)).collect();
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+    if !rest.bytes().all(known) {
+        let detail = format!("Invalid path (regex used for validation is '{PATTERN}')");
+        causes.push(invalid(field, rest, &detail));
+    }
+    causes
+}
+
+/// What a new object is warned of whose name becomes part of a host's name and is no label.
+pub(crate) fn hostname_warnings(object: &Value, context: &Context<'_>, used_in: &str) -> Vec<String> {
+    let name = text(object, "metadata.name");
+    let problems = if context.old.is_none() && context.is_main() { label(name, false) } else { Vec::new() };
+    if problems.is_empty() {
+        return Vec::new();
+    }
+    let problems = problems.join(" ");
+    vec![format!(
+        "metadata.name: this is used in {used_in}, which can result in surprising behavior; a DNS label is recommended: [{problems}]"
+    )]
+}
+
 /// The value of a label.
 pub fn label_value(value: &str) -> Vec<String> {
     let mut problems = Vec::new();

@@ -1,4 +1,4 @@
-//! What Deployments and ReplicaSets share.
+//! What workloads share.
 
 use k8s_object::{Cause, LabelSelector, Properties};
 use serde::Deserialize;
@@ -49,22 +49,47 @@ pub(crate) fn validate(object: &Value, kind: &str, context: &Context<'_>) -> Vec
             causes.push(invalid("spec.template.metadata.labels", labels, detail));
         }
     }
-    let template = at(spec, "template");
-    causes.extend(validate_template(template, "spec.template"));
-    let policy = text(template, "spec.restartPolicy");
-    if !matches!(policy, "Always" | "") {
-        causes.push(not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
-    }
-    if !at(template, "spec.activeDeadlineSeconds").is_null() {
-        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        causes.push(forbidden("spec.template.spec.activeDeadlineSeconds", detail));
-    }
+    causes.extend(judge_template(at(spec, "template"), true, "ReplicaSet"));
     if let Some(old) = context.old
         && at(old, "spec.selector") != selector
     {
         causes.push(immutable("spec.selector", selector));
     }
     causes
+}
+
+/// Rules for the template of a workload whose pods run for ever; `matches` says whether its selector selects them.
+pub(crate) fn judge_template(template: &Value, matches: bool, kind: &str) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if !matches {
+        let labels = at(template, "metadata.labels").clone();
+        let detail = "`selector` does not match template `labels`";
+        causes.push(invalid("spec.template.metadata.labels", labels, detail));
+    }
+    causes.extend(validate_template(template, "spec.template"));
+    let policy = text(template, "spec.restartPolicy");
+    if !matches!(policy, "Always" | "") {
+        causes.push(not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
+    }
+    if !at(template, "spec.activeDeadlineSeconds").is_null() {
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        causes.push(forbidden("spec.template.spec.activeDeadlineSeconds", &detail));
+    }
+    causes
+}
+
+/// The count of names that were taken only grows.
+pub(crate) fn collisions(object: &Value, context: &Context<'_>) -> Option<Cause> {
+    const PATH: &str = "status.collisionCount";
+    let old = at(context.old?, PATH).as_i64()?;
+    let new = at(object, PATH).as_i64();
+    new.is_none_or(|new| new < old).then(|| invalid(PATH, new.unwrap_or(0), "cannot be decremented"))
+}
+
+/// Whether the write brings a specification that was not there before: only then it is warned of what it says.
+pub(crate) fn is_new_specification(object: &Value, context: &Context<'_>) -> bool {
+    let generation = |object: &Value| at(object, "metadata.generation").clone();
+    context.is_main() && context.old.is_none_or(|old| generation(old) != generation(object))
 }
 
 /// Counts in a status are not negative, and neither ready nor available pods outnumber all.
@@ -114,6 +139,9 @@ pub(crate) fn percent(value: &Value) -> Option<i64> {
 }
 
 /// The warnings of `spec.template`.
-pub(crate) fn warnings(object: &Value, _: &Context<'_>) -> Vec<String> {
+pub(crate) fn warnings(object: &Value, context: &Context<'_>) -> Vec<String> {
+    if !is_new_specification(object, context) {
+        return Vec::new();
+    }
     crate::pod_spec::warnings(at(object, "spec.template.spec"), "spec.template.spec")
 }

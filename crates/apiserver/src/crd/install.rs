@@ -86,6 +86,7 @@ fn resource(definition: &Value, version: &Value) -> Resource {
         categories: texts(&names["categories"]),
         namespaced: spec["scope"] == "Namespaced",
         verbs: k8s_kinds::ALL_VERBS,
+        deprecation: None,
         served: version["served"] == true,
         subresources: below,
         strategy: Strategy::Custom(custom),

@@ -12,7 +12,7 @@ use crate::columns::{AGE, Column, NAME, text_or};
 use crate::fields::{at, carry_over, child, flag, int, is_empty, items, items_mut, text, text_at};
 use crate::pod_spec::{self, is_restartable_init};
 use crate::strategy::{drop_status, is_terminating, keep_apart};
-use crate::{Context, Kind, STATUS, Subresource, is_pod_terminal, names};
+use crate::{Context, Kind, STATUS, Subresource, is_pod_terminal, names, workload};
 
 pub(crate) static KIND: Kind = Kind {
     kind: "Pod",
@@ -215,15 +215,8 @@ fn validate_status(object: &Value, old: &Value) -> Vec<Cause> {
 }
 
 fn warnings(object: &Value, context: &Context<'_>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let name = text(object, "metadata.name");
-    if context.old.is_none() && !names::label(name, false).is_empty() {
-        warnings.push(format!(
-            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
-            names::label(name, false).iter().map(|problem| format!("{problem:?}")).collect::<Vec<_>>().join(" ")
-        ));
-    }
-    if context.is_main() {
+    let mut warnings = names::hostname_warnings(object, context, "the Pod's hostname");
+    if workload::is_new_specification(object, context) {
         warnings.extend(pod_spec::warnings(at(object, "spec"), "spec"));
     }
     warnings

@@ -16,9 +16,10 @@ use serde_json::Value;
 use crate::fields::{at, entries, is_empty, items, text};
 
 pub(crate) use defaults::{default_pod, default_spec};
+pub(crate) use scheduling::node_term as node_selector_term;
 pub(crate) use update::{validate_ephemeral_containers, validate_update};
 pub(crate) use validate::{grace_period, validate, validate_template};
-pub(crate) use warnings::warnings;
+pub(crate) use warnings::{node_selector_warnings, warnings};
 
 /// Lists of containers in a pod's spec.
 const CONTAINER_LISTS: [&str; 3] = ["containers", "ephemeralContainers", "initContainers"];

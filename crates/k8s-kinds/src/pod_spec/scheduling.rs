@@ -102,7 +102,7 @@ fn node_affinity(affinity: &Value, field: &str) -> Vec<Cause> {
     causes
 }
 
-fn node_term(term: &Value, field: &str) -> Vec<Cause> {
+pub(crate) fn node_term(term: &Value, field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     for list in ["matchExpressions", "matchFields"] {
         for (index, requirement) in items(term, list).iter().enumerate() {
@@ -132,6 +132,11 @@ fn node_term(term: &Value, field: &str) -> Vec<Cause> {
             let key = text(requirement, "key");
             if list == "matchExpressions" {
                 causes.extend(qualified(key).iter().map(|problem| invalid(format!("{field}.key"), key, problem)));
+                for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
+                    let problems = label_value(value);
+                    let field = format!("{field}.values[{index}]");
+                    causes.extend(problems.iter().map(|problem| invalid(&field, value, problem)));
+                }
             } else if key != "metadata.name" {
                 causes.push(invalid(format!("{field}.key"), key, "not a valid field selector key"));
             }

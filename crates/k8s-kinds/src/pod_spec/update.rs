@@ -4,12 +4,10 @@ use k8s_object::Cause;
 use serde_json::Value;
 
 use crate::causes::{forbidden, invalid};
+use crate::difference::difference;
 use crate::fields::{at, carry_over, is_empty, items, items_mut, text};
 
 const MAY_CHANGE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-
-/// Lines of difference that a message shows at most: a pod can hold 1 MiB.
-const DIFFERENCE_LINES_LIMIT: usize = 40;
 
 /// Of the specs of a pod, new and old.
 pub(crate) fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
@@ -91,42 +89,9 @@ fn rest(new: &Value, old: &Value) -> Option<Cause> {
         carry_over(&mut allowed, old, key);
     }
     (allowed != *old).then(|| {
-        let difference = difference(&allowed, old);
+        let difference = difference(&allowed, old, "spec");
         forbidden("spec", &format!("pod updates may not change fields other than {MAY_CHANGE}\n{difference}"))
     })
-}
-
-/// Paths with their value before (`-`) and after (`+`).
-fn difference(new: &Value, old: &Value) -> String {
-    let mut lines = Vec::new();
-    collect(new, old, "spec", &mut lines);
-    lines.truncate(DIFFERENCE_LINES_LIMIT);
-    lines.join("\n")
-}
-
-fn collect(new: &Value, old: &Value, path: &str, lines: &mut Vec<String>) {
-    match (new, old) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for key in keys {
-                collect(&new[key.as_str()], &old[key.as_str()], &format!("{path}.{key}"), lines);
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                collect(a, b, &format!("{path}[{index}]"), lines);
-            }
-        }
-        _ if new == old => {}
-        _ => {
-            if !old.is_null() {
-                lines.push(format!("- {path}: {old}"));
-            }
-            if !new.is_null() {
-                lines.push(format!("+ {path}: {new}"));
-            }
-        }
-    }
 }
 
 /// Of the subresource `ephemeralcontainers`: existing ones stay as they are.
@@ -138,7 +103,7 @@ pub(crate) fn validate_ephemeral_containers(new: &Value, old: &Value) -> Vec<Cau
         match find(name) {
             None => Some(forbidden(FIELD, &format!("existing ephemeral containers {name:?} may not be removed\n"))),
             Some(new) if new != container => {
-                let lines = difference(new, container);
+                let lines = difference(new, container, "spec");
                 Some(forbidden(FIELD, &format!("existing ephemeral containers {name:?} may not be changed\n{lines}")))
             }
             Some(_) => None,

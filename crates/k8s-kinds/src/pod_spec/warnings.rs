@@ -7,22 +7,33 @@ use serde_json::Value;
 use super::CONTAINER_LISTS;
 use crate::fields::{at, entries, int, items, text};
 
-/// Labels of nodes that have gone out of use, and what is used instead.
-const DEPRECATED_NODE_LABELS: [(&str, &str, &str); 5] = [
-    ("beta.kubernetes.io/arch", "v1.14", "kubernetes.io/arch"),
-    ("beta.kubernetes.io/instance-type", "v1.17", "node.kubernetes.io/instance-type"),
-    ("beta.kubernetes.io/os", "v1.14", "kubernetes.io/os"),
-    ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
-    ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
-];
+/// What is said of a label of nodes that has gone out of use.
+pub(crate) fn deprecated_node_label(label: &str) -> Option<&'static str> {
+    Some(match label {
+        "app.kubernetes.io/created-by" => "deprecated since v1.9",
+        "beta.kubernetes.io/arch" => r#"deprecated since v1.14; use "kubernetes.io/arch" instead"#,
+        "beta.kubernetes.io/instance-type" => {
+            r#"deprecated since v1.17; use "node.kubernetes.io/instance-type" instead"#
+        }
+        "beta.kubernetes.io/os" => r#"deprecated since v1.14; use "kubernetes.io/os" instead"#,
+        "failure-domain.beta.kubernetes.io/region" => {
+            r#"deprecated since v1.17; use "topology.kubernetes.io/region" instead"#
+        }
+        "failure-domain.beta.kubernetes.io/zone" => {
+            r#"deprecated since v1.17; use "topology.kubernetes.io/zone" instead"#
+        }
+        "node-role.kubernetes.io/master" => r#"use "node-role.kubernetes.io/control-plane" instead"#,
+        "scheduler.alpha.kubernetes.io/preferAvoidPods" => "deprecated since v1.22; use Taints and Tolerations instead",
+        _ => return None,
+    })
+}
 
 /// For the spec at `field`.
 pub(crate) fn warnings(spec: &Value, field: &str) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (label, since, instead) in DEPRECATED_NODE_LABELS {
-        if at(spec, "nodeSelector").get(label).is_some() {
-            warnings
-                .push(format!("{field}.nodeSelector[{label}]: deprecated since {since}; use \"{instead}\" instead"));
+    for (label, _) in entries(spec, "nodeSelector") {
+        if let Some(message) = deprecated_node_label(label) {
+            warnings.push(format!("{field}.nodeSelector[{label}]: {message}"));
         }
     }
     if int(spec, "terminationGracePeriodSeconds") < 0 {
@@ -39,6 +50,17 @@ pub(crate) fn warnings(spec: &Value, field: &str) -> Vec<String> {
     }
     warnings.extend(duplicate_ports(spec, field));
     warnings
+}
+
+/// What the term of a node selector at `field` is warned of.
+pub(crate) fn node_selector_warnings(term: &Value, field: &str) -> Vec<String> {
+    let expressions = items(term, "matchExpressions").iter().enumerate();
+    let deprecated = expressions.filter_map(|(index, expression)| {
+        let key = text(expression, "key");
+        let message = deprecated_node_label(key)?;
+        Some(format!("{field}.matchExpressions[{index}].key: {key} is {message}"))
+    });
+    deprecated.collect()
 }
 
 fn duplicate_env(container: &Value, field: &str) -> Vec<String> {
