@@ -48,6 +48,7 @@ async fn run(port: u16, path: &str) {
         audit: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
         endpoint: None,
+        dialer: None,
     };
     let api = ApiServer::start(options, &tasks).await.expect("an API server");
     println!("started in {:?}", world.elapsed() - began);

@@ -44,6 +44,7 @@ async fn start(world: &World, store: &Store, tasks: &Tasks, prefix: &str) -> Api
         audit: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
         endpoint: None,
+        dialer: None,
     };
     ApiServer::start(options, tasks).await.expect("an API server")
 }

@@ -9,6 +9,7 @@ use k8s_object::{ApiError, UserInfo};
 use store::{Compare, Keyspace};
 use world::{Tasks, World};
 
+use crate::admission::{Admission, Charging};
 use crate::auth::Auth;
 use crate::core::{Core, InProcess};
 use crate::feed::Feed;
@@ -17,6 +18,7 @@ use crate::leases::EventLeases;
 use crate::network::{ServiceCidr, ServiceNetwork};
 use crate::ports::{AuditSink, Authorizer, TokenAuthenticator};
 use crate::registry::Registry;
+use crate::webhook::Dialer;
 use crate::{bootstrap, crd};
 
 /// What a cluster's API server is made of.
@@ -39,6 +41,8 @@ pub struct Options {
     pub service_cidr: ServiceCidr,
     /// Where clients reach the server, if that is known and not a loopback address: the endpoint of Service `kubernetes`.
     pub endpoint: Option<SocketAddr>,
+    /// How it reaches webhooks and other servers; without one, calls to them fail.
+    pub dialer: Option<Arc<dyn Dialer>>,
 }
 
 /// The server cannot start.
@@ -75,6 +79,9 @@ impl ApiServer {
             network: ServiceNetwork::new(options.service_cidr),
             event_leases: EventLeases::default(),
             documents: Documents::default(),
+            admission: Admission::default(),
+            charging: Charging::default(),
+            dialer: options.dialer,
             stop: tasks.stop(),
         });
         let error = |action| move |source| StartError { action, source };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::ports::{AuthError, Decision};
-use crate::{subresources, write};
+use crate::{admission, subresources, write};
 
 /// What upstream's webhook authorizer says when it is asked for rules; EKS has such an authorizer.
 const NO_RULES: &str = "webhook authorizer does not support user rule resolution";
@@ -69,8 +69,8 @@ async fn review(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
             review
         }
     };
-    review["apiVersion"] = json!(call.resource.api_version());
-    review["kind"] = json!(call.resource.kind);
+    let (api_version, kind) = (call.resource.api_version(), call.resource.kind.clone());
+    admission::admit_below(call, (&api_version, &kind), &mut review, None).await?;
     review["metadata"] = json!({"creationTimestamp": null});
     let status = match call.resource.kind.as_str() {
         "LocalSubjectAccessReview" | "SelfSubjectAccessReview" | "SubjectAccessReview" => access(call, &review)?,

@@ -12,6 +12,7 @@ mod fields;
 mod kinds;
 pub mod names;
 mod pod_spec;
+pub mod quota;
 mod resource_names;
 mod strategy;
 mod volume_sources;

@@ -100,6 +100,8 @@ impl ControlPlane {
             audit: None,
             service_cidr,
             endpoint: address.filter(|address| !address.ip().is_loopback()),
+            // A simulated world has no sockets.
+            dialer: (!world.is_simulated()).then(|| Arc::new(apiserver::Sockets) as Arc<dyn apiserver::Dialer>),
         };
         let server = ApiServer::start(options, &tasks).await.map_err(|error| text(&error))?;
         if let Some(listener) = listener {

@@ -17,14 +17,14 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AG
 use http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use k8s_auth::Attributes;
 use k8s_client::{Body as RequestBody, Reply, Verb};
-use k8s_object::{ApiError, Object, UserInfo};
+use k8s_object::{ApiError, Object, Reason, UserInfo};
 use serde_json::{Value, json};
 use serve::{Body, Handler, Peer, ReadError};
 use world::BoxFuture;
 
 use crate::core::{Core, MAX_REQUEST_BYTES, Outcome};
 use crate::registry::Resource;
-use crate::schema;
+use crate::{list_options, schema};
 use negotiate::{Accepted, Content, Format, View};
 use path::{Query, Route};
 use table::Include;
@@ -87,6 +87,9 @@ async fn answer(core: Arc<Core>, peer: &Peer, request: HttpRequest<Body>) -> Res
             }
             if request.verb == Verb::Watch {
                 return start_watch(core, peer, &user, request, &route.query, &client).await;
+            }
+            if request.verb == Verb::List {
+                list_options::check_list(&request.options, route.query.send_initial_events)?;
             }
             request.body = read_body(body, &content_type, request.verb).await?;
             let resource = core.registry.find(&request.resource).map(|(_, resource)| resource);
@@ -234,14 +237,22 @@ async fn start_watch(
     core: Arc<Core>,
     peer: &Peer,
     user: &Arc<UserInfo>,
-    mut request: k8s_client::Request,
+    request: k8s_client::Request,
     query: &Query,
     client: &Client,
 ) -> Result<Response<Body>, ApiError> {
     let include = Include::parse(query.include_object.as_deref()).ok_or_else(unknown_include)?;
-    watch::streaming(&core, &mut request.options, query.send_initial_events, query.allow_bookmarks)?;
-    let mut cursor = core.start_watch(user, &client.agent, Some(peer.address.ip()), request).await?;
+    let send = query.send_initial_events;
+    list_options::check_watch(&request.options, send, core.minor)?;
+    let announce_end = query.allow_bookmarks && list_options::announces_end(&request.options, send, core.minor);
+    let mut cursor = match core.start_watch(user, &client.agent, Some(peer.address.ip()), request, send).await {
+        Ok(cursor) => cursor,
+        // Upstream looks for the revision when the watch is under way.
+        Err(error) if matches!(error.reason, Reason::Expired | Reason::Timeout) => return Ok(watch::failed(&error)),
+        Err(error) => return Err(error),
+    };
     cursor.bookmarks = query.allow_bookmarks;
+    cursor.announce_end = announce_end;
     Ok(watch::respond(core, cursor, client.accepted.view, include, query.timeout_seconds))
 }
 

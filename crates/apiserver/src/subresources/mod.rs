@@ -19,7 +19,7 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
         ("", "namespaces", "finalize") => finalize::update(call, body).await.map(Reply::Object),
         ("", "pods", "binding") => binding::create(call, body).await,
         ("", "pods", "eviction") => eviction::create(call, body).await,
-        ("", "serviceaccounts", "token") => token::create(call, body),
+        ("", "serviceaccounts", "token") => token::create(call, body).await,
         (_, _, "scale") => scale::dispatch(call, body).await,
         // The object itself, of which the strategy lets a part be written.
         _ if call.resource.subresource(&subresource).is_some_and(|own| own.kind.is_none()) => match call.request.verb {
@@ -42,8 +42,13 @@ pub(crate) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiEr
     request.subresource = "binding".to_owned();
     request.name = name;
     let (core, space, user, now) = (call.core, call.space, call.user, call.now);
-    let mut pod = Call { core, space, user, entry, resource, request, now, warnings: Vec::new() };
-    binding::create(&mut pod, Body::Json(object)).await
+    let (warnings, annotations) = (Vec::new(), Vec::new());
+    let mut pod = Call { core, space, user, entry, resource, request, now, warnings, annotations, admitted: false };
+    let bound = binding::create(&mut pod, Body::Json(object)).await;
+    let (mut warnings, mut annotations) = (pod.warnings, pod.annotations);
+    call.warnings.append(&mut warnings);
+    call.annotations.append(&mut annotations);
+    bound
 }
 
 /// What upstream has below objects and Minato does not serve yet: told as such, since clients have no other way.

@@ -7,7 +7,7 @@ use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
-use crate::{metadata, write};
+use crate::{admission, metadata, write};
 
 const DEFAULT_SECONDS: i64 = 3600;
 /// Upstream's bounds: ten minutes, and 2^32 seconds.
@@ -17,7 +17,7 @@ const MAX_SECONDS: i64 = 1 << 32;
 const POD_SECONDS: i64 = 3607;
 const EXTENDED_SECONDS: i64 = 90 * 24 * 3600;
 
-pub(super) fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let mut request = match body {
         Body::None => json!({}),
         body => write::parse(body)?.0,
@@ -27,6 +27,7 @@ pub(super) fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError>
     if !name.is_empty() && name != call.request.name {
         return Err(ApiError::bad_request("the name of the TokenRequest does not match the name on the URL"));
     }
+    admission::admit_below(call, ("authentication.k8s.io/v1", "TokenRequest"), &mut request, None).await?;
     let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     let refuse = |problem: &str| {
         let cause = causes::invalid("spec.expirationSeconds", seconds, problem);
@@ -61,8 +62,6 @@ pub(super) fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError>
             warn_after_seconds: extended.then_some(seconds),
         },
     );
-    request["apiVersion"] = json!("authentication.k8s.io/v1");
-    request["kind"] = json!("TokenRequest");
     request["metadata"] = json!({
         "name": call.request.name, "namespace": call.request.namespace, "creationTimestamp": call.now.to_string(),
     });
