@@ -60,14 +60,21 @@ pub(crate) static KIND: Kind = Kind {
     ],
     has_generation: true,
     default,
-    prepare_create: drop_status,
-    prepare_update: keep_apart,
+    prepare_create: |object, context| {
+        drop_status(object, context);
+        workload::drop_unserved(object, POD_POINTER, context);
+    },
+    prepare_update: |object, context| {
+        keep_apart(object, context);
+        workload::drop_unserved(object, POD_POINTER, context);
+    },
     validate,
     warnings,
     ..Kind::BASE
 };
 
 const POD_SPEC: &str = "spec.jobTemplate.spec.template.spec";
+const POD_POINTER: &str = "/spec/jobTemplate/spec/template/spec";
 /// Bytes of a name: the names of its Jobs add eleven, and are labels.
 const NAME_LIMIT: usize = 52;
 
@@ -100,7 +107,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     }
     const TEMPLATE: &str = "spec.jobTemplate.spec";
     let template = at(spec, "jobTemplate.spec");
-    causes.extend(job_rules::validate(template, TEMPLATE));
+    causes.extend(job_rules::validate(template, TEMPLATE, context.minor));
     let selector = at(template, "selector");
     if !selector.is_null() {
         let detail = "`selector` will be auto-generated";

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::causes::{immutable, invalid, non_negative, not_supported, required};
 use crate::columns::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, labels};
 use crate::fields::{at, child, default_to, default_zero_to, int, is_empty, text};
-use crate::strategy::{drop_status, keep_apart};
 use crate::workload::{self, int_or_percent, percent};
 use crate::{Context, Kind, STATUS, names};
 
@@ -45,7 +44,7 @@ pub(crate) static KIND: Kind = Kind {
     has_generation: true,
     default,
     prepare_create: |object, context| {
-        drop_status(object, context);
+        workload::prepare_create(object, context);
         set_generation(object, GENERATION_OF_NEW);
     },
     prepare_update,
@@ -86,7 +85,7 @@ fn set_generation(object: &mut Value, least: i64) {
 }
 
 fn prepare_update(object: &mut Value, context: &Context<'_>) {
-    keep_apart(object, context);
+    workload::prepare_update(object, context);
     let Some(old) = context.old else { return };
     // The count is the server's: clients neither set it nor lose it.
     let changed = at(old, "spec.template") != at(object, "spec.template");
@@ -130,7 +129,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     }
     let template = at(spec, "template");
     let matches = workload::selects(selector, at(template, "metadata.labels")) != Some(false);
-    causes.extend(workload::judge_template(template, matches, "DaemonSet"));
+    causes.extend(workload::judge_template(template, matches, "DaemonSet", context.minor));
     causes.extend(non_negative("spec.minReadySeconds", at(spec, "minReadySeconds")));
     causes.extend(strategy(at(spec, "updateStrategy")));
     causes.extend(non_negative("spec.revisionHistoryLimit", at(spec, "revisionHistoryLimit")));

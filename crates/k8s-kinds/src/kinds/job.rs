@@ -8,7 +8,7 @@ use super::{job_rules as rules, job_status};
 use crate::causes::{immutable, invalid, required};
 use crate::columns::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR};
 use crate::fields::{at, carry_over, child, default_to, default_zero_to, flag, int, is_empty, items_mut, text};
-use crate::strategy::{drop_status, is_terminating, keep_apart};
+use crate::strategy::is_terminating;
 use crate::{Context, Kind, STATUS, human_duration, names, workload};
 
 pub(crate) static KIND: Kind = Kind {
@@ -39,7 +39,7 @@ pub(crate) static KIND: Kind = Kind {
     orphans_by_default: true,
     default,
     prepare_create,
-    prepare_update: keep_apart,
+    prepare_update: workload::prepare_update,
     validate,
     warnings,
     ..Kind::BASE
@@ -88,7 +88,7 @@ fn default_run(spec: &mut Value) {
 }
 
 fn prepare_create(object: &mut Value, context: &Context<'_>) {
-    drop_status(object, context);
+    workload::prepare_create(object, context);
     if flag(object, "spec.manualSelector") {
         return;
     }
@@ -122,7 +122,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     }
     let spec = at(object, "spec");
     let mut causes = generated_selector(object, context.old);
-    causes.extend(rules::validate(spec, "spec"));
+    causes.extend(rules::validate(spec, "spec", context.minor));
     let selector = at(spec, "selector");
     if selector.is_null() {
         causes.push(required("spec.selector", ""));

@@ -26,7 +26,7 @@ const MANAGED_BY_LIMIT: usize = 63;
 /// Bytes of a list of indexes.
 const INDEXES_LIMIT: usize = 64 * 1024;
 
-pub(super) fn validate(spec: &Value, field: &str) -> Vec<Cause> {
+pub(super) fn validate(spec: &Value, field: &str, minor: u8) -> Vec<Cause> {
     let mut causes = Vec::new();
     for key in [
         "parallelism",
@@ -69,7 +69,7 @@ pub(super) fn validate(spec: &Value, field: &str) -> Vec<Cause> {
     if replacement.as_str().is_some_and(|policy| !allowed.contains(&policy)) {
         causes.push(not_supported(format!("{field}.podReplacementPolicy"), replacement.clone(), allowed));
     }
-    causes.extend(validate_template(at(spec, "template"), &format!("{field}.template")));
+    causes.extend(validate_template(at(spec, "template"), &format!("{field}.template"), minor));
     let policy_field = format!("{field}.template.spec.restartPolicy");
     match text(spec, "template.spec.restartPolicy") {
         "Always" | "" => causes.push(required(policy_field, r#"valid values: "OnFailure", "Never""#)),
@@ -292,7 +292,7 @@ pub(super) fn warnings(spec: &Value, field: &str) -> Vec<String> {
             "{field}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
         ));
     }
-    warnings.extend(crate::pod_spec::warnings(at(spec, "template.spec"), &format!("{field}.template.spec")));
+    warnings.extend(crate::pod_spec::warnings(at(spec, "template"), &format!("{field}.template")));
     warnings
 }
 
@@ -309,7 +309,7 @@ mod tests {
         }});
         job["spec"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         (super::super::job::KIND.default)(&mut job, &context);
-        let causes = validate(&job["spec"], "spec");
+        let causes = validate(&job["spec"], "spec", 34);
         causes.into_iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
     }
 

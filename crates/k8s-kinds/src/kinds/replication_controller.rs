@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::causes::{non_negative, required};
 use crate::columns::{AGE, CONTAINERS, Column, IMAGES, NAME, labels};
 use crate::fields::{at, carry_over, child, default_to, int, is_empty};
-use crate::strategy::{drop_status, keep_apart};
 use crate::{Context, Kind, SCALE, STATUS, names, workload};
 
 pub(crate) static KIND: Kind = Kind {
@@ -35,8 +34,8 @@ pub(crate) static KIND: Kind = Kind {
     has_generation: true,
     orphans_by_default: true,
     default,
-    prepare_create: drop_status,
-    prepare_update: keep_apart,
+    prepare_create: workload::prepare_create,
+    prepare_update: workload::prepare_update,
     validate,
     warnings,
     ..Kind::BASE
@@ -85,7 +84,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     }
     let has = |(key, value): (&String, &Value)| at(template, "metadata.labels").get(key) == Some(value);
     let matches = selector.as_object().into_iter().flatten().all(has);
-    causes.extend(workload::judge_template(template, matches, "ReplicationController"));
+    causes.extend(workload::judge_template(template, matches, "ReplicationController", context.minor));
     causes
 }
 

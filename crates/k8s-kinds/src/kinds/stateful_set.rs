@@ -8,7 +8,6 @@ use crate::causes::{forbidden, invalid, non_negative, not_supported, required};
 use crate::columns::{AGE, CONTAINERS, Column, IMAGES, NAME};
 use crate::fields::{at, carry_over, child, default_to, default_zero_to, int, is_empty, items, items_mut, text};
 use crate::pod_spec::validate_template;
-use crate::strategy::{drop_status, keep_apart};
 use crate::workload::{self, int_or_percent, percent};
 use crate::{Context, Kind, SCALE, STATUS, names};
 
@@ -34,11 +33,11 @@ pub(crate) static KIND: Kind = Kind {
     has_generation: true,
     default,
     prepare_create: |object, context| {
-        drop_status(object, context);
+        workload::prepare_create(object, context);
         drop_max_unavailable(object, context);
     },
     prepare_update: |object, context| {
-        keep_apart(object, context);
+        workload::prepare_update(object, context);
         drop_max_unavailable(object, context);
     },
     validate,
@@ -97,11 +96,11 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
         return validate_status(object, context);
     }
     let spec = at(object, "spec");
-    let Some(old) = context.old else { return judge(spec, Updating::No) };
+    let Some(old) = context.old else { return judge(spec, Updating::No, context.minor) };
     let old = at(old, "spec");
     // What could not be created today may stay as it is.
-    let was_wrong = !judge(old, Updating::Yes { skip_template: false }).is_empty();
-    let mut causes = judge(spec, Updating::Yes { skip_template: was_wrong });
+    let was_wrong = !judge(old, Updating::Yes { skip_template: false }, context.minor).is_empty();
+    let mut causes = judge(spec, Updating::Yes { skip_template: was_wrong }, context.minor);
     let mut rest = spec.clone();
     for key in [
         "replicas",
@@ -127,7 +126,7 @@ enum Updating {
     Yes { skip_template: bool },
 }
 
-fn judge(spec: &Value, updating: Updating) -> Vec<Cause> {
+fn judge(spec: &Value, updating: Updating, minor: u8) -> Vec<Cause> {
     let mut causes = Vec::new();
     match text(spec, "podManagementPolicy") {
         "" => causes.push(required("spec.podManagementPolicy", "")),
@@ -167,11 +166,11 @@ fn judge(spec: &Value, updating: Updating) -> Vec<Cause> {
             causes.push(invalid("spec.selector", selector.clone(), "empty selector is invalid for statefulset"));
         }
     }
-    causes.extend(template(spec, updating));
+    causes.extend(template(spec, updating, minor));
     causes
 }
 
-fn template(spec: &Value, updating: Updating) -> Vec<Cause> {
+fn template(spec: &Value, updating: Updating, minor: u8) -> Vec<Cause> {
     const FIELD: &str = "spec.template";
     let own = at(spec, "template");
     let mut causes = Vec::new();
@@ -181,7 +180,7 @@ fn template(spec: &Value, updating: Updating) -> Vec<Cause> {
         causes.push(invalid(format!("{FIELD}.metadata.labels"), labels, detail));
     }
     if updating != (Updating::Yes { skip_template: true }) {
-        causes.extend(validate_template(&with_claims(spec), FIELD));
+        causes.extend(validate_template(&with_claims(spec), FIELD, minor));
     }
     let policy = text(own, "spec.restartPolicy");
     if !matches!(policy, "Always" | "") {
