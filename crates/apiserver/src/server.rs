@@ -92,8 +92,8 @@ impl ApiServer {
             stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;
         });
         let (cleaning, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("custom resource cleanup", async move {
-            stop.or(crd::cleanup(cleaning)).await;
+        tasks.spawn("custom resource definitions", async move {
+            stop.or(crd::control(cleaning)).await;
         });
         let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });
         Ok(ApiServer { core, api })
