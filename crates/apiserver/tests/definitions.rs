@@ -97,7 +97,8 @@ fn spec(object: &Object) -> Value {
 /// What the store has of the objects, as `apiVersion spec`.
 async fn stored(cluster: &Cluster) -> Vec<String> {
     let range = cluster.store.range(RangeRequest::new(KeyRange::all())).await.unwrap();
-    let ours = range.kvs.iter().filter(|kv| String::from_utf8_lossy(&kv.key).contains("/endpoints.stable.example.com/"));
+    let ours =
+        range.kvs.iter().filter(|kv| String::from_utf8_lossy(&kv.key).contains("/endpoints.stable.example.com/"));
     let values = ours.map(|kv| serde_json::from_slice::<Value>(&kv.value).unwrap());
     values.map(|value| format!("{} {}", value["apiVersion"].as_str().unwrap(), value["spec"])).collect()
 }

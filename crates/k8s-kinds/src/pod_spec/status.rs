@@ -101,8 +101,8 @@ fn transitions(new: &[Value], old: &[Value], spec: &Value, list: &str) -> Vec<Ca
         if !terminated.is_object() {
             continue;
         }
-        let own = containers::all(spec, "").into_iter().map(|(container, _)| container);
-        let own = own.filter(|container| text(container, "name") == name).last();
+        let mut own = containers::all(spec, "").into_iter().map(|(container, _)| container);
+        let own = own.rfind(|container| text(container, "name") == name);
         let is_sidecar = list == "initContainerStatuses" && own.is_some_and(is_restartable_init);
         let again = policy == "OnFailure" && int(terminated, "exitCode") != 0;
         // Rules of the container's own may start it again.

@@ -144,11 +144,9 @@ fn one_source(kind: &str, source: &Value, owner: Owner<'_>, field: &str) -> Vec<
     let needed = |key: &str| text(source, key).is_empty().then(|| required(format!("{field}.{key}"), ""));
     let mut causes = Vec::new();
     match kind {
-        "emptyDir" => {
-            if quantity(at(source, "sizeLimit")).is_some_and(|size| size < Quantity::ZERO) {
-                let detail = "SizeLimit field must be a valid resource quantity";
-                causes.push(forbidden(format!("{field}.sizeLimit"), detail));
-            }
+        "emptyDir" if quantity(at(source, "sizeLimit")).is_some_and(|size| size < Quantity::ZERO) => {
+            let detail = "SizeLimit field must be a valid resource quantity";
+            causes.push(forbidden(format!("{field}.sizeLimit"), detail));
         }
         "gitRepo" => {
             causes.extend(needed("repository"));
