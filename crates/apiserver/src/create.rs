@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use k8s_apply::Managed;
 use k8s_client::Body;
 use k8s_object::{ApiError, NamespacedName, Object, Reason};
 use serde_json::{Value, json};
@@ -11,44 +12,25 @@ use crate::core::Call;
 use crate::network::Reserved;
 use crate::registry::Strategy;
 use crate::write::{self, Stored};
-use crate::{admission, crd, kind_rules, metadata, network};
+use crate::{admission, crd, kind_rules, managed, metadata, network};
 
 /// How often a name is generated anew when it is taken (apiserver `maxNameGenerationCreateAttempts`).
 const NAME_ATTEMPTS: usize = 8;
 
-/// A new object that has passed everything and only waits to be stored.
-struct Ready {
-    key: NamespacedName,
-    bytes: Bytes,
-    reserved: Option<Reserved>,
-}
-
-/// Key and value under which the object in the body is to be stored, for who stores many at once. It has nothing that only one
-/// object may have.
-pub(crate) async fn prepared(call: &mut Call<'_>, body: Body) -> Result<(Bytes, Bytes), ApiError> {
-    let mut object = admitted(call, body).await?;
-    let ready = complete(call, &mut object).await?;
-    Ok((write::store_key(call, &ready.key), ready.bytes))
-}
-
-/// The object in the body, with its defaults and what plugins add.
-async fn admitted(call: &mut Call<'_>, body: Body) -> Result<Value, ApiError> {
-    if matches!(&call.resource.strategy, Strategy::Custom(custom) if custom.terminating) {
-        let message = "create not allowed while custom resource definition is terminating";
-        return Err(ApiError::new(Reason::MethodNotAllowed, message));
-    }
-    let (mut object, duplicates) = write::parse(body)?;
-    write::conform(call, &mut object, duplicates)?;
-    place(call, &mut object)?;
-    write::default(call, &mut object, None);
-    admission::wait(call, &object).await;
-    admission::admit(call, &mut object, None).await?;
-    Ok(object)
-}
-
 /// Creates the object in the body.
 pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
-    let mut object = admitted(call, body).await?;
+    let (mut object, duplicates) = write::parse(body)?;
+    write::conform(call, &mut object, duplicates)?;
+    complete(call, object, None).await
+}
+
+/// Creates an object of the resource's type; `owners` of its fields are known if it is what somebody applies.
+pub(crate) async fn complete(
+    call: &mut Call<'_>,
+    mut object: Value,
+    owners: Option<Managed>,
+) -> Result<Arc<Object>, ApiError> {
+    let owners = admit(call, &mut object, owners).await?;
     let generated = metadata::text(&object, "name").is_empty();
     // A Service may lose the address that it was given to one of another server.
     let attempts = if generated || call.resource.is("", "services") { NAME_ATTEMPTS } else { 1 };
@@ -56,7 +38,7 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
         let last = attempt == attempts;
         // Kept only where there may be another attempt.
         let mut attempted = if last { object.take() } else { object.clone() };
-        match finish(call, &mut attempted).await? {
+        match finish(call, &mut attempted, owners.as_deref()).await? {
             Stored::Done(created) => return Ok(created),
             Stored::Conflict if last || (!generated && exists(call, &attempted)) => {
                 let name = metadata::text(&attempted, "name");
@@ -66,6 +48,22 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
         }
     }
     unreachable!("the last attempt returns")
+}
+
+/// Puts a new object in its place, with its defaults and what plugins add; returns who owns its fields, as text.
+async fn admit(call: &mut Call<'_>, object: &mut Value, owners: Option<Managed>) -> Result<Option<String>, ApiError> {
+    if matches!(&call.resource.strategy, Strategy::Custom(custom) if custom.terminating) {
+        let message = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError::new(Reason::MethodNotAllowed, message));
+    }
+    place(call, object)?;
+    write::default(call, object, None);
+    let owners = managed::of_create(call, object, owners)?;
+    admission::wait(call, object).await;
+    admission::admit(call, object, None).await?;
+    // Whoever admits has no say in this.
+    metadata::of(object)?.remove("managedFields");
+    Ok(owners)
 }
 
 /// Whether the name is somebody's.
@@ -104,8 +102,25 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// A new object that has passed everything and only waits to be stored.
+struct Ready {
+    key: NamespacedName,
+    bytes: Bytes,
+    reserved: Option<Reserved>,
+}
+
+/// Key and value under which the object in the body is to be stored, for who stores many at once. It has nothing that only one
+/// object may have.
+pub(crate) async fn prepared(call: &mut Call<'_>, body: Body) -> Result<(Bytes, Bytes), ApiError> {
+    let (mut object, duplicates) = write::parse(body)?;
+    write::conform(call, &mut object, duplicates)?;
+    let owners = admit(call, &mut object, None).await?;
+    let ready = judge(call, &mut object, owners.as_deref()).await?;
+    Ok((write::store_key(call, &ready.key), ready.bytes))
+}
+
 /// Fills what the server sets, and judges the object.
-async fn complete(call: &mut Call<'_>, object: &mut Value) -> Result<Ready, ApiError> {
+async fn judge(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) -> Result<Ready, ApiError> {
     let world = &call.core.world;
     let has_generation = call.builtin().is_none_or(|kind| kind.has_generation);
     let map = metadata::of(object)?;
@@ -129,17 +144,17 @@ async fn complete(call: &mut Call<'_>, object: &mut Value) -> Result<Ready, ApiE
     write::validate(call, object, None)?;
     admission::judge(call, object, None).await?;
     let key = key_of(object);
-    let bytes = write::encode(call, object).await?;
+    let bytes = write::encode(call, object, owners).await?;
     Ok(Ready { key, bytes, reserved })
 }
 
-async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiError> {
-    let Ready { key, bytes, mut reserved } = complete(call, object).await?;
+async fn finish(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) -> Result<Stored, ApiError> {
+    let Ready { key, bytes, mut reserved } = judge(call, object, owners).await?;
     if call.request.options.dry_run {
         if call.entry.cache.get(&key).is_some() {
             return Ok(Stored::Conflict);
         }
-        return write::unstored(object.clone(), "").map(Stored::Done);
+        return write::unstored(call, bytes, "").await.map(Stored::Done);
     }
     let claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
     let stored = write::store(call, &key, bytes, 0, claims).await;

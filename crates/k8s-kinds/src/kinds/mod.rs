@@ -4,16 +4,20 @@ mod admission_policy;
 mod admission_policy_binding;
 mod admission_rules;
 mod api_service;
+mod binding;
 mod certificate_signing_request;
 mod cluster_role;
 mod cluster_role_binding;
+mod component_status;
 mod config_map;
 mod controller_revision;
+mod cron_job;
 mod csi;
 mod csi_driver;
 mod csi_node;
 mod csi_storage_capacity;
 mod custom_resource_definition;
+mod daemon_set;
 mod deployment;
 mod device_class;
 mod devices;
@@ -28,11 +32,16 @@ mod horizontal_pod_autoscaler_v1;
 mod ingress;
 mod ingress_class;
 mod ip_address;
+mod job;
+mod job_indexes;
+mod job_rules;
+mod job_status;
 mod lease;
 mod limit_range;
 mod namespace;
 mod network_policy;
 mod node;
+mod persistent_volume;
 mod pod;
 mod pod_disruption_budget;
 mod pod_template;
@@ -40,6 +49,7 @@ mod priority_class;
 mod priority_level_configuration;
 mod rbac;
 mod replica_set;
+mod replication_controller;
 mod resource_claim;
 mod resource_claim_template;
 mod resource_quota;
@@ -52,6 +62,7 @@ mod secret;
 mod service;
 mod service_account;
 mod service_cidr;
+mod stateful_set;
 mod storage_class;
 mod volume_attachment;
 mod volume_attributes_class;
@@ -63,14 +74,19 @@ pub(crate) use devices::SHARES_DEVICES_SINCE;
 
 /// Every built-in kind.
 pub static KINDS: &[&Kind] = &[
+    &binding::KIND,
+    &component_status::KIND,
     &config_map::KIND,
     &endpoints::KIND,
     &event::KIND,
     &limit_range::KIND,
     &namespace::KIND,
     &node::KIND,
+    &persistent_volume_claim::KIND,
+    &persistent_volume::KIND,
     &pod::KIND,
     &pod_template::KIND,
+    &replication_controller::KIND,
     &resource_quota::KIND,
     &secret::KIND,
     &service_account::KIND,
@@ -84,8 +100,10 @@ pub static KINDS: &[&Kind] = &[
     &custom_resource_definition::KIND,
     &api_service::KIND,
     &controller_revision::KIND,
+    &daemon_set::KIND,
     &deployment::KIND,
     &replica_set::KIND,
+    &stateful_set::KIND,
     &reviews::SELF_SUBJECT_REVIEW,
     &reviews::TOKEN_REVIEW,
     &reviews::LOCAL_SUBJECT_ACCESS_REVIEW,
@@ -94,6 +112,8 @@ pub static KINDS: &[&Kind] = &[
     &reviews::SUBJECT_ACCESS_REVIEW,
     &horizontal_pod_autoscaler_v1::KIND,
     &horizontal_pod_autoscaler::KIND,
+    &cron_job::KIND,
+    &job::KIND,
     &certificate_signing_request::KIND,
     &lease::KIND,
     &endpoint_slice::KIND,
