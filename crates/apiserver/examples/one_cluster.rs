@@ -45,6 +45,7 @@ async fn run(port: u16, path: &str) {
         ),
         token_authenticators: Vec::new(),
         authorizers: Vec::new(),
+        authentication: Default::default(),
         audit: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
         endpoint: None,

@@ -41,6 +41,7 @@ async fn start(world: &World, store: &Store, tasks: &Tasks, prefix: &str) -> Api
         issuer: Issuer::new(PrivateKey::generate(world), "https://issuer", &["https://issuer"]),
         token_authenticators: Vec::new(),
         authorizers: Vec::new(),
+        authentication: Default::default(),
         audit: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
         endpoint: None,

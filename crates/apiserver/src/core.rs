@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use k8s_auth::Attributes;
 use k8s_client::{Api, Body, Reply, Request, Verb, Watch};
-use k8s_object::{ApiError, FieldSelector, NamespacedName, Object, Reason, UserInfo};
+use k8s_object::{ApiError, FieldSelector, LabelSelector, NamespacedName, Object, Reason, UserInfo};
 use serde_json::Value;
 use store::{Keyspace, Revision};
 use world::{BoxFuture, Timestamp, World};
@@ -69,13 +69,19 @@ pub(crate) struct Outcome {
 
 impl Core {
     /// Refuses what the user may not do.
-    pub(crate) fn authorize(&self, user: &UserInfo, request: &Request) -> Result<(), ApiError> {
+    pub(crate) async fn authorize(&self, user: &UserInfo, request: &Request) -> Result<(), ApiError> {
         // A namespace is in itself, so that roles in it can grant reading it (apiserver `RequestInfo`).
         let itself = request.resource.group.is_empty() && request.resource.resource == "namespaces";
         let namespace = if itself { &request.name } else { &request.namespace };
-        let selector = request.options.field_selector.as_deref().filter(|text| !text.is_empty());
+        let many = matches!(request.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        let text = |text: &Option<String>| text.clone().filter(|text| many && !text.is_empty());
         // A selector that cannot be read narrows nothing; it is refused once the request is allowed.
-        let selector = selector.and_then(|text| FieldSelector::parse(text).ok());
+        let fields = text(&request.options.field_selector).and_then(|text| FieldSelector::parse(&text).ok());
+        let labels = text(&request.options.label_selector).filter(|_| self.auth.wants_labels());
+        let labels = labels.and_then(|text| LabelSelector::parse(&text).ok());
+        // To ask for all objects of one name is to ask for that object.
+        let named = fields.as_ref().filter(|_| request.name.is_empty() && request.verb != Verb::DeleteCollection);
+        let named = named.and_then(|fields| fields.required("metadata.name")).filter(|name| is_segment(name));
         let attributes = Attributes {
             user,
             verb: request.verb.as_str(),
@@ -84,11 +90,12 @@ impl Core {
             resource: &request.resource.resource,
             subresource: &request.subresource,
             namespace,
-            name: &request.name,
+            name: named.unwrap_or(&request.name),
             path: "",
-            field_selector: selector.as_ref(),
+            field_selector: fields.as_ref(),
+            label_selector: labels.as_ref(),
         };
-        self.auth.authorize(self, &attributes)
+        self.auth.authorize(self, &attributes).await
     }
 
     async fn begin<'a>(
@@ -100,7 +107,7 @@ impl Core {
         if wants_now(&request) {
             self.refresh().await?;
         }
-        self.authorize(user, &request)?;
+        self.authorize(user, &request).await?;
         let (entry, resource) = self.registry.find(&request.resource)?;
         let verb = request.verb.as_str();
         if request.subresource.is_empty() {
@@ -210,6 +217,11 @@ impl Core {
         let Some(cache) = self.registry.cache(group, plural) else { return Vec::new() };
         if namespace.is_empty() { cache.all() } else { cache.in_namespace(namespace) }
     }
+}
+
+/// Whether a name can stand in a path (apimachinery `IsValidPathSegmentName`).
+fn is_segment(name: &str) -> bool {
+    !["", ".", ".."].contains(&name) && !name.contains(['/', '%'])
 }
 
 /// Whether a request must see all that was acknowledged before it: every one but reads that name the state that will do.

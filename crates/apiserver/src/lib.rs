@@ -25,6 +25,7 @@ mod read;
 mod registry;
 mod schema;
 mod select;
+mod selectors;
 mod server;
 mod storage;
 mod subresources;
@@ -34,6 +35,7 @@ mod wake;
 mod watch;
 mod write;
 
+pub use auth::{Anonymous, Authentication, FrontProxy};
 pub use network::ServiceCidr;
 pub use ports::{AuditEvent, AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};
 pub use server::{ApiServer, Options, StartError};

@@ -9,7 +9,7 @@ use k8s_object::{ApiError, UserInfo};
 use store::{Compare, Keyspace};
 use world::{Tasks, World};
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Authentication, reconcile};
 use crate::core::{Core, InProcess};
 use crate::feed::Feed;
 use crate::http::{ApiHandler, Documents, is_ready};
@@ -34,6 +34,8 @@ pub struct Options {
     pub token_authenticators: Vec<Arc<dyn TokenAuthenticator>>,
     /// Asked whether a request is allowed, in this order, before the Node authorizer and RBAC.
     pub authorizers: Vec<Arc<dyn Authorizer>>,
+    /// How clients are known, beside the authenticators above.
+    pub authentication: Authentication,
     pub audit: Option<Arc<dyn AuditSink>>,
     /// Where Services get their addresses.
     pub service_cidr: ServiceCidr,
@@ -63,6 +65,13 @@ impl ApiServer {
     /// # Errors
     /// If the store cannot be read or written.
     pub async fn start(options: Options, tasks: &Tasks) -> Result<ApiServer, StartError> {
+        let error = |action| move |source| StartError { action, source };
+        let auth = Auth::new(
+            options.issuer,
+            options.token_authenticators,
+            options.authorizers,
+            options.authentication,
+        );
         let core = Arc::new(Core {
             world: options.world,
             keyspace: options.keyspace.clone(),
@@ -70,16 +79,16 @@ impl ApiServer {
             git_version: options.git_version,
             registry: Registry::new(options.minor),
             feed: Feed::new(options.keyspace),
-            auth: Auth::new(options.issuer, options.token_authenticators, options.authorizers),
+            auth: auth.map_err(error("use its authorities"))?,
             audit: options.audit,
             network: ServiceNetwork::new(options.service_cidr),
             event_leases: EventLeases::default(),
             documents: Documents::default(),
             stop: tasks.stop(),
         });
-        let error = |action| move |source| StartError { action, source };
         core.feed.load(core.as_ref()).await.map_err(error("load its objects"))?;
         bootstrap::run(&core, options.endpoint).await.map_err(error("create what every cluster has"))?;
+        reconcile::run(&core).await.map_err(error("bring its default roles up to date"))?;
         let (feeding, stop) = (core.clone(), tasks.stop());
         tasks.spawn("watch cache", async move {
             stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;
@@ -135,7 +144,7 @@ impl ApiServer {
     /// # Errors
     /// 401 for a token that is not valid.
     pub async fn authenticate(&self, token: &str) -> Result<UserInfo, ApiError> {
-        self.core.auth.by_token(&self.core, token).await
+        Ok(self.core.auth.by_token(&self.core, token).await?.user)
     }
 
     /// How many objects of a resource there are; `None` for one that is not served.

@@ -97,6 +97,7 @@ impl ControlPlane {
             issuer: Issuer::new(service_account_key, &issuer, &[AUDIENCE]),
             token_authenticators: vec![tokens],
             authorizers: vec![policies],
+            authentication: Default::default(),
             audit: None,
             service_cidr,
             endpoint: address.filter(|address| !address.ip().is_loopback()),

@@ -1,44 +1,84 @@
 //! Who a client is, and whether it may do what it asks for. Ports come before what is built in; `system:masters` before all.
 
+mod bootstrap_tokens;
+mod front_proxy;
 mod node;
+mod options;
+pub(crate) mod reconcile;
 mod tokens;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use http::HeaderMap;
 use k8s_auth::rbac::{GROUP, PRIVILEGED_GROUP};
 use k8s_auth::{Attributes, Issuer, RbacIndex};
 use k8s_object::{ApiError, NamespacedName, Object, Reason, UserInfo};
 use rustls::pki_types::CertificateDer;
 
+pub use options::{Anonymous, Authentication, FrontProxy};
+
 use crate::core::Core;
 use crate::ports::{AuthError, Authorizer, Decision, TokenAuthenticator};
+use front_proxy::Chains;
 
 /// Bytes of a bearer token that are looked at; real ones have a tenth of it.
 const MAX_TOKEN_BYTES: usize = 16 << 10;
+
+/// A user who is known, and by what.
+pub(crate) struct Known {
+    pub user: UserInfo,
+    /// Those of the wanted audiences that the credential is good for.
+    pub audiences: Vec<String>,
+    /// For the client.
+    pub warnings: Vec<String>,
+}
 
 pub(crate) struct Auth {
     issuer: Issuer,
     authenticators: Vec<Arc<dyn TokenAuthenticator>>,
     authorizers: Vec<Arc<dyn Authorizer>>,
     rbac: RwLock<RbacIndex>,
+    authentication: Authentication,
+    /// Of clients and of front proxies, where there are front proxies.
+    chains: Option<(Chains, Chains)>,
 }
 
 impl Auth {
+    /// # Errors
+    /// If an authority of certificates cannot be used.
     pub(crate) fn new(
         issuer: Issuer,
         authenticators: Vec<Arc<dyn TokenAuthenticator>>,
         authorizers: Vec<Arc<dyn Authorizer>>,
-    ) -> Auth {
-        Auth { issuer, authenticators, authorizers, rbac: RwLock::new(RbacIndex::new()) }
+        authentication: Authentication,
+    ) -> Result<Auth, ApiError> {
+        let chains = match &authentication.front_proxy {
+            Some(proxy) => {
+                let chains = |of| Chains::new(of).map_err(ApiError::internal);
+                Some((chains(&authentication.client_authorities)?, chains(&proxy.authorities)?))
+            }
+            None => None,
+        };
+        let rbac = RwLock::new(RbacIndex::new());
+        Ok(Auth { issuer, authenticators, authorizers, rbac, authentication, chains })
     }
 
     pub(crate) fn issuer(&self) -> &Issuer {
         &self.issuer
     }
 
+    pub(crate) fn authentication(&self) -> &Authentication {
+        &self.authentication
+    }
+
     /// Whether something besides roles decides, so that rules do not tell all that a user may do.
     pub(crate) fn asks_others(&self) -> bool {
         !self.authorizers.is_empty()
+    }
+
+    /// Whether somebody decides by label selectors.
+    pub(crate) fn wants_labels(&self) -> bool {
+        false
     }
 
     /// Roles and bindings.
@@ -70,27 +110,38 @@ impl Auth {
         *self.rbac.write().unwrap_or_else(PoisonError::into_inner) = index;
     }
 
-    /// The user whom a client certificate names. That its chain leads to the cluster's CA, TLS has checked.
-    pub(crate) fn by_certificate(
+    /// The user whom a front proxy names. Nothing if the certificate is not of one, or names nobody.
+    pub(crate) fn by_front_proxy(
         &self,
         core: &Core,
         chain: &[CertificateDer<'static>],
-    ) -> Result<Option<UserInfo>, ApiError> {
-        let Some(certificate) = chain.first() else { return Ok(None) };
-        let user = k8s_auth::user_of_certificate(certificate, core.world.now());
-        user.map(Some).map_err(|_| ApiError::unauthorized())
+        headers: &HeaderMap,
+    ) -> Option<UserInfo> {
+        let (proxy, (_, chains)) = (self.authentication.front_proxy.as_ref()?, self.chains.as_ref()?);
+        let named = front_proxy::user(headers, proxy)?;
+        let now = core.world.now();
+        let own = k8s_auth::user_of_certificate(chain.first()?, now).ok()?;
+        let allowed = proxy.allowed_names.is_empty() || proxy.allowed_names.contains(&own.username);
+        (allowed && chains.lead(chain, now)).then_some(named)
+    }
+
+    /// The user whom a client certificate names. That its chain leads to an authority, TLS has checked.
+    pub(crate) fn by_certificate(&self, core: &Core, chain: &[CertificateDer<'static>]) -> Option<UserInfo> {
+        let now = core.world.now();
+        // Without a front proxy there is one authority only.
+        if self.chains.as_ref().is_some_and(|(clients, _)| !clients.lead(chain, now)) {
+            return None;
+        }
+        k8s_auth::user_of_certificate(chain.first()?, now).ok()
     }
 
     /// The user that a bearer token stands for.
-    pub(crate) async fn by_token(&self, core: &Core, token: &str) -> Result<UserInfo, ApiError> {
+    pub(crate) async fn by_token(&self, core: &Core, token: &str) -> Result<Known, ApiError> {
         let refused = |error: AuthError| match error {
             AuthError::Invalid(_) => ApiError::unauthorized(),
             AuthError::Unavailable(why) => ApiError::new(Reason::ServiceUnavailable, why),
         };
-        match self.user_of_token(core, token, None).await.map_err(refused)? {
-            Some((user, _)) => Ok(user),
-            None => Err(ApiError::unauthorized()),
-        }
+        self.user_of_token(core, token, None).await.map_err(refused)?.ok_or_else(ApiError::unauthorized)
     }
 
     /// The user that a token stands for, and the audiences that it is good for. `None` when no authenticator knows its form.
@@ -99,27 +150,47 @@ impl Auth {
         core: &Core,
         token: &str,
         audiences: Option<&[String]>,
-    ) -> Result<Option<(UserInfo, Vec<String>)>, AuthError> {
+    ) -> Result<Option<Known>, AuthError> {
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return Ok(None);
         }
+        // Who does not take a token leaves it to the next; what was wrong is told if nobody does.
+        let mut refused = None;
         for authenticator in &self.authenticators {
-            if let Some(user) = authenticator.authenticate(token).await? {
-                return Ok(Some((user, tokens::own_audiences(&self.issuer))));
+            match authenticator.authenticate(token).await {
+                Ok(None) => {}
+                // These say nothing of audiences: their tokens are for this server.
+                Ok(Some(user)) => {
+                    let own = tokens::own_audiences(&self.issuer);
+                    let good = |own: &String| audiences.is_none_or(|wanted| wanted.contains(own));
+                    let audiences = own.into_iter().filter(good).collect();
+                    return Ok(Some(Known { user, audiences, warnings: Vec::new() }));
+                }
+                Err(error) => refused = refused.or(Some(error)),
             }
         }
-        match tokens::verify(core, &self.issuer, token, audiences) {
-            // What the token is bound to may have been made through another process a moment ago.
-            Err(AuthError::Invalid(_)) if core.refresh().await.is_ok() => {
-                tokens::verify(core, &self.issuer, token, audiences).map(Some)
-            }
-            verified => verified.map(Some),
+        let mut verified = tokens::verify(core, &self.issuer, token, audiences);
+        // What the token is bound to may have been made through another process a moment ago.
+        if verified.is_err() && core.refresh().await.is_ok() {
+            verified = tokens::verify(core, &self.issuer, token, audiences);
         }
+        match verified {
+            Ok(None) => {}
+            Ok(known) => return Ok(known),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+        if self.authentication.bootstrap_tokens
+            && let Some(user) = bootstrap_tokens::user(core, token)
+        {
+            let audiences = tokens::own_audiences(&self.issuer);
+            return Ok(Some(Known { user, audiences, warnings: Vec::new() }));
+        }
+        refused.map_or(Ok(None), Err)
     }
 
     /// Refuses what a user may not do, in upstream's words.
-    pub(crate) fn authorize(&self, core: &Core, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-        match self.decide(core, attributes) {
+    pub(crate) async fn authorize(&self, core: &Core, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+        match self.decide(core, attributes).await {
             Decision::Allow(_) => Ok(()),
             Decision::NoOpinion(reason) | Decision::Deny(reason) => {
                 let tail = if reason.is_empty() { String::new() } else { format!(": {reason}") };
@@ -130,11 +201,16 @@ impl Auth {
     }
 
     /// What all authorizers together say; no opinion is a denial.
-    pub(crate) fn decide(&self, core: &Core, attributes: &Attributes<'_>) -> Decision {
+    pub(crate) async fn decide(&self, core: &Core, attributes: &Attributes<'_>) -> Decision {
+        self.decide_at_once(core, attributes)
+    }
+
+    /// As [`Auth::decide`], without asking anybody outside of this process.
+    pub(crate) fn decide_at_once(&self, core: &Core, attributes: &Attributes<'_>) -> Decision {
         self.decide_with(core, &self.rbac(), attributes)
     }
 
-    /// As [`Auth::decide`], for callers that hold the index already.
+    /// As [`Auth::decide_at_once`], for callers that hold the index already.
     pub(crate) fn decide_with(&self, core: &Core, rbac: &RbacIndex, attributes: &Attributes<'_>) -> Decision {
         if attributes.user.in_group(PRIVILEGED_GROUP) {
             return Decision::Allow(String::new());
@@ -147,7 +223,7 @@ impl Auth {
             }
         }
         for decision in [
-            k8s_auth::authorize_node(attributes, |node, kind, namespace, name| {
+            k8s_auth::authorize_node(attributes, core.minor, |node, kind, namespace, name| {
                 node::related(core, node, kind, namespace, name)
             }),
             rbac.authorize(attributes),
@@ -160,4 +236,9 @@ impl Auth {
         reasons.retain(|reason| !reason.is_empty());
         Decision::NoOpinion(reasons.join("\n"))
     }
+}
+
+/// Whether two secrets are equal, in a time that depends on their lengths only.
+fn same_secret(own: &[u8], given: &[u8]) -> bool {
+    own.len() == given.len() && own.iter().zip(given).fold(0, |different, (a, b)| different | (a ^ b)) == 0
 }

@@ -1,8 +1,10 @@
 //! Kubernetes' API over HTTP: who asks, for what, in which form. The request itself is carried out by the one path in
 //! [`crate::core`]; nothing here decides about objects.
 
+mod authn;
 mod discovery;
 mod health;
+mod impersonate;
 mod issuer;
 mod negotiate;
 mod openapi;
@@ -13,7 +15,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use k8s_auth::Attributes;
 use k8s_client::{Body as RequestBody, Reply, Verb};
@@ -31,12 +33,7 @@ use table::Include;
 
 pub(crate) use health::is_ready;
 pub(crate) use openapi::Documents;
-
-/// Paths that everybody may read without saying who they are. Everything else is 401 for strangers, as on EKS.
-const ANONYMOUS: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
-const IMPERSONATE_EXTRA: &str = "impersonate-extra-";
-/// Values of one impersonation header.
-const MAX_IMPERSONATED: usize = 256;
+pub(crate) use path::decode;
 
 /// Answers the requests of one cluster's clients.
 pub(crate) struct ApiHandler(pub Arc<Core>);
@@ -65,16 +62,32 @@ fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {
 async fn answer(core: Arc<Core>, peer: &Peer, request: HttpRequest<Body>) -> Result<Response<Body>, ApiError> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    let user = authenticate(&core, peer, &parts.headers, path).await?;
-    let user = impersonate(&core, user, &parts.headers)?;
+    let sender = authn::authenticate(&core, peer, &parts.headers, path).await?;
+    let user = match impersonate::impersonate(&core, &sender.user, &parts.headers).await {
+        Ok(other) => other.unwrap_or(sender.user),
+        Err(refused) => return Ok(refused.respond(parts.uri.path_and_query().map_or(path, |target| target.as_str()))),
+    };
+    let mut response = route(core, peer, &parts, body, user).await?;
+    respond::warn(&mut response, &sender.warnings);
+    Ok(response)
+}
+
+async fn route(
+    core: Arc<Core>,
+    peer: &Peer,
+    parts: &http::request::Parts,
+    body: Body,
+    user: Arc<UserInfo>,
+) -> Result<Response<Body>, ApiError> {
+    let path = parts.uri.path();
     let gzip = header(&parts.headers, ACCEPT_ENCODING).contains("gzip");
     let content_type = header(&parts.headers, CONTENT_TYPE).to_owned();
     let accept = joined(&parts.headers, ACCEPT);
     match path::parse(&parts.method, path, parts.uri.query().unwrap_or(""), &content_type)? {
         Route::Other(path) => {
             let verb = parts.method.as_str().to_lowercase();
-            core.auth.authorize(&core, &Attributes::path(&user, &verb, &path))?;
-            other(&core, &parts, &path, &accept, gzip)
+            core.auth.authorize(&core, &Attributes::path(&user, &verb, &path)).await?;
+            other(&core, parts, &path, &accept, gzip)
         }
         Route::Resource(route) => {
             let accepted = negotiate::accepted(&accept)?;
@@ -82,7 +95,7 @@ async fn answer(core: Arc<Core>, peer: &Peer, request: HttpRequest<Body>) -> Res
             let mut request = route.request;
             let client = Client { accepted, gzip, head: parts.method == Method::HEAD, agent };
             if !core.registry.served().serves_version(&request.resource.group, &request.resource.version) {
-                core.authorize(&user, &request)?;
+                core.authorize(&user, &request).await?;
                 return Ok(respond::page_not_found());
             }
             if request.verb == Verb::Watch {
@@ -128,79 +141,6 @@ async fn read_body(body: Body, content_type: &str, verb: Verb) -> Result<Request
         Content::Protobuf => RequestBody::Json(schema::decode_protobuf(&bytes)?),
         Content::Yaml => RequestBody::Json(schema::decode_yaml(&bytes)?),
     })
-}
-
-async fn authenticate(core: &Core, peer: &Peer, headers: &HeaderMap, path: &str) -> Result<Arc<UserInfo>, ApiError> {
-    let authorization = header(headers, AUTHORIZATION);
-    let token = authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    if let Some(user) = core.auth.by_certificate(core, &peer.certificates)? {
-        return Ok(Arc::new(user));
-    }
-    match token {
-        Some((_, token)) => core.auth.by_token(core, token.trim()).await.map(Arc::new),
-        None if ANONYMOUS.contains(&path) || path.starts_with("/livez/") || path.starts_with("/readyz/") => {
-            Ok(Arc::new(UserInfo::anonymous()))
-        }
-        None => Err(ApiError::unauthorized()),
-    }
-}
-
-/// The user whom the client wants to act as, if it may (`Impersonate-*` headers).
-fn impersonate(core: &Core, user: Arc<UserInfo>, headers: &HeaderMap) -> Result<Arc<UserInfo>, ApiError> {
-    let wanted = headers.get("impersonate-user").and_then(|value| value.to_str().ok());
-    let all = |name: &str| -> Vec<String> {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.take(MAX_IMPERSONATED).map(str::to_owned).collect()
-    };
-    let groups = all("impersonate-group");
-    let extras: Vec<&str> = headers.keys().filter_map(|name| name.as_str().strip_prefix(IMPERSONATE_EXTRA)).collect();
-    let Some(name) = wanted else {
-        if groups.is_empty() && extras.is_empty() && !headers.contains_key("impersonate-uid") {
-            return Ok(user);
-        }
-        return Err(ApiError::bad_request("requested impersonation without impersonating a user"));
-    };
-    let may = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
-        let attributes = Attributes::resource(&user, "impersonate", group, resource);
-        core.auth.authorize(core, &Attributes { version: "v1", subresource, namespace, name, ..attributes })
-    };
-    let mut other = match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
-        Some((namespace, account)) => {
-            may("", "serviceaccounts", "", namespace, account)?;
-            let mut other = UserInfo::service_account(namespace, account);
-            if !groups.is_empty() {
-                other.groups.clear();
-            }
-            other
-        }
-        None => {
-            may("", "users", "", "", name)?;
-            UserInfo { username: name.to_owned(), ..UserInfo::default() }
-        }
-    };
-    for group in groups {
-        may("", "groups", "", "", &group)?;
-        other.groups.push(group);
-    }
-    for key in extras {
-        let values = all(&format!("{IMPERSONATE_EXTRA}{key}"));
-        // Keys have slashes, which names of headers cannot have.
-        let key = path::decode(key, false);
-        for value in &values {
-            may("authentication.k8s.io", "userextras", &key, "", value)?;
-        }
-        other.extra.insert(key, values);
-    }
-    if let Some(uid) = headers.get("impersonate-uid").and_then(|value| value.to_str().ok()) {
-        may("authentication.k8s.io", "uids", "", "", uid)?;
-        other.uid = uid.to_owned();
-    }
-    let special = [UserInfo::AUTHENTICATED, UserInfo::UNAUTHENTICATED];
-    if !other.groups.iter().any(|group| special.contains(&group.as_str())) {
-        let group = if name == "system:anonymous" { UserInfo::UNAUTHENTICATED } else { UserInfo::AUTHENTICATED };
-        other.groups.push(group.to_owned());
-    }
-    Ok(Arc::new(other))
 }
 
 fn other(

@@ -32,7 +32,7 @@ pub(crate) struct Query {
 }
 
 /// Decodes percent signs and, in queries, plus signs. Bytes that are no UTF-8 are replaced.
-pub(super) fn decode(text: &str, plus: bool) -> String {
+pub(crate) fn decode(text: &str, plus: bool) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -35,6 +35,7 @@ pub async fn start_with(world: &World, store: &Store, change: impl FnOnce(&mut O
         issuer: Issuer::new(PrivateKey::generate(world), "https://oidc.example", &["https://kubernetes.default.svc"]),
         token_authenticators: Vec::new(),
         authorizers: Vec::new(),
+        authentication: Default::default(),
         audit: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").unwrap(),
         endpoint: None,

@@ -149,13 +149,6 @@ impl RbacIndex {
     /// Rules that apply to the user in a namespace, those for the whole cluster included.
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> ResolvedRules {
         let mut resolved = ResolvedRules::default();
-        if user.in_group(PRIVILEGED_GROUP) {
-            let any = || vec!["*".to_owned()];
-            let everything = PolicyRule { verbs: any(), api_groups: any(), resources: any(), ..PolicyRule::default() };
-            let every_path = PolicyRule { verbs: any(), non_resource_urls: any(), ..PolicyRule::default() };
-            resolved.rules = vec![everything, every_path];
-            return resolved;
-        }
         for grant in self.grants(user, namespace) {
             match self.roles.get(&grant.role) {
                 Some(role) => resolved.rules.extend(role.rules.iter().cloned()),
