@@ -264,7 +264,7 @@ impl Target for Core {
         for (group, plural, object) in objects {
             by_resource.entry((group, plural)).or_default().push(object);
         }
-        for entry in self.registry.served().entries() {
+        for entry in self.registry.served().entries().filter(|entry| entry.is_own()) {
             let resource = entry.stored();
             let key = (resource.group.clone(), resource.plural.clone());
             entry.cache.replace(by_resource.remove(&key).unwrap_or_default(), revision);
@@ -325,13 +325,20 @@ impl Call<'_> {
     }
 }
 
-/// A stored object in the version of `resource`: versions of one kind differ in nothing but `apiVersion` (conversion `None`).
+/// A stored object in the version of `resource`.
 pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object> {
-    if object.kind().version == resource.version {
+    let own = object.kind();
+    if own.version == resource.version && own.group == resource.group {
         return object;
     }
-    // `encode` writes apiVersion first.
-    let old = format!(r#"{{"apiVersion":"{}""#, object.kind().api_version());
+    if let Some(conversion) = resource.conversion() {
+        let mut value = object.value();
+        (conversion.from_storage)(&mut value);
+        value["apiVersion"] = resource.api_version().into();
+        return Object::from_value(&value).map_or(object, Arc::new);
+    }
+    // Where only `apiVersion` differs the rest need not be read: `encode` writes it first.
+    let old = format!(r#"{{"apiVersion":"{}""#, own.api_version());
     let new = format!(r#"{{"apiVersion":"{}""#, resource.api_version());
     match object.json().strip_prefix(old.as_bytes()) {
         Some(rest) => {

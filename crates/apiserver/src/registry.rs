@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use k8s_kinds::{Kind, Scope};
+use k8s_kinds::{Conversion, Kind, Scope};
 use k8s_object::{ApiError, GroupVersionKind, GroupVersionResource, Reason};
 
 use crate::cache::Cache;
@@ -38,7 +38,7 @@ pub(crate) struct Resource {
     pub categories: Vec<String>,
     pub namespaced: bool,
     pub verbs: &'static [&'static str],
-    /// A version of a custom resource may be stored and not served.
+    /// A version may be stored and not served.
     pub served: bool,
     pub subresources: Vec<Subresource>,
     pub strategy: Strategy,
@@ -65,7 +65,7 @@ impl Resource {
             categories: texts(kind.categories),
             namespaced: kind.scope == Scope::Namespaced,
             verbs: kind.verbs,
-            served: true,
+            served: kind.is_served(minor),
             subresources: subresources.collect(),
             strategy: Strategy::Builtin(kind),
             schema: TypeSchema::builtin(kind.group, kind.version, kind.kind, minor),
@@ -78,6 +78,25 @@ impl Resource {
 
     pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|subresource| subresource.name == name)
+    }
+
+    /// How this version's form differs from the stored one, beyond `apiVersion`.
+    pub(crate) fn conversion(&self) -> Option<Conversion> {
+        match &self.strategy {
+            Strategy::Builtin(kind) => kind.conversion,
+            Strategy::Custom(_) => None,
+        }
+    }
+
+    /// A selectable field by its name in the stored form; `None` for one that this version does not have.
+    pub(crate) fn stored_field<'a>(&self, path: &'a str) -> Option<&'a str> {
+        match &self.strategy {
+            Strategy::Builtin(kind) => match kind.conversion {
+                Some(conversion) => kind.selectable.contains(&path).then(|| (conversion.selectable)(path)),
+                None => Some(path),
+            },
+            Strategy::Custom(_) => Some(path),
+        }
     }
 
     pub(crate) fn is(&self, group: &str, plural: &str) -> bool {
@@ -102,14 +121,15 @@ impl Resource {
     }
 }
 
-/// All versions of one resource, and its objects.
+/// All versions of one resource in one group, and its objects.
 #[derive(Clone)]
 pub(crate) struct Entry {
+    /// Shared with the other group where two have the same objects (Events).
     pub cache: Arc<Cache>,
     /// The most preferred first.
     pub versions: Vec<Arc<Resource>>,
-    /// Index of the version in which objects are stored.
-    pub storage: usize,
+    /// In which form, and below which group and plural, objects are stored: one of `versions`, or another group's.
+    pub stored: Arc<Resource>,
 }
 
 impl Entry {
@@ -123,7 +143,12 @@ impl Entry {
     }
 
     pub(crate) fn stored(&self) -> &Arc<Resource> {
-        &self.versions[self.storage]
+        &self.stored
+    }
+
+    /// Whether the objects are this group's own, and not another's that it shows too.
+    pub(crate) fn is_own(&self) -> bool {
+        self.versions.first().is_some_and(|resource| resource.group == self.stored.group)
     }
 }
 
@@ -197,17 +222,21 @@ pub(crate) fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
     rank(a).cmp(&rank(b)).then_with(|| if rank(a).is_none() { b.cmp(a) } else { std::cmp::Ordering::Equal })
 }
 
-type Builtins = Arc<Vec<Arc<Resource>>>;
-
-/// The built-in kinds of a minor, described once for all clusters.
-fn builtins(minor: u8) -> Builtins {
-    static KNOWN: OnceLock<Mutex<BTreeMap<u8, Builtins>>> = OnceLock::new();
+/// The built-in kinds of a minor, described once for all clusters; the caches are each cluster's own.
+fn builtins(minor: u8) -> Vec<Arc<Resource>> {
+    static KNOWN: OnceLock<Mutex<BTreeMap<u8, Vec<Arc<Resource>>>>> = OnceLock::new();
     let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    let entry = known.entry(minor).or_insert_with(|| {
-        let served = k8s_kinds::KINDS.iter().filter(|kind| kind.is_served(minor));
-        Arc::new(served.map(|kind| Arc::new(Resource::builtin(kind, minor))).collect())
+    let described = known.entry(minor).or_insert_with(|| {
+        let served = |kind: &Kind| kind.is_served(minor);
+        // A version that is stored and not served is there too.
+        let stored = |kind: &&'static &'static Kind| {
+            let name = kind.type_name;
+            k8s_kinds::KINDS.iter().any(|other| served(other) && other.stored().type_name == name)
+        };
+        let kinds = k8s_kinds::KINDS.iter().filter(|kind| served(kind) || stored(kind));
+        kinds.map(|kind| Arc::new(Resource::builtin(kind, minor))).collect()
     });
-    entry.clone()
+    described.clone()
 }
 
 /// What one cluster serves.
@@ -216,15 +245,27 @@ pub(crate) struct Registry(RwLock<Arc<Served>>);
 impl Registry {
     /// The built-in kinds of a minor.
     pub(crate) fn new(minor: u8) -> Registry {
+        let builtins = builtins(minor);
+        let kind_of = |resource: &Resource| match &resource.strategy {
+            Strategy::Builtin(kind) => Some(*kind),
+            Strategy::Custom(_) => None,
+        };
+        let mut caches = BTreeMap::new();
         let mut groups = Groups::new();
-        for resource in builtins(minor).iter() {
+        for resource in &builtins {
+            let Some(kind) = kind_of(resource) else { continue };
+            let stored = kind.stored();
+            let cache: &Arc<Cache> = caches
+                .entry((stored.group, stored.plural))
+                .or_insert_with(|| Arc::new(Cache::new(Extractor::of(stored), 0)));
+            let is_stored =
+                |other: &&Arc<Resource>| kind_of(other).is_some_and(|own| own.type_name == stored.type_name);
+            let stored = builtins.iter().find(is_stored).unwrap_or(resource);
             let by_plural = groups.entry(resource.group.clone()).or_default();
-            let entry = by_plural.entry(resource.plural.clone()).or_insert_with(|| {
-                let extractor = match &resource.strategy {
-                    Strategy::Builtin(kind) => Extractor::of(kind),
-                    Strategy::Custom(_) => Extractor::default(),
-                };
-                Entry { cache: Arc::new(Cache::new(extractor, 0)), versions: Vec::new(), storage: 0 }
+            let entry = by_plural.entry(resource.plural.clone()).or_insert_with(|| Entry {
+                cache: cache.clone(),
+                versions: Vec::new(),
+                stored: stored.clone(),
             });
             entry.versions.push(resource.clone());
             entry.versions.sort_by(|a, b| compare_versions(&b.version, &a.version));
@@ -255,7 +296,7 @@ impl Registry {
 
     /// Serves a custom resource from now on, or changes what is served of it; its objects stay.
     pub(crate) fn install(&self, versions: Vec<Arc<Resource>>, storage: usize, extractor: Extractor, revision: i64) {
-        let Some(first) = versions.first() else { return };
+        let (Some(first), Some(stored)) = (versions.first(), versions.get(storage).cloned()) else { return };
         let (group, plural) = (first.group.clone(), first.plural.clone());
         let mut slot = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let mut served = Served::clone(&slot);
@@ -270,7 +311,7 @@ impl Registry {
             }
             None => Arc::new(Cache::new(extractor, revision)),
         };
-        by_plural.insert(plural, Entry { cache, versions, storage });
+        by_plural.insert(plural, Entry { cache, versions, stored });
         served.generation += 1;
         *slot = Arc::new(served);
     }
@@ -316,5 +357,16 @@ mod tests {
             versions.dedup();
             assert_eq!(versions.len(), count, "{}", entry.stored().plural);
         }
+    }
+
+    #[test]
+    fn groups_with_the_same_objects_share_their_cache() {
+        let registry = Registry::new(35);
+        let served = registry.served();
+        let (core, events) = (served.entry("", "events").unwrap(), served.entry("events.k8s.io", "events").unwrap());
+        assert!(Arc::ptr_eq(&core.cache, &events.cache) && Arc::ptr_eq(&core.stored, &events.stored));
+        assert!(core.is_own() && !events.is_own());
+        assert_eq!(events.versions[0].stored_field("regarding.name"), Some("involvedObject.name"));
+        assert_eq!(events.versions[0].stored_field("involvedObject.name"), None);
     }
 }

@@ -41,7 +41,11 @@ impl Selection {
             let field = match path.as_str() {
                 "metadata.name" => Field::Name,
                 "metadata.namespace" => Field::Namespace,
-                path => match extractor.paths.iter().position(|own| own == path) {
+                path => match call
+                    .resource
+                    .stored_field(path)
+                    .and_then(|stored| extractor.paths.iter().position(|own| own == stored))
+                {
                     Some(index) => Field::Extracted(index),
                     None => return Err(ApiError::bad_request(format!("field label not supported: {path}"))),
                 },

@@ -123,14 +123,25 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
 pub(crate) fn encode(call: &Call<'_>, object: &mut Value) -> Result<Bytes, ApiError> {
     metadata::of(object)?.remove("resourceVersion");
     let stored = call.entry.stored();
-    if stored.version != call.resource.version {
+    let bytes = if Arc::ptr_eq(stored, &call.resource) {
+        k8s_object::encode(object)
+    } else {
+        let mut object = object.clone();
+        if let Some(conversion) = call.resource.conversion() {
+            (conversion.to_storage)(&mut object);
+        }
         object["apiVersion"] = json!(stored.api_version());
-    }
-    let bytes = k8s_object::encode(object);
+        k8s_object::encode(&object)
+    };
     if bytes.len() > MAX_OBJECT_BYTES {
         return Err(ApiError::too_large(MAX_OBJECT_BYTES));
     }
     Ok(Bytes::from(bytes))
+}
+
+fn store_key(call: &Call<'_>, key: &NamespacedName) -> Bytes {
+    let stored = call.entry.stored();
+    storage::key(&stored.group, &stored.plural, key)
 }
 
 /// What became of a write.
@@ -154,7 +165,7 @@ pub(crate) async fn store(
         ("" | "events.k8s.io", "events") => Some(core.event_leases.current(core).await?),
         _ => None,
     };
-    let store_key = storage::key(&call.resource.group, &call.resource.plural, key);
+    let store_key = store_key(call, key);
     match storage::put(call.space, store_key, bytes.clone(), expected, lease, claims).await? {
         Written::Done(revision) => {
             core.reach(revision).await;
@@ -180,7 +191,7 @@ pub(crate) async fn remove(
     key: &NamespacedName,
     expected: Revision,
 ) -> Result<Option<Revision>, ApiError> {
-    let store_key = storage::key(&call.resource.group, &call.resource.plural, key);
+    let store_key = store_key(call, key);
     let claims = network::release(call, key);
     match storage::delete(call.space, store_key, expected, claims).await? {
         Written::Done(revision) => {

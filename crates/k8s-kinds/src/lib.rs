@@ -10,6 +10,7 @@ mod fields;
 mod kinds;
 pub mod names;
 mod pod_spec;
+mod resource_names;
 mod strategy;
 mod workload;
 
@@ -77,7 +78,16 @@ pub const SCALE: Subresource = Subresource {
 /// What most kinds can do, in the order of discovery.
 pub const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
-/// One built-in kind.
+/// How one version's form of a kind differs from the form in which its objects are stored, beyond `apiVersion`.
+#[derive(Clone, Copy)]
+pub struct Conversion {
+    pub to_storage: fn(&mut Value),
+    pub from_storage: fn(&mut Value),
+    /// A selectable field by its name in the stored form.
+    pub selectable: for<'a> fn(&'a str) -> &'a str,
+}
+
+/// One version of a built-in kind.
 pub struct Kind {
     pub group: &'static str,
     pub version: &'static str,
@@ -94,11 +104,17 @@ pub struct Kind {
     /// First minor that serves it, and the first that does not.
     pub since: u8,
     pub until: Option<u8>,
+    /// The row in whose form its objects are kept, where that is not this one: of another version of the kind, or of another
+    /// group that has the same objects (Events). All rows that are stored as one share its objects.
+    pub stored_as: Option<&'static Kind>,
+    /// How this form differs from the stored one; `None` where only `apiVersion` does.
+    pub conversion: Option<Conversion>,
     /// Name of its type in the schema model, e.g. `io.k8s.api.core.v1.Pod`.
     pub type_name: &'static str,
     pub subresources: &'static [Subresource],
+    /// Their cells are read from the stored form.
     pub columns: &'static [Column],
-    /// Paths that field selectors may name beside `metadata.name` and `metadata.namespace`.
+    /// Paths that field selectors may name beside `metadata.name` and `metadata.namespace`, as this version calls them.
     pub selectable: &'static [&'static str],
     /// The value of a selectable path; by default what stands there, written as text.
     pub field: for<'a> fn(&'a Value, &str) -> Cow<'a, str>,
@@ -136,6 +152,8 @@ impl Kind {
         verbs: ALL_VERBS,
         since: 0,
         until: None,
+        stored_as: None,
+        conversion: None,
         type_name: "",
         subresources: &[],
         columns: &[columns::NAME, columns::AGE],
@@ -167,6 +185,11 @@ impl Kind {
         self.verbs == ["create"]
     }
 
+    /// The row in whose form its objects are kept.
+    pub fn stored(&'static self) -> &'static Kind {
+        self.stored_as.unwrap_or(self)
+    }
+
     /// The subresource of that name.
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
         self.subresources.iter().find(|subresource| subresource.name == name)
@@ -175,8 +198,9 @@ impl Kind {
 
 /// The kind behind a path.
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    let at = KINDS.binary_search_by(|kind| (kind.group, kind.plural).cmp(&(group, plural))).ok()?;
-    Some(KINDS[at]).filter(|kind| kind.version == version)
+    let key = (group, plural, version);
+    let at = KINDS.binary_search_by(|kind| (kind.group, kind.plural, kind.version).cmp(&key)).ok()?;
+    Some(KINDS[at])
 }
 
 /// The kind behind `apiVersion` and `kind` of an object.
@@ -191,19 +215,68 @@ mod tests {
 
     #[test]
     fn rows_are_sorted_and_complete() {
-        let keys: Vec<(&str, &str)> = KINDS.iter().map(|kind| (kind.group, kind.plural)).collect();
+        let keys: Vec<_> = KINDS.iter().map(|kind| (kind.group, kind.plural, kind.version)).collect();
         assert!(keys.is_sorted_by(|a, b| a < b), "out of order or repeated: {keys:?}");
         let mut names = BTreeSet::new();
         for kind in KINDS {
-            assert!(names.insert((kind.group, kind.kind)), "{} is repeated", kind.kind);
-            assert!(names.insert((kind.group, kind.type_name)), "{} is repeated", kind.type_name);
+            assert!(names.insert((kind.group, kind.version, kind.kind)), "{} is repeated", kind.kind);
+            assert!(names.insert(("", "", kind.type_name)), "{} is repeated", kind.type_name);
             assert!(kind.type_name.ends_with(&format!(".{}.{}", kind.version, kind.kind)), "{}", kind.type_name);
             assert!(!kind.verbs.is_empty() && kind.verbs.is_sorted(), "{}", kind.kind);
             assert_eq!(kind.singular, kind.kind.to_lowercase());
             assert!(kind.subresources.is_sorted_by(|a, b| a.name < b.name), "{}", kind.kind);
             assert!(kind.selectable.is_sorted_by(|a, b| a < b), "{}", kind.kind);
             assert!(kind.until.is_none_or(|until| until > kind.since), "{}", kind.kind);
+            let stored = kind.stored();
+            assert!(stored.stored_as.is_none(), "{} is stored as what is not stored", kind.type_name);
+            assert!(kind.conversion.is_none() || kind.stored_as.is_some(), "{}", kind.type_name);
+            let same = |row: &Kind| (row.scope == Scope::Namespaced, row.kind, row.plural, row.singular);
+            assert_eq!(same(kind), same(stored), "{}", kind.type_name);
         }
+    }
+
+    /// Versions of one kind that did not share a row to be stored as would each have objects of their own.
+    #[test]
+    fn versions_of_a_kind_are_stored_as_one() {
+        for pair in KINDS.windows(2).filter(|pair| (pair[0].group, pair[0].plural) == (pair[1].group, pair[1].plural)) {
+            assert_eq!(pair[0].stored().type_name, pair[1].stored().type_name);
+        }
+    }
+
+    /// After one way there and back, which drops what says the same twice, nothing changes any more.
+    #[test]
+    fn conversions_of_the_published_examples_come_back() {
+        let context = Context { minor: 34, now: world::Timestamp::from_seconds(0), old: None, subresource: "" };
+        for kind in KINDS {
+            let Some(conversion) = kind.conversion else { continue };
+            let settles = |object: Value, there: fn(&mut Value), back: fn(&mut Value)| {
+                let way = |object: &Value| {
+                    let mut object = object.clone();
+                    there(&mut object);
+                    back(&mut object);
+                    object
+                };
+                let once = way(&object);
+                assert_eq!(way(&once), once, "{}", kind.type_name);
+            };
+            if let (Some(object), Some(mut stored)) = (example(kind), example(kind.stored())) {
+                (kind.stored().default)(&mut stored, &context);
+                settles(object, conversion.to_storage, conversion.from_storage);
+                settles(stored, conversion.from_storage, conversion.to_storage);
+            }
+        }
+    }
+
+    fn examples() -> String {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+        std::env::var("MINATO_TEST_DATA").unwrap_or_else(|_| folder.to_owned())
+    }
+
+    /// The published example of a kind, which sets every field.
+    fn example(kind: &Kind) -> Option<Value> {
+        let group = if kind.group.is_empty() { "core" } else { kind.group };
+        let file = format!("{}/kubernetes/{group}.{}.{}.json", examples(), kind.version, kind.kind);
+        Some(serde_json::from_str(&std::fs::read_to_string(file).ok()?).unwrap())
     }
 
     #[test]
@@ -236,27 +309,25 @@ mod tests {
     /// The published examples set every field of every kind: defaults must settle, and rules must bear them.
     #[test]
     fn rows_bear_the_published_examples() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-        let folder = std::env::var("MINATO_TEST_DATA").unwrap_or_else(|_| folder.to_owned());
         let mut seen = 0;
         for kind in KINDS {
-            let group = if kind.group.is_empty() { "core" } else { kind.group };
-            let file = format!("{folder}/kubernetes/{group}.{}.{}.json", kind.version, kind.kind);
-            let Ok(text) = std::fs::read_to_string(&file) else { continue };
-            let mut object: Value = serde_json::from_str(&text).unwrap();
+            let Some(mut object) = example(kind) else { continue };
             let context = Context { minor: 34, now: world::Timestamp::from_seconds(0), old: None, subresource: "" };
             (kind.default)(&mut object, &context);
             let once = object.clone();
             (kind.default)(&mut object, &context);
             assert_eq!(object, once, "the defaults of {} do not settle", kind.kind);
             let _ = (kind.validate)(&object, &context);
+            if let Some(conversion) = kind.conversion {
+                (conversion.to_storage)(&mut object);
+            }
             for column in kind.columns {
                 assert!(!(column.cell)(&object, context.now).is_null(), "{} {}", kind.kind, column.name);
             }
             seen += 1;
         }
         if seen == 0 {
-            eprintln!("skipped: there is no test data at {folder}");
+            eprintln!("skipped: there is no test data at {}", examples());
         } else {
             assert!(seen > 25, "{seen}");
         }
@@ -264,9 +335,10 @@ mod tests {
 
     #[test]
     fn short_names_lead_to_one_kind() {
-        let mut seen = BTreeSet::new();
-        for name in KINDS.iter().flat_map(|kind| kind.short_names) {
-            assert!(seen.insert(name), "{name} is taken twice");
+        let mut seen = std::collections::BTreeMap::new();
+        for (name, kind) in KINDS.iter().flat_map(|kind| kind.short_names.iter().map(move |name| (name, kind))) {
+            let plural = seen.entry(name).or_insert(kind.plural);
+            assert_eq!(*plural, kind.plural, "{name} is taken twice");
         }
     }
 
@@ -313,6 +385,10 @@ mod tests {
                         (kind.prepare_update)(&mut object, &context);
                     }
                     let _ = ((kind.validate)(&object, &context), (kind.warnings)(&object, &context));
+                    if let Some(conversion) = kind.conversion {
+                        (conversion.from_storage)(&mut object);
+                        (conversion.to_storage)(&mut object);
+                    }
                     for column in kind.columns {
                         (column.cell)(&object, context.now);
                     }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::Context;
 use crate::fields::{carry_over, text};
+use crate::{Context, Conversion};
 
 /// Before create: clients do not write status.
 pub(crate) fn drop_status(object: &mut Value, _: &Context<'_>) {
@@ -51,6 +51,36 @@ pub(crate) fn changes_beyond_status(old: &Value, new: &Value) -> bool {
         value.as_object().into_iter().flatten().filter(|(key, _)| !NOT.contains(&key.as_str()))
     }
     !counted(old).eq(counted(new))
+}
+
+/// Does a step in the stored form, for a version whose form differs.
+pub(crate) fn in_stored_form(
+    object: &mut Value,
+    context: &Context<'_>,
+    conversion: Conversion,
+    step: fn(&mut Value, &Context<'_>),
+) {
+    let old = context.old.map(|old| stored_form(old, conversion));
+    (conversion.to_storage)(object);
+    step(object, &Context { old: old.as_ref(), ..*context });
+    (conversion.from_storage)(object);
+}
+
+/// Judges an object in its stored form, for a version whose form differs.
+pub(crate) fn judge_stored_form<T>(
+    object: &Value,
+    context: &Context<'_>,
+    conversion: Conversion,
+    judge: fn(&Value, &Context<'_>) -> T,
+) -> T {
+    let old = context.old.map(|old| stored_form(old, conversion));
+    judge(&stored_form(object, conversion), &Context { old: old.as_ref(), ..*context })
+}
+
+fn stored_form(object: &Value, conversion: Conversion) -> Value {
+    let mut object = object.clone();
+    (conversion.to_storage)(&mut object);
+    object
 }
 
 /// Whether the object is being deleted.

@@ -19,6 +19,7 @@ mod patch;
 mod path;
 mod protobuf;
 mod schema;
+mod typed;
 mod unknown;
 
 pub use decode::{DecodeError, Decoded, MAX_DEPTH, decode};
@@ -28,3 +29,4 @@ pub use openapi::{OpenApiGroup, OpenApiKind, openapi_v2, openapi_v2_protobuf, op
 pub use patch::{MAX_JSON_PATCH_OPERATIONS, PatchError, json_patch, merge_patch};
 pub use protobuf::{ProtobufError, decode_protobuf};
 pub use schema::Schema;
+pub use typed::{Atom, Keys, List, Map, Scalar, Step, Typed};

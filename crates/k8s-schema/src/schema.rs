@@ -10,6 +10,7 @@ use crate::error::{FieldError, TypeMismatch};
 use crate::model::{Body, EnumValue, Minor, NEWEST_MINOR, OLDEST_MINOR, TypeId, model};
 use crate::node::{ModelNode, ModelStep, Node, Shape, Step};
 use crate::patch::{self, PatchError};
+use crate::typed::Typed;
 use crate::{default, nulls, unknown};
 
 /// The schema of one type. Cheap to clone.
@@ -77,6 +78,11 @@ impl Schema {
             Inner::Builtin(id, minor) => Node::Builtin(ModelNode::new(*id, *minor)),
             Inner::Custom(custom) => Node::Custom(&custom.structural, true),
         }
+    }
+
+    /// What server-side apply sees of the schema.
+    pub fn typed(&self) -> Typed<'_> {
+        Typed::of(self.node())
     }
 
     pub(crate) fn builtin_node(&self) -> Option<ModelNode> {

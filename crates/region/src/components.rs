@@ -107,7 +107,13 @@ fn resources(minor: u8) -> Vec<ResourceInfo> {
         if served && ["list", "watch", "delete"].iter().all(|verb| kind.verbs.contains(verb)) {
             let resource = GroupVersionResource::of(kind.group, kind.version, kind.plural);
             let namespaced = kind.scope == k8s_kinds::Scope::Namespaced;
-            newest.insert((kind.group, kind.plural), ResourceInfo::new(resource, kind.kind, namespaced));
+            let info = ResourceInfo::new(resource, kind.kind, namespaced);
+            let stored = kind.stored();
+            // The stored version where it is served: nothing has to be converted then.
+            match kind.stored_as {
+                None => _ = newest.insert((stored.group, stored.plural), info),
+                Some(_) => _ = newest.entry((stored.group, stored.plural)).or_insert(info),
+            }
         }
     }
     newest.into_values().collect()

@@ -59,7 +59,15 @@ fn columns(resource: &Resource) -> Value {
 
 fn cells(resource: &Resource, value: &Value, now: Timestamp) -> Vec<Value> {
     match &resource.strategy {
-        Strategy::Builtin(kind) => kind.columns.iter().map(|column| (column.cell)(value, now)).collect(),
+        Strategy::Builtin(kind) => {
+            let stored = kind.conversion.map(|conversion| {
+                let mut stored = value.clone();
+                (conversion.to_storage)(&mut stored);
+                stored
+            });
+            let value = stored.as_ref().unwrap_or(value);
+            kind.columns.iter().map(|column| (column.cell)(value, now)).collect()
+        }
         Strategy::Custom(custom) => {
             let name = value["metadata"]["name"].clone();
             let cells = custom.columns.iter().map(|column| custom_cell(&column.kind, column.path.first(value), now));

@@ -1,4 +1,4 @@
-//! The rows, by group then plural.
+//! The rows, by group, then plural, then version.
 
 mod cluster_role;
 mod cluster_role_binding;
@@ -9,7 +9,12 @@ mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod event_v1;
+mod horizontal_pod_autoscaler;
+mod horizontal_pod_autoscaler_rules;
+mod horizontal_pod_autoscaler_v1;
 mod lease;
+mod limit_range;
 mod namespace;
 mod node;
 mod pod;
@@ -18,6 +23,7 @@ mod pod_template;
 mod priority_class;
 mod rbac;
 mod replica_set;
+mod resource_quota;
 mod reviews;
 mod role;
 mod role_binding;
@@ -34,10 +40,12 @@ pub static KINDS: &[&Kind] = &[
     &config_map::KIND,
     &endpoints::KIND,
     &event::KIND,
+    &limit_range::KIND,
     &namespace::KIND,
     &node::KIND,
     &pod::KIND,
     &pod_template::KIND,
+    &resource_quota::KIND,
     &secret::KIND,
     &service_account::KIND,
     &service::KIND,
@@ -51,8 +59,11 @@ pub static KINDS: &[&Kind] = &[
     &reviews::SELF_SUBJECT_ACCESS_REVIEW,
     &reviews::SELF_SUBJECT_RULES_REVIEW,
     &reviews::SUBJECT_ACCESS_REVIEW,
+    &horizontal_pod_autoscaler_v1::KIND,
+    &horizontal_pod_autoscaler::KIND,
     &lease::KIND,
     &endpoint_slice::KIND,
+    &event_v1::KIND,
     &runtime_class::KIND,
     &pod_disruption_budget::KIND,
     &cluster_role_binding::KIND,

@@ -34,7 +34,7 @@ pub(crate) fn is_restartable_init(container: &Value) -> bool {
 }
 
 /// An amount of a resource; nothing where it cannot be read.
-fn quantity(value: &Value) -> Option<Quantity> {
+pub(crate) fn quantity(value: &Value) -> Option<Quantity> {
     match value {
         Value::String(text) => text.parse().ok(),
         Value::Number(number) => number.to_string().parse().ok(),

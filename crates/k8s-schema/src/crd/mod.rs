@@ -30,6 +30,8 @@ pub(crate) struct Structural {
     pub(crate) int_or_string: bool,
     pub(crate) list_type: Option<ListType>,
     pub(crate) list_map_keys: Vec<String>,
+    /// `x-kubernetes-map-type: atomic`.
+    pub(crate) atomic_map: bool,
     /// Most nodes have none.
     pub(crate) rules: Option<Box<Rules>>,
 }

@@ -117,6 +117,7 @@ impl Reader {
             preserve_unknown: self.preserve_unknown(map),
             list_type: self.list_type(map),
             list_map_keys: self.strings(map, "x-kubernetes-list-map-keys"),
+            atomic_map: map.get("x-kubernetes-map-type").is_some_and(|kind| kind == "atomic"),
             ..Structural::default()
         };
         self.children(map, place, context, &mut s);
