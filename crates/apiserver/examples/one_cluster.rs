@@ -46,9 +46,12 @@ async fn run(port: u16, path: &str) {
         token_authenticators: Vec::new(),
         authorizers: Vec::new(),
         authentication: Default::default(),
+        authorization: apiserver::Mode::usual(),
+        kubelets: Default::default(),
         audit: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
         endpoint: None,
+        dialer: None,
     };
     let api = ApiServer::start(options, &tasks).await.expect("an API server");
     println!("started in {:?}", world.elapsed() - began);

@@ -42,9 +42,12 @@ async fn start(world: &World, store: &Store, tasks: &Tasks, prefix: &str) -> Api
         token_authenticators: Vec::new(),
         authorizers: Vec::new(),
         authentication: Default::default(),
+        authorization: apiserver::Mode::usual(),
+        kubelets: Default::default(),
         audit: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
         endpoint: None,
+        dialer: None,
     };
     ApiServer::start(options, tasks).await.expect("an API server")
 }

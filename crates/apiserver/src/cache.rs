@@ -102,7 +102,7 @@ impl Cache {
         self.replace(self.all(), revision);
     }
 
-    fn hold(&self, object: Arc<Object>) -> Held {
+    pub(crate) fn hold(&self, object: Arc<Object>) -> Held {
         let fields = self.extractor().extract(&object);
         Held { object, fields }
     }
@@ -130,6 +130,11 @@ impl Cache {
     pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<Arc<Object>> {
         let state = self.read();
         state.range(namespace, None).map(|(_, held)| held.object.clone()).collect()
+    }
+
+    /// Whether a namespace has no objects here.
+    pub(crate) fn is_empty_in(&self, namespace: &str) -> bool {
+        self.read().range(namespace, None).next().is_none()
     }
 
     /// A receiver that sees every change from now on.
@@ -284,6 +289,17 @@ impl State {
 
     pub(crate) fn get(&self, key: &NamespacedName) -> Option<&Held> {
         self.objects.get(key)
+    }
+
+    /// How many objects of a namespace (of all when empty) there were in a state that [`State::before`] told the differences of.
+    pub(crate) fn count(&self, namespace: &str, then: &BTreeMap<NamespacedName, Option<Held>>) -> usize {
+        let now = if namespace.is_empty() { self.objects.len() } else { self.range(namespace, None).count() };
+        let changed = then.iter().filter(|(key, _)| namespace.is_empty() || key.namespace == namespace);
+        changed.fold(now, |count, (key, held)| match (self.objects.contains_key(key), held.is_some()) {
+            (true, false) => count - 1,
+            (false, true) => count + 1,
+            _ => count,
+        })
     }
 
     /// Revision of the last change.

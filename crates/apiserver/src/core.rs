@@ -9,8 +9,10 @@ use k8s_client::{Api, Body, Reply, Request, Verb, Watch};
 use k8s_object::{ApiError, FieldSelector, LabelSelector, NamespacedName, Object, Reason, UserInfo};
 use serde_json::Value;
 use store::{Keyspace, Revision};
-use world::{BoxFuture, Timestamp, World};
+use world::{BoxFuture, Tasks, Timestamp, World};
 
+use crate::admission::{Admission, Charging, Said};
+use crate::aggregation::Aggregator;
 use crate::audit;
 use crate::auth::Auth;
 use crate::crd;
@@ -18,9 +20,11 @@ use crate::feed::{Feed, Target};
 use crate::leases::EventLeases;
 use crate::network::ServiceNetwork;
 use crate::ports::AuditSink;
+use crate::proxy::Kubelets;
 use crate::registry::{Entry, Registry, Resource, Strategy};
 use crate::schema::FieldValidation;
-use crate::{create, delete, http, read, storage, subresources, update, virtuals, watch};
+use crate::webhook::Dialer;
+use crate::{aggregation, create, delete, http, read, storage, subresources, update, virtuals, watch};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 20;
@@ -41,6 +45,14 @@ pub(crate) struct Core {
     pub network: ServiceNetwork,
     pub event_leases: EventLeases,
     pub documents: http::Documents,
+    pub admission: Admission,
+    pub charging: Charging,
+    /// How it reaches others; none where it cannot.
+    pub dialer: Option<Arc<dyn Dialer>>,
+    pub kubelets: Kubelets,
+    pub aggregator: Aggregator,
+    /// For what outlives a request: an upgraded connection.
+    pub tasks: Tasks,
     pub stop: world::Stop,
 }
 
@@ -57,6 +69,10 @@ pub(crate) struct Call<'a> {
     pub now: Timestamp,
     /// For the client, in `Warning` headers.
     pub warnings: Vec<String>,
+    /// For the audit event: what admission notes, as key and value.
+    pub annotations: Vec<(String, String)>,
+    /// What the request wants has been admitted as a kind of its own: the write behind it is not admitted again.
+    pub admitted: bool,
 }
 
 /// How a request ended well.
@@ -117,7 +133,7 @@ impl Core {
         } else {
             let subresource = resource
                 .subresource(&request.subresource)
-                .ok_or_else(|| subresources::missing(&resource, &request.subresource))?;
+                .ok_or_else(subresources::missing)?;
             if !subresource.verbs.contains(&verb) {
                 return Err(ApiError::method_not_allowed());
             }
@@ -126,7 +142,18 @@ impl Core {
             return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
         }
         let now = self.world.now();
-        Ok(Call { core: self, space, user, entry, resource, request, now, warnings: Vec::new() })
+        Ok(Call {
+            core: self,
+            space,
+            user,
+            entry,
+            resource,
+            request,
+            now,
+            warnings: Vec::new(),
+            annotations: Vec::new(),
+            admitted: false,
+        })
     }
 
     /// Carries out a request after authentication: authorization, admission, storage, audit. It writes through `space`, which is
@@ -157,16 +184,20 @@ impl Core {
         result
     }
 
-    /// Starts a watch after authentication.
+    /// Starts a watch after authentication; `send` is `sendInitialEvents`.
     pub(crate) async fn start_watch(
         &self,
         user: &Arc<UserInfo>,
         agent: &str,
         source: Option<std::net::IpAddr>,
         request: Request,
+        send: Option<bool>,
     ) -> Result<watch::Cursor, ApiError> {
         let audit = audit::begin(self, user, agent, source, &request);
-        let result = self.begin(&self.keyspace, user, request).await.and_then(|call| watch::start(&call));
+        let result = match self.begin(&self.keyspace, user, request).await {
+            Ok(call) => watch::start(&call, send).await,
+            Err(error) => Err(error),
+        };
         audit::end(self, audit, result.as_ref().map_or_else(ApiError::code, |_| 200));
         result
     }
@@ -244,7 +275,9 @@ impl Target for Core {
         if let Some(entry) = self.registry.served().entry(group, plural) {
             self.auth.changed(group, &entry.stored().kind, &changes);
             self.network.changed(group, plural, &changes);
+            self.aggregator.changed(group, plural, &changes);
             entry.cache.apply(changes, revision, self.world.elapsed());
+            self.admission.changed(group);
         }
         for (name, definition) in definitions.into_iter().flatten() {
             crd::changed(&self.registry, &name.name, definition.as_deref(), revision);
@@ -260,6 +293,8 @@ impl Target for Core {
         let services =
             objects.iter().filter(|(group, plural, _)| (group.as_str(), plural.as_str()) == ("", "services"));
         self.network.replace(services.map(|(_, _, object)| object));
+        let services = objects.iter().filter(|(group, plural, _)| aggregation::is_service(group, plural));
+        self.aggregator.replace(services.map(|(_, _, object)| object));
         let mut by_resource = std::collections::BTreeMap::<(String, String), Vec<Arc<Object>>>::new();
         for (group, plural, object) in objects {
             by_resource.entry((group, plural)).or_default().push(object);
@@ -268,6 +303,7 @@ impl Target for Core {
             let resource = entry.stored();
             let key = (resource.group.clone(), resource.plural.clone());
             entry.cache.replace(by_resource.remove(&key).unwrap_or_default(), revision);
+            self.admission.changed(&resource.group);
         }
     }
 }
@@ -320,6 +356,12 @@ impl Call<'_> {
         }
     }
 
+    /// Takes over what admission has to say.
+    pub(crate) fn say(&mut self, said: Said) {
+        self.warnings.extend(said.warnings);
+        self.annotations.extend(said.annotations);
+    }
+
     pub(crate) fn field_validation(&self) -> Result<FieldValidation, ApiError> {
         FieldValidation::parse(self.request.options.field_validation.as_deref())
     }
@@ -349,6 +391,21 @@ pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object
     }
 }
 
+/// An object of one version of its kind in another.
+pub(crate) fn converted(from: &Resource, to: &Resource, mut object: Value) -> Value {
+    if from.version == to.version && from.group == to.group {
+        return object;
+    }
+    if let Some(conversion) = from.conversion() {
+        (conversion.to_storage)(&mut object);
+    }
+    if let Some(conversion) = to.conversion() {
+        (conversion.from_storage)(&mut object);
+    }
+    object["apiVersion"] = to.api_version().into();
+    object
+}
+
 /// The port for components in the same process.
 pub(crate) struct InProcess {
     pub core: Arc<Core>,
@@ -373,7 +430,7 @@ impl Api for InProcess {
         request: Request,
     ) -> BoxFuture<'a, Result<Watch, ApiError>> {
         Box::pin(async move {
-            let cursor = self.core.start_watch(user, agent, None, request).await?;
+            let cursor = self.core.start_watch(user, agent, None, request, None).await?;
             Ok(Watch(Box::new(watch::InProcessWatch { core: self.core.clone(), cursor })))
         })
     }

@@ -26,7 +26,7 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     place(call, &mut object)?;
     write::default(call, &mut object, None);
     admission::wait(call, &object).await;
-    admission::admit(call, &mut object, None)?;
+    admission::admit(call, &mut object, None).await?;
     let generated = metadata::text(&object, "name").is_empty();
     // A Service may lose the address that it was given to one of another server.
     let attempts = if generated || call.resource.is("", "services") { NAME_ATTEMPTS } else { 1 };
@@ -101,7 +101,7 @@ async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiEr
     let mut reserved = network::reserve(call, object, None)?;
     call.resource.schema.canonicalise(object);
     write::validate(call, object, None)?;
-    admission::judge(call, object, None)?;
+    admission::judge(call, object, None).await?;
     let key = key_of(object);
     let bytes = write::encode(call, object)?;
     if call.request.options.dry_run {

@@ -98,7 +98,7 @@ async fn delete_named(call: &mut Call<'_>, name: &str, options: &Options) -> Res
     for _ in 0..ATTEMPTS {
         let old = call.current()?;
         check_preconditions(call, &old, &options.preconditions)?;
-        admission::judge_delete(call, &old)?;
+        admission::judge_delete(call, &old).await?;
         if let Some(reply) = attempt(call, &old, options).await? {
             return Ok(reply);
         }

@@ -65,13 +65,7 @@ impl Feed {
         let mut objects = Vec::with_capacity(range.kvs.len());
         for kv in range.kvs {
             let Some(key) = storage::parse(&kv.key) else { continue };
-            let object = Object::from_stored(&kv.value, kv.mod_revision).map_err(|error| {
-                ApiError::internal(format!(
-                    "the stored {} {}/{} is damaged: {error}",
-                    key.plural, key.namespace, key.name
-                ))
-            })?;
-            objects.push((key.group.to_owned(), key.plural.to_owned(), Arc::new(object)));
+            objects.push((key.group.to_owned(), key.plural.to_owned(), Arc::new(storage::object(&kv)?)));
         }
         let mut request = WatchRequest::new(storage::everything());
         request.from = Some(range.revision + 1);
@@ -138,7 +132,7 @@ impl Feed {
             let object = match event.kind {
                 EventKind::Delete => None,
                 // Only this crate writes here, so a value that cannot be read is damage that the next load reports.
-                EventKind::Put => match Object::from_stored(&event.kv.value, revision) {
+                EventKind::Put => match storage::object(&event.kv) {
                     Ok(object) => Some(Arc::new(object)),
                     Err(_) => continue,
                 },

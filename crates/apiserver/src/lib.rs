@@ -5,6 +5,7 @@
 //! whose objects are held once, as bytes. Nothing here knows AWS, opens sockets, or asks a clock that was not passed.
 
 mod admission;
+mod aggregation;
 mod audit;
 mod auth;
 mod bootstrap;
@@ -18,9 +19,11 @@ mod fields;
 mod http;
 mod jsonpath;
 mod leases;
+mod list_options;
 mod metadata;
 mod network;
 mod ports;
+mod proxy;
 mod read;
 mod registry;
 mod schema;
@@ -33,10 +36,16 @@ mod update;
 mod virtuals;
 mod wake;
 mod watch;
+mod webhook;
 mod write;
 
-pub use auth::{Anonymous, Authentication, FrontProxy};
+pub use auth::{
+    Anonymous, Authentication, AuthorizationWebhook, ConfigError, FailurePolicy, FrontProxy, JwtAuthenticator, Mode, Prefixed,
+    Remote, TokenWebhook, authentication_from, authorization_from,
+};
 pub use network::ServiceCidr;
 pub use ports::{AuditEvent, AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};
+pub use proxy::{ClientCertificate, Kubelets};
 pub use server::{ApiServer, Options, StartError};
 pub use storage::{StoredKey, parse as parse_stored_key};
+pub use webhook::{Connection, Dialer, Sockets};

@@ -8,11 +8,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_client::Reply;
 use k8s_object::{ApiError, NamespacedName, Object, Reason};
 use serde::{Deserialize, Serialize};
-use store::Revision;
+use store::{RangeRequest, Revision, StoreError};
 
 use crate::cache::Held;
 use crate::core::{Call, in_version};
 use crate::select::Selection;
+use crate::{list_options, storage};
 
 /// Bytes of a continue token; it holds a revision, a namespace and a name.
 const MAX_TOKEN: usize = 4096;
@@ -44,159 +45,239 @@ pub(crate) fn parse_revision(text: Option<&str>) -> Result<Option<Revision>, Api
 #[derive(Serialize, Deserialize)]
 struct Token {
     v: String,
+    /// The revision of the list; negative: whatever is newest, since the revision is no longer known.
     rv: Revision,
-    /// The last key that was sent.
-    ns: String,
+    /// The key after which the next page begins, `namespace/name`, and a zero byte.
     start: String,
+    /// How many objects the pages so far had.
+    #[serde(default, rename = "n")]
+    sent: u64,
 }
 
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+/// Ends the key in a token: the next page begins with what sorts after it.
+const AFTER: char = '\0';
 
-fn encode_token(revision: Revision, last: &NamespacedName) -> String {
-    let token = Token { v: TOKEN_VERSION.into(), rv: revision, ns: last.namespace.clone(), start: last.name.clone() };
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is plain data"))
-}
+impl Token {
+    fn new(revision: Revision, last: &NamespacedName, sent: u64) -> Token {
+        Token { v: TOKEN_VERSION.into(), rv: revision, start: format!("{last}{AFTER}"), sent }
+    }
 
-fn decode_token(text: &str) -> Result<(Revision, NamespacedName), ApiError> {
-    let bytes = (text.len() <= MAX_TOKEN).then(|| URL_SAFE_NO_PAD.decode(text).ok()).flatten();
-    let token: Option<Token> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    match token {
-        Some(token) if token.v == TOKEN_VERSION && token.rv > 0 => {
-            Ok((token.rv, NamespacedName::new(token.ns, token.start)))
+    fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("a token is plain data"))
+    }
+
+    /// Reads a token that clients got and sent back.
+    ///
+    /// # Errors
+    /// Upstream's 400.
+    fn decode(text: &str) -> Result<Token, ApiError> {
+        let wrong = |problem: &str| {
+            Err(ApiError::bad_request(format!("invalid continue token: continue key is not valid{problem}")))
+        };
+        let bytes = (text.len() <= MAX_TOKEN).then(|| URL_SAFE_NO_PAD.decode(text).ok()).flatten();
+        let Some(token) = bytes.and_then(|bytes| serde_json::from_slice::<Token>(&bytes).ok()) else {
+            return wrong(": it is not one that this server has given");
+        };
+        if token.v != TOKEN_VERSION {
+            return wrong(&format!(": server does not recognize this encoded version {}", token.v));
         }
-        _ => Err(ApiError::bad_request(
-            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
-        )),
+        if token.rv == 0 {
+            return wrong(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)");
+        }
+        if token.start.is_empty() {
+            return wrong(": encoded start key empty (version meta.k8s.io/v1)");
+        }
+        Ok(token)
+    }
+
+    /// The last key of the page before.
+    fn last(&self) -> NamespacedName {
+        let key = self.start.trim_end_matches(AFTER);
+        let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+        NamespacedName::new(namespace, name)
     }
 }
 
-/// Which state a list shows.
-enum At {
-    Now,
-    Past(Revision),
+/// Where a page begins.
+#[derive(Default)]
+struct After {
+    key: Option<NamespacedName>,
+    /// How many objects the pages before had.
+    sent: u64,
 }
 
 /// A page of a list.
 pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
     let options = &call.request.options;
     let selection = Selection::of(call)?;
-    let named = parse_revision(options.resource_version.as_deref())?;
-    let matching = options.resource_version_match.as_deref().unwrap_or("");
-    let continued =
-        options.continue_token.as_deref().filter(|token| !token.is_empty()).map(decode_token).transpose()?;
-    check_match(matching, named, continued.is_some())?;
-    let (at, after) = match (continued, named) {
-        (Some((revision, last)), _) => (At::Past(revision), Some(last)),
-        (None, Some(revision)) if matching == "Exact" => (At::Past(revision), None),
-        // Without a match, a limit used to mean the exact revision; upstream reads it as "not older" from 1.31 on.
-        (None, Some(revision)) => {
-            call.core.reach_soon(revision).await?;
-            (At::Now, None)
+    list_options::check_list(options, None)?;
+    let token = options.continue_token.as_deref().filter(|token| !token.is_empty()).map(Token::decode).transpose()?;
+    let named = match options.resource_version.as_deref().unwrap_or("") {
+        "" | "0" => None,
+        _ if token.is_some() => {
+            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
         }
-        (None, None) => (At::Now, None),
+        text => parse_revision(Some(text))
+            .map_err(|error| ApiError::bad_request(format!("invalid resource version: {error}")))?,
     };
-    if let At::Past(revision) = at {
+    let matching = options.resource_version_match.as_deref().unwrap_or("");
+    // The revision that the list shows; now when absent.
+    let (at, after) = match (token, named) {
+        (Some(token), _) => ((token.rv > 0).then_some(token.rv), After { key: Some(token.last()), sent: token.sent }),
+        // A limit without a match means the exact revision too, as before there were matches.
+        (None, Some(revision)) if matching == "Exact" || (matching.is_empty() && options.limit > 0) => {
+            (Some(revision), After::default())
+        }
+        (None, named) => {
+            call.core.reach_soon(named.unwrap_or(0)).await?;
+            (None, After::default())
+        }
+    };
+    if let Some(revision) = at {
         call.core.reach_soon(revision).await?;
     }
-    page(call, &selection, at, after.as_ref())
-}
-
-fn check_match(matching: &str, named: Option<Revision>, continued: bool) -> Result<(), ApiError> {
-    let wrong = |problem: &str| {
-        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: {problem}");
-        Err(ApiError::new(Reason::Invalid, message))
-    };
-    match matching {
-        "" => Ok(()),
-        _ if continued => wrong("Forbidden: resourceVersionMatch is forbidden when continue is provided"),
-        "Exact" | "NotOlderThan" => match named {
-            None => wrong("Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"),
-            Some(0) if matching == "Exact" => {
-                wrong("Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
-            }
-            Some(_) => Ok(()),
-        },
-        other => wrong(&format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\"")),
+    match (page(call, &selection, at, &after), at) {
+        (Some(page), _) => Ok(page),
+        // The ring does not reach back so far; the store may.
+        (None, Some(revision)) => past(call, &selection, revision, &after).await,
+        (None, None) => Err(ApiError::internal("the watch cache does not know its own state")),
     }
 }
 
-fn page(call: &Call<'_>, selection: &Selection, at: At, after: Option<&NamespacedName>) -> Result<Reply, ApiError> {
-    let limit = if call.request.options.limit == 0 { usize::MAX } else { call.request.options.limit };
+/// A page out of the watch cache, of the state at a revision or now; `None` when the state that is asked for is not known any more.
+fn page(call: &Call<'_>, selection: &Selection, at: Option<Revision>, after: &After) -> Option<Reply> {
     let state = call.entry.cache.read();
     let now = state.last().max(call.core.revision());
-    let revision = match at {
-        At::Now => now,
-        At::Past(revision) => revision,
-    };
     // What differs between now and then; nothing for a list of now.
     let then: BTreeMap<NamespacedName, Option<Held>> = match at {
-        At::Now => BTreeMap::new(),
-        At::Past(revision) => state.before(revision).ok_or_else(|| expired(after.is_some()))?,
+        None => BTreeMap::new(),
+        Some(revision) => state.before(revision)?,
     };
-    if after.is_none()
+    let mut page = Page::new(call, at.unwrap_or(now), after);
+    if after.key.is_none()
         && let Some(name) = selection.name()
         && !selection.namespace().is_empty()
         && then.is_empty()
     {
         // One object by name: kubectl and informers of single objects ask so.
         let key = NamespacedName::new(selection.namespace(), name);
-        let found = state.get(&key).filter(|held| selection.selects(held));
-        let items = found.map(|held| in_version(&call.resource, held.object.clone())).into_iter().collect();
-        return Ok(Reply::List {
-            items,
-            resource_version: revision.to_string(),
-            continue_token: String::new(),
-            remaining: None,
-        });
+        if let Some(held) = state.get(&key).filter(|held| selection.selects(held)) {
+            page.take(&key, &held.object);
+        }
+        return Some(page.reply(None));
     }
-    let (mut items, mut last, mut remaining) = (Vec::new(), None, 0_u64);
-    let mut take = |key: &NamespacedName, held: &Held| {
-        if !selection.selects(held) {
-            return;
-        }
-        if items.len() < limit {
-            items.push(in_version(&call.resource, held.object.clone()));
-            if items.len() == limit {
-                last = Some(key.clone());
-            }
-        } else {
-            remaining += 1;
-        }
-    };
     let namespace = selection.namespace();
-    if then.is_empty() {
-        for (key, held) in state.candidates(selection, after) {
-            take(key, held);
+    let past = then.iter().filter(|(key, _)| {
+        (namespace.is_empty() || key.namespace == namespace) && after.key.as_ref().is_none_or(|after| *key > after)
+    });
+    // Two ordered sequences merged: what did not change since, and what was there then.
+    let mut past = past.filter_map(|(key, held)| held.as_ref().map(|held| (key, held))).peekable();
+    let few = then.is_empty().then(|| state.candidates(selection, after.key.as_ref()));
+    let all = (!then.is_empty()).then(|| state.range(namespace, after.key.as_ref()));
+    let present = few.into_iter().flatten().chain(all.into_iter().flatten());
+    let mut full = false;
+    for (key, held) in present.filter(|(key, _)| !then.contains_key(key)) {
+        while let Some((key, held)) = past.next_if(|(past, _)| *past < key) {
+            full = full || (selection.selects(held) && !page.take(key, &held.object));
         }
-    } else {
-        // Two ordered sequences merged: what did not change since, and what was there then.
-        let past = then.iter().filter(|(key, _)| {
-            (namespace.is_empty() || key.namespace == namespace) && after.is_none_or(|after| *key > after)
-        });
-        let mut past = past.filter_map(|(key, held)| held.as_ref().map(|held| (key, held))).peekable();
-        for (key, held) in state.range(namespace, after).filter(|(key, _)| !then.contains_key(key)) {
-            while let Some((key, held)) = past.next_if(|(past, _)| *past < key) {
-                take(key, held);
-            }
-            take(key, held);
-        }
-        for (key, held) in past {
-            take(key, held);
+        full = full || (selection.selects(held) && !page.take(key, &held.object));
+        if full {
+            break;
         }
     }
-    let continue_token = match &last {
-        Some(last) if remaining > 0 => encode_token(revision, last),
-        _ => String::new(),
-    };
-    let remaining = (remaining > 0 && selection.is_plain()).then_some(remaining);
-    Ok(Reply::List { items, resource_version: revision.to_string(), continue_token, remaining })
+    if !full {
+        full = past.any(|(key, held)| selection.selects(held) && !page.take(key, &held.object));
+    }
+    // Counted only where it is told: upstream says nothing where a selector leaves some out.
+    let total = (full && selection.is_plain()).then(|| state.count(namespace, &then) as u64);
+    Some(page.reply(if full { Some(total) } else { None }))
 }
 
-fn expired(continued: bool) -> ApiError {
-    ApiError::expired(match continued {
-        true => {
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter."
+/// The objects of one page, as they are found.
+struct Page<'a, 'b> {
+    call: &'a Call<'b>,
+    revision: Revision,
+    /// Objects of the pages before.
+    sent: u64,
+    limit: usize,
+    items: Vec<Arc<Object>>,
+    last: Option<NamespacedName>,
+}
+
+impl<'a, 'b> Page<'a, 'b> {
+    fn new(call: &'a Call<'b>, revision: Revision, after: &After) -> Page<'a, 'b> {
+        let limit = if call.request.options.limit == 0 { usize::MAX } else { call.request.options.limit };
+        Page { call, revision, sent: after.sent, limit, items: Vec::new(), last: None }
+    }
+
+    /// Adds an object that is selected; says whether there was room.
+    fn take(&mut self, key: &NamespacedName, object: &Arc<Object>) -> bool {
+        if self.items.len() == self.limit {
+            return false;
         }
-        false => "The resourceVersion for the provided list is too old.",
-    })
+        self.items.push(in_version(&self.call.resource, object.clone()));
+        if self.items.len() == self.limit {
+            self.last = Some(key.clone());
+        }
+        true
+    }
+
+    /// The answer. `more` is absent when nothing is left, else how many objects all pages have together, if that is known.
+    fn reply(self, more: Option<Option<u64>>) -> Reply {
+        let sent = self.sent + self.items.len() as u64;
+        let token = self.last.filter(|_| more.is_some()).map(|last| Token::new(self.revision, &last, sent));
+        Reply::List {
+            items: self.items,
+            resource_version: self.revision.to_string(),
+            continue_token: token.map(|token| token.encode()).unwrap_or_default(),
+            // At least the one that had no room, whatever came and went since pages of other states were counted.
+            remaining: more.flatten().map(|total| total.saturating_sub(sent).max(1)),
+        }
+    }
+}
+
+/// Keys of the store that are read at a time for a state that the watch cache has forgotten.
+const CHUNK: usize = 1000;
+
+/// A page as the store remembers it.
+async fn past(call: &Call<'_>, selection: &Selection, revision: Revision, after: &After) -> Result<Reply, ApiError> {
+    let stored = call.entry.stored();
+    let mut page = Page::new(call, revision, after);
+    let mut start = after.key.as_ref().map(|key| storage::key(&stored.group, &stored.plural, key));
+    loop {
+        let range = storage::keys(&stored.group, &stored.plural, selection.namespace(), start.as_ref());
+        let request = RangeRequest { revision: Some(revision), limit: CHUNK, ..RangeRequest::new(range) };
+        let found = match call.core.keyspace.range(request).await {
+            Ok(found) => found,
+            Err(StoreError::Compacted { .. }) => return Err(expired(after.key.as_ref(), page.sent)),
+            Err(error) => return Err(storage::error(error)),
+        };
+        for kv in &found.kvs {
+            let Some(key) = storage::parse(&kv.key) else { continue };
+            let key = NamespacedName::new(key.namespace, key.name);
+            let object = Arc::new(storage::object(kv)?);
+            if selection.selects(&call.entry.cache.hold(object.clone())) && !page.take(&key, &object) {
+                // How many are left would cost reading them.
+                return Ok(page.reply(Some(None)));
+            }
+        }
+        match found.kvs.last() {
+            Some(last) if found.more => start = Some(last.key.clone()),
+            _ => return Ok(page.reply(None)),
+        }
+    }
+}
+
+/// What a client is told whose list is too old, with a token to go on with the newest state if it has seen a part.
+fn expired(last: Option<&NamespacedName>, sent: u64) -> ApiError {
+    match last {
+        Some(last) => ApiError {
+            continue_token: Token::new(-1, last, sent).encode(),
+            ..ApiError::expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+            )
+        },
+        None => ApiError::expired("The resourceVersion for the provided list is too old."),
+    }
 }

@@ -53,6 +53,9 @@ impl Selection {
             fields.push((field, value.clone(), *equal));
         }
         let name = selector.required("metadata.name").map(str::to_owned);
+        if !call.request.name.is_empty() && !selector.terms.is_empty() && name.as_ref() != Some(&call.request.name) {
+            return Err(ApiError::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
         let mut namespace = call.request.namespace.clone();
         if namespace.is_empty()
             && call.resource.namespaced

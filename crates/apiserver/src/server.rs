@@ -9,14 +9,18 @@ use k8s_object::{ApiError, UserInfo};
 use store::{Compare, Keyspace};
 use world::{Tasks, World};
 
-use crate::auth::{Auth, Authentication, reconcile};
+use crate::admission::{Admission, Charging};
+use crate::aggregation::{self, Aggregator};
+use crate::auth::{Auth, Authentication, Mode, reconcile};
 use crate::core::{Core, InProcess};
 use crate::feed::Feed;
 use crate::http::{ApiHandler, Documents, is_ready};
 use crate::leases::EventLeases;
 use crate::network::{ServiceCidr, ServiceNetwork};
 use crate::ports::{AuditSink, Authorizer, TokenAuthenticator};
+use crate::proxy::Kubelets;
 use crate::registry::Registry;
+use crate::webhook::Dialer;
 use crate::{bootstrap, crd};
 
 /// What a cluster's API server is made of.
@@ -36,11 +40,17 @@ pub struct Options {
     pub authorizers: Vec<Arc<dyn Authorizer>>,
     /// How clients are known, beside the authenticators above.
     pub authentication: Authentication,
+    /// Who decides after the authorizers above, in this order.
+    pub authorization: Vec<Mode>,
+    /// How it shows itself to kubelets.
+    pub kubelets: Kubelets,
     pub audit: Option<Arc<dyn AuditSink>>,
     /// Where Services get their addresses.
     pub service_cidr: ServiceCidr,
     /// Where clients reach the server, if that is known and not a loopback address: the endpoint of Service `kubernetes`.
     pub endpoint: Option<SocketAddr>,
+    /// How it reaches webhooks and other servers; without one, calls to them fail.
+    pub dialer: Option<Arc<dyn Dialer>>,
 }
 
 /// The server cannot start.
@@ -71,6 +81,7 @@ impl ApiServer {
             options.token_authenticators,
             options.authorizers,
             options.authentication,
+            options.authorization,
         );
         let core = Arc::new(Core {
             world: options.world,
@@ -84,6 +95,12 @@ impl ApiServer {
             network: ServiceNetwork::new(options.service_cidr),
             event_leases: EventLeases::default(),
             documents: Documents::default(),
+            admission: Admission::default(),
+            charging: Charging::default(),
+            dialer: options.dialer,
+            kubelets: options.kubelets,
+            aggregator: Aggregator::default(),
+            tasks: tasks.clone(),
             stop: tasks.stop(),
         });
         core.feed.load(core.as_ref()).await.map_err(error("load its objects"))?;
@@ -96,6 +113,14 @@ impl ApiServer {
         let (cleaning, stop) = (core.clone(), tasks.stop());
         tasks.spawn("custom resource cleanup", async move {
             stop.or(crd::cleanup(cleaning)).await;
+        });
+        let (registering, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("API services", async move {
+            stop.or(aggregation::register(registering)).await;
+        });
+        let (looking, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("API service availability", async move {
+            stop.or(aggregation::check_availability(looking)).await;
         });
         let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });
         Ok(ApiServer { core, api })

@@ -4,8 +4,8 @@
 //! leaves `.<group>` out. A value is what [`k8s_object::encode`] writes, without a resourceVersion.
 
 use bytes::Bytes;
-use k8s_object::{ApiError, NamespacedName, Reason};
-use store::{Compare, KeyRange, Keyspace, LeaseId, NO_LEASE, Op, Revision, StoreError, Txn};
+use k8s_object::{ApiError, NamespacedName, Object, Reason};
+use store::{Compare, KeyRange, KeyValue, Keyspace, LeaseId, NO_LEASE, Op, Revision, StoreError, Txn};
 
 const ROOT: &str = "registry/";
 /// Where it is written what only one object may have; the value is the object's key.
@@ -33,6 +33,25 @@ pub(crate) fn key(group: &str, plural: &str, object: &NamespacedName) -> Bytes {
     }
     key.push_str(&object.name);
     Bytes::from(key)
+}
+
+/// The keys of a resource's objects, of one namespace unless it is empty, after the key `after`.
+pub(crate) fn keys(group: &str, plural: &str, namespace: &str, after: Option<&Bytes>) -> KeyRange {
+    let first = key(group, plural, &NamespacedName::new(namespace, ""));
+    let start = after.map_or_else(|| first.clone(), |after| [after.as_ref(), b"\0"].concat().into());
+    // Every such key begins with `first`, which ends in a slash: the byte after it ends the range.
+    let end = [&first[..first.len() - 1], &[b'/' + 1]].concat();
+    KeyRange::span(start, end)
+}
+
+/// An object as it is stored.
+///
+/// # Errors
+/// If it is damaged.
+pub(crate) fn object(kv: &KeyValue) -> Result<Object, ApiError> {
+    Object::from_stored(&kv.value, kv.mod_revision).map_err(|error| {
+        ApiError::internal(format!("the stored {} is damaged: {error}", String::from_utf8_lossy(&kv.key)))
+    })
 }
 
 /// A key's parts.

@@ -149,7 +149,7 @@ pub(crate) async fn replace(
         map.insert("resourceVersion".into(), json!(old.meta().resource_version));
     }
     write::default(call, &mut new, Some(&before));
-    admission::admit(call, &mut new, Some(&before))?;
+    admission::admit(call, &mut new, Some(&before)).await?;
     let counts = match call.builtin() {
         Some(kind) => {
             (kind.prepare_update)(&mut new, &call.kind_context(Some(&before)));
@@ -170,7 +170,7 @@ pub(crate) async fn replace(
         metadata::of(&mut new)?.insert("generation".into(), json!(generation));
     }
     write::validate(call, &new, Some(&before))?;
-    admission::judge(call, &new, Some(&before))?;
+    admission::judge(call, &new, Some(&before)).await?;
     if new == before {
         return Ok(Some(old.clone()));
     }

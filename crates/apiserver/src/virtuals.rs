@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::ports::{AuthError, Decision};
-use crate::{metadata, selectors, write};
+use crate::{admission, metadata, selectors, write};
 
 /// What upstream's webhook authorizer says when it is asked for rules; EKS has such an authorizer.
 const NO_RULES: &str = "webhook authorizer does not support user rule resolution";
@@ -25,8 +25,8 @@ pub(crate) async fn answer(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
             review
         }
     };
-    review["apiVersion"] = json!(call.resource.api_version());
-    review["kind"] = json!(call.resource.kind);
+    let (api_version, kind) = (call.resource.api_version(), call.resource.kind.clone());
+    admission::admit_below(call, (&api_version, &kind), &mut review, None).await?;
     let status = match call.resource.kind.as_str() {
         "LocalSubjectAccessReview" | "SelfSubjectAccessReview" | "SubjectAccessReview" => access(call, &review).await?,
         "SelfSubjectRulesReview" => rules(call, &review)?,
@@ -89,8 +89,9 @@ async fn access(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
         },
         false => Attributes::path(&user, path["verb"].as_str().unwrap_or(""), path["path"].as_str().unwrap_or("")),
     };
-    let mut problems = Vec::new();
-    let mut status = match call.core.auth.decide(call.core, &attributes).await {
+    let verdict = call.core.auth.judge(call.core, &attributes).await;
+    let mut problems: Vec<String> = Some(verdict.error).into_iter().filter(|error| !error.is_empty()).collect();
+    let mut status = match verdict.decision {
         Decision::Allow(reason) => with_reason(json!({"allowed": true}), &reason),
         Decision::NoOpinion(reason) => with_reason(json!({"allowed": false}), &reason),
         Decision::Deny(reason) => with_reason(json!({"allowed": false, "denied": true}), &reason),

@@ -10,6 +10,7 @@ use world::watch;
 
 use crate::cache::{Cache, Event, Held, with_revision};
 use crate::core::{Call, Core, in_version};
+use crate::list_options::{self, Beginning};
 use crate::read::parse_revision;
 use crate::registry::Resource;
 use crate::select::Selection;
@@ -36,7 +37,8 @@ pub(crate) struct Cursor {
     initial: std::vec::IntoIter<Arc<Object>>,
     /// The revision that `initial` shows; told in a bookmark after it when asked for.
     initial_revision: Revision,
-    announce_end: bool,
+    /// Whether the client wants to be told when it has what was there at the start.
+    pub announce_end: bool,
     pub bookmarks: bool,
 }
 
@@ -49,11 +51,16 @@ pub(crate) enum Item {
     InitialEnd(Revision),
 }
 
-/// Starts a watch.
-pub(crate) fn start(call: &Call<'_>) -> Result<Cursor, ApiError> {
+/// Starts a watch; `send` is `sendInitialEvents`.
+pub(crate) async fn start(call: &Call<'_>, send: Option<bool>) -> Result<Cursor, ApiError> {
     let options = &call.request.options;
     let selection = Selection::of(call)?;
-    let named = parse_revision(options.resource_version.as_deref())?;
+    let named = parse_revision(options.resource_version.as_deref())?.unwrap_or(0);
+    let beginning = list_options::beginning(options, send);
+    if beginning == Beginning::State {
+        // Others may name a revision that is still to come, and wait for what comes after it.
+        call.core.reach_soon(named).await?;
+    }
     let state = call.entry.cache.read();
     // Under the lock: no change comes between the snapshot and the subscription.
     let (sleep, changed) = match selection.common() {
@@ -64,14 +71,13 @@ pub(crate) fn start(call: &Call<'_>) -> Result<Cursor, ApiError> {
         None => (None, call.entry.cache.subscribe()),
     };
     let now = state.last().max(call.core.revision());
-    // Streaming lists say how the revision is meant; everybody else wants a start state when they name none.
-    let streaming = options.resource_version_match.as_deref() == Some("NotOlderThan");
-    let (position, after, initial) = match named {
-        Some(revision) if revision > 0 && !streaming => {
-            let position = state.position_after(revision).ok_or_else(|| too_old(revision, now))?;
-            (position, revision, Vec::new())
+    let (position, after, initial) = match beginning {
+        Beginning::Changes if named > 0 => {
+            let position = state.position_after(named).ok_or_else(|| too_old(named, now))?;
+            (position, named, Vec::new())
         }
-        _ => {
+        Beginning::Changes => (state.end(), 0, Vec::new()),
+        Beginning::State => {
             let held = state.candidates(&selection, None).filter(|(_, held)| selection.selects(held));
             let initial = held.map(|(_, held)| in_version(&call.resource, held.object.clone())).collect();
             (state.end(), 0, initial)
@@ -89,7 +95,7 @@ pub(crate) fn start(call: &Call<'_>) -> Result<Cursor, ApiError> {
         after,
         initial: initial.into_iter(),
         initial_revision: now,
-        announce_end: streaming,
+        announce_end: false,
         bookmarks: false,
     })
 }

@@ -273,10 +273,17 @@ fn a_node_writes_itself_and_its_pods() {
             assert_eq!(patched.is_ok(), allowed, "{name}: {patched:?}");
             assert_eq!(kubelet.get(&resources::CONFIG_MAPS, "default", name).await.is_ok(), allowed, "{name}");
         }
-        let token = kubelet
-            .create_subresource(&resources::SERVICE_ACCOUNTS, "default", "default", "token", json!({}))
-            .await
-            .unwrap();
+        let token = async |bound: Value| {
+            let request = json!({"spec": {"boundObjectRef": bound}});
+            kubelet.create_subresource(&resources::SERVICE_ACCOUNTS, "default", "default", "token", request).await
+        };
+        let bound = async |name: &str| {
+            let pod = admin.get(&resources::PODS, "default", name).await.unwrap();
+            json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": pod.meta().uid})
+        };
+        assert_eq!(token(Value::Null).await.unwrap_err().reason, Reason::Forbidden, "for no pod");
+        assert_eq!(token(bound("theirs").await).await.unwrap_err().reason, Reason::Forbidden, "another node's pod");
+        let token = token(bound("mine").await).await.unwrap();
         let Reply::Value(token) = token else { panic!("{token:?}") };
         let text = token["status"]["token"].as_str().unwrap().to_owned();
         let user = cluster.server.authenticate(&text).await.unwrap();

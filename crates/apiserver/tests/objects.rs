@@ -265,8 +265,6 @@ fn a_watcher_that_is_too_slow_is_told_so() {
         assert_eq!(reason(slow.next().await), Reason::Expired);
         let old = || Options { resource_version: Some(first.meta().resource_version.clone()), ..Options::default() };
         assert_eq!(reason(client.watch(&CM, old()).await.map(|_| ())), Reason::Expired);
-        let exact = Options { resource_version_match: Some("Exact".into()), ..old() };
-        assert_eq!(reason(names(&cluster, exact).await), Reason::Expired);
     });
 }
 

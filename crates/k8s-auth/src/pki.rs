@@ -256,6 +256,39 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
+/// Whom a request for a certificate names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    pub common_name: String,
+    pub organizations: Vec<String>,
+}
+
+/// Reads the subject of a certificate signing request in PEM.
+///
+/// # Errors
+/// If it is none.
+pub fn subject_of_request(pem: &[u8]) -> Result<Subject, PkiError> {
+    let read = |error: String| PkiError::Read(error);
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|error| read(error.to_string()))?;
+    if !["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"].contains(&block.label.as_str()) {
+        return Err(read("PEM block type must be CERTIFICATE REQUEST".to_owned()));
+    }
+    let (_, request) = x509_parser::certification_request::X509CertificationRequest::from_der(&block.contents)
+        .map_err(|error| read(error.to_string()))?;
+    let subject = &request.certification_request_info.subject;
+    let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or("");
+    let organizations = subject.iter_organization().filter_map(|group| group.as_str().ok());
+    Ok(Subject { common_name: name.to_owned(), organizations: organizations.map(str::to_owned).collect() })
+}
+
+/// Whether a certificate, in DER, can be read and is valid at a moment.
+pub fn is_valid_at(der: &[u8], now: Timestamp) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+    let validity = certificate.validity();
+    let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    (from..=to).contains(&now.seconds())
+}
+
 /// The user whom a client certificate names, if it is valid now. That it was signed by the cluster's authority, TLS has checked.
 pub fn user_of_certificate(der: &[u8], now: Timestamp) -> Result<UserInfo, PkiError> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|error| PkiError::Read(error.to_string()))?;

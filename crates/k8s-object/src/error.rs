@@ -72,6 +72,10 @@ pub struct ApiError {
     pub causes: Vec<Cause>,
     /// When to try again.
     pub retry_after_seconds: Option<u32>,
+    /// Status code and reason where somebody else chose them: a webhook, an aggregated server. They need not be any of ours.
+    pub verbatim: Option<Box<(u16, String)>>,
+    /// With `Expired` for a page of a list: how to go on without consistency. Empty where there is no way.
+    pub continue_token: String,
 }
 
 impl ApiError {
@@ -85,7 +89,15 @@ impl ApiError {
             name: String::new(),
             causes: Vec::new(),
             retry_after_seconds: None,
+            verbatim: None,
+            continue_token: String::new(),
         }
+    }
+
+    /// With a status code and reason (which may be empty) that somebody else chose.
+    pub fn verbatim(mut self, code: u16, reason: &str) -> ApiError {
+        self.verbatim = Some(Box::new((code, reason.to_owned())));
+        self
     }
 
     /// With what the request was about.
@@ -166,7 +178,7 @@ impl ApiError {
 
     /// HTTP status code.
     pub fn code(&self) -> u16 {
-        self.reason.code()
+        self.verbatim.as_ref().map_or(self.reason.code(), |verbatim| verbatim.0)
     }
 
     /// Whether the object was not there.
@@ -183,8 +195,13 @@ impl ApiError {
     pub fn to_status(&self) -> Value {
         let mut status = json!({
             "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": format!("{:?}", self.reason), "code": self.code(),
+            "message": self.message, "code": self.code(),
         });
+        match self.verbatim.as_ref().map(|verbatim| verbatim.1.as_str()) {
+            Some("") => {}
+            Some(reason) => status["reason"] = json!(reason),
+            None => status["reason"] = json!(format!("{:?}", self.reason)),
+        }
         let mut details = serde_json::Map::new();
         for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind)] {
             if !text.is_empty() {
@@ -200,6 +217,9 @@ impl ApiError {
         }
         if let Some(seconds) = self.retry_after_seconds {
             details.insert("retryAfterSeconds".to_owned(), json!(seconds));
+        }
+        if !self.continue_token.is_empty() {
+            status["metadata"] = json!({"continue": self.continue_token});
         }
         if !details.is_empty() {
             status["details"] = Value::Object(details);

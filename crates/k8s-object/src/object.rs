@@ -1,6 +1,7 @@
 //! One revision of one object: its encoded bytes, the metadata that selectors need, and a typed view decoded at most once.
 
 use std::any::Any;
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -21,8 +22,9 @@ pub struct DecodeError {
     pub problem: String,
 }
 
-/// Namespace and name; the namespace is empty for cluster-scoped objects.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Namespace and name; the namespace is empty for cluster-scoped objects. Ordered as `namespace/name` is, which is the order of keys
+/// in the store and so of lists: `a-b/x` comes before `a/x`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NamespacedName {
     pub namespace: String,
     pub name: String,
@@ -32,6 +34,28 @@ impl NamespacedName {
     /// From both halves.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> NamespacedName {
         NamespacedName { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The bytes of what [`fmt::Display`] writes.
+    fn path(&self) -> impl Iterator<Item = u8> {
+        let slash = if self.namespace.is_empty() { &b""[..] } else { b"/" };
+        self.namespace.bytes().chain(slash.iter().copied()).chain(self.name.bytes())
+    }
+}
+
+impl Ord for NamespacedName {
+    fn cmp(&self, other: &NamespacedName) -> Ordering {
+        if self.namespace == other.namespace {
+            return self.name.cmp(&other.name);
+        }
+        // Different namespaces decide before their names begin, unless one of them is empty and the other key starts with its name.
+        self.path().cmp(other.path())
+    }
+}
+
+impl PartialOrd for NamespacedName {
+    fn partial_cmp(&self, other: &NamespacedName) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -181,6 +205,18 @@ mod tests {
         assert_eq!(object.value()["data"], value["data"]);
         let empty = Object::from_stored(br#"{"apiVersion":"v1","kind":"Status","metadata":{}}"#, 7).unwrap();
         assert_eq!(empty.json().as_ref(), br#"{"apiVersion":"v1","kind":"Status","metadata":{"resourceVersion":"7"}}"#);
+    }
+
+    #[test]
+    fn names_are_ordered_as_keys_of_the_store() {
+        let name = |text: &str| match text.split_once('/') {
+            Some((namespace, name)) => NamespacedName::new(namespace, name),
+            None => NamespacedName::new("", text),
+        };
+        let texts = ["a", "a-b/x", "a/", "a/x", "a/y", "a.b", "a0/x", "b", "b/a", ""];
+        for (left, right) in texts.iter().flat_map(|left| texts.iter().map(move |right| (left, right))) {
+            assert_eq!(name(left).cmp(&name(right)), left.cmp(right), "{left} {right}");
+        }
     }
 
     #[test]

@@ -98,9 +98,13 @@ impl ControlPlane {
             token_authenticators: vec![tokens],
             authorizers: vec![policies],
             authentication: Default::default(),
+            authorization: apiserver::Mode::usual(),
+            kubelets: Default::default(),
             audit: None,
             service_cidr,
             endpoint: address.filter(|address| !address.ip().is_loopback()),
+            // A simulated world has no sockets.
+            dialer: (!world.is_simulated()).then(|| Arc::new(apiserver::Sockets) as Arc<dyn apiserver::Dialer>),
         };
         let server = ApiServer::start(options, &tasks).await.map_err(|error| text(&error))?;
         if let Some(listener) = listener {

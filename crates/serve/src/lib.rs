@@ -4,9 +4,11 @@
 //! with who sent it, to a [`Handler`].
 
 mod body;
+mod connect;
 mod server;
 mod tls;
 
 pub use body::{Body, BoxError, ReadError, empty, full, read_limited, stream};
+pub use connect::connect;
 pub use server::{Handler, Limits, Options, Peer, ServeError, Server, start};
 pub use tls::{Clients, Tls, TlsError};

@@ -5,11 +5,11 @@ use k8s_object::ApiError;
 use k8s_object::views::{PolicyRule, RoleRef};
 use serde_json::Value;
 
-use super::Review;
+use super::{Review, Said};
 use crate::metadata;
 use crate::ports::Decision;
 
-pub(super) fn judge(review: &Review<'_, '_>, object: &Value) -> Result<(), ApiError> {
+pub(super) fn judge(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Result<(), ApiError> {
     let call = review.call;
     if call.resource.group != GROUP {
         return Ok(());

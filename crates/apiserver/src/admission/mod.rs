@@ -1,31 +1,75 @@
 //! Admission: what a cluster adds to objects, and what it refuses, after authorization and before storage.
 //!
-//! A static table of plugins, in upstream's order. A plugin reads the caches and must never write or wait; the one wait there is
-//! stands in [`wait`].
+//! A static table of plugins, in upstream's order; behind it, what waits for others: policies, webhooks, and quotas, which come
+//! last because they charge what everybody else has let through. A plugin of the table reads the caches and must never write or wait.
 
+mod certificates;
+mod claim_resize;
+mod configured;
+mod default_class;
 mod escalation;
+mod hooks;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
+mod resource_quota;
+mod rules;
+mod runtime_class;
 mod service_account;
+mod storage_protection;
+mod taint_nodes_by_condition;
 mod tolerations;
 
+use std::sync::Arc;
+
 use k8s_object::{ApiError, Object};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::metadata;
 
+pub(crate) use configured::Admission;
+use configured::Configured;
+pub(crate) use resource_quota::Charging;
+
+use hooks::Reinvocation;
+
+/// What is about to happen to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+    Delete,
+    /// A stream through the server: exec, attach, portforward, proxy. The object is the options of the stream.
+    Connect,
+}
+
+impl Operation {
+    /// As rules of webhooks and policies name it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
+}
+
 /// What a plugin may look at beside the object.
 pub(crate) struct Review<'a, 'b> {
     pub call: &'a Call<'b>,
-    /// The object before an update; absent on create.
+    pub operation: Operation,
+    /// The object before an update or a deletion; absent otherwise.
     pub old: Option<&'a Value>,
 }
 
 impl Review<'_, '_> {
+    /// Whether an object of its own is created, and not something below one.
     pub(crate) fn is_create(&self) -> bool {
-        self.old.is_none() && self.call.request.subresource.is_empty()
+        self.operation == Operation::Create && self.call.request.subresource.is_empty()
     }
 
     pub(crate) fn is_pod_create(&self) -> bool {
@@ -33,8 +77,17 @@ impl Review<'_, '_> {
     }
 }
 
+/// What plugins have to say without refusing.
+#[derive(Default)]
+pub(crate) struct Said {
+    /// For the client.
+    pub warnings: Vec<String>,
+    /// For the audit event: key and value.
+    pub annotations: Vec<(String, String)>,
+}
+
 type Admit = fn(&Review<'_, '_>, &mut Value) -> Result<(), ApiError>;
-type Judge = fn(&Review<'_, '_>, &Value) -> Result<(), ApiError>;
+type Judge = fn(&Review<'_, '_>, &Value, &mut Said) -> Result<(), ApiError>;
 type JudgeDelete = fn(&Call<'_>, &Object) -> Result<(), ApiError>;
 
 struct Plugin {
@@ -56,38 +109,161 @@ static PLUGINS: &[Plugin] = &[
         judge_delete: Some(namespace_lifecycle::judge_delete),
         ..NOTHING
     },
-    Plugin { name: "ServiceAccount", admit: Some(service_account::admit), ..NOTHING },
+    Plugin { name: "LimitRanger", admit: Some(limit_ranger::admit), judge: Some(limit_ranger::judge), ..NOTHING },
+    Plugin {
+        name: "ServiceAccount",
+        admit: Some(service_account::admit),
+        judge: Some(service_account::judge),
+        ..NOTHING
+    },
     Plugin {
         name: "NodeRestriction",
         judge: Some(node_restriction::judge),
         judge_delete: Some(node_restriction::judge_delete),
         ..NOTHING
     },
+    Plugin { name: "TaintNodesByCondition", admit: Some(taint_nodes_by_condition::admit), ..NOTHING },
+    Plugin { name: "PodSecurity", judge: Some(pod_security::judge), ..NOTHING },
+    Plugin { name: "Priority", admit: Some(priority::admit), judge: Some(priority::judge), ..NOTHING },
+    Plugin { name: "DefaultTolerationSeconds", admit: Some(tolerations::admit), ..NOTHING },
+    Plugin { name: "DefaultStorageClass", admit: Some(default_class::admit_claim), ..NOTHING },
+    Plugin { name: "StorageObjectInUseProtection", admit: Some(storage_protection::admit), ..NOTHING },
+    Plugin { name: "PersistentVolumeClaimResize", judge: Some(claim_resize::judge), ..NOTHING },
+    Plugin { name: "RuntimeClass", admit: Some(runtime_class::admit), judge: Some(runtime_class::judge), ..NOTHING },
+    Plugin { name: "CertificateApproval", judge: Some(certificates::judge_approval), ..NOTHING },
+    Plugin { name: "CertificateSigning", judge: Some(certificates::judge_signing), ..NOTHING },
+    Plugin { name: "ClusterTrustBundleAttest", judge: Some(certificates::judge_trust_bundle), ..NOTHING },
+    Plugin { name: "CertificateSubjectRestriction", judge: Some(certificates::judge_subject), ..NOTHING },
+    Plugin { name: "DefaultIngressClass", admit: Some(default_class::admit_ingress), ..NOTHING },
     // Upstream has it in the strategies of the four kinds.
     Plugin { name: "RBACEscalation", judge: Some(escalation::judge), ..NOTHING },
-    Plugin { name: "Priority", admit: Some(priority::admit), ..NOTHING },
-    Plugin { name: "DefaultTolerationSeconds", admit: Some(tolerations::admit), ..NOTHING },
 ];
 
-/// Lets plugins change an object that is about to be written.
-pub(crate) fn admit(call: &Call<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
-    let review = Review { call, old };
+fn operation(old: Option<&Value>) -> Operation {
+    if old.is_some() { Operation::Update } else { Operation::Create }
+}
+
+/// Lets the cluster change an object that is about to be written.
+///
+/// What is below an object and has a kind of its own (a Binding, a Scale, an Eviction) is admitted as that kind, and its call is
+/// marked [`Call::admitted`], so that the write of the object behind it is not admitted again.
+pub(crate) async fn admit(call: &mut Call<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
+    if call.admitted {
+        return Ok(());
+    }
+    let review = Review { call, operation: operation(old), old };
     if old.is_none() {
         // Before anything is added: an object in a namespace that does not exist is told that first.
-        namespace_lifecycle::judge(&review, object)?;
+        namespace_lifecycle::judge(&review, object, &mut Said::default())?;
     }
-    PLUGINS.iter().filter_map(|plugin| plugin.admit).try_for_each(|admit| admit(&review, object))
+    plugins_admit(&review, object)?;
+    let Some(configured) = configured(call) else { return Ok(()) };
+    if configured.mutating.is_empty() {
+        return Ok(());
+    }
+    Box::pin(async move {
+        let mut state = Reinvocation::default();
+        let operation = operation(old);
+        hooks::mutate(&configured.mutating, call, operation, Some(&mut *object), old, &mut state).await?;
+        if !state.needed {
+            return Ok(());
+        }
+        // Whoever has a say gets to see what others have changed, once.
+        state.second();
+        plugins_admit(&Review { call, operation, old }, object)?;
+        hooks::mutate(&configured.mutating, call, operation, Some(object), old, &mut state).await
+    })
+    .await
 }
 
-/// Lets plugins refuse the object as it would be stored.
-pub(crate) fn judge(call: &Call<'_>, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
-    let review = Review { call, old };
-    PLUGINS.iter().filter_map(|plugin| plugin.judge).try_for_each(|judge| judge(&review, object))
+fn plugins_admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), ApiError> {
+    PLUGINS.iter().filter_map(|plugin| plugin.admit).try_for_each(|admit| admit(review, object))
 }
 
-/// Lets plugins refuse a deletion.
-pub(crate) fn judge_delete(call: &Call<'_>, object: &Object) -> Result<(), ApiError> {
-    PLUGINS.iter().filter_map(|plugin| plugin.judge_delete).try_for_each(|judge| judge(call, object))
+/// What is configured for the resource of a call.
+fn configured(call: &Call<'_>) -> Option<Arc<Configured>> {
+    call.core.admission.current(call.core).filter(|_| !rules::is_exempt(&call.resource))
+}
+
+/// Lets the cluster refuse the object as it would be stored.
+pub(crate) async fn judge(call: &mut Call<'_>, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    if call.admitted {
+        return Ok(());
+    }
+    let mut said = Said::default();
+    let review = Review { call, operation: operation(old), old };
+    let judged =
+        PLUGINS.iter().filter_map(|plugin| plugin.judge).try_for_each(|judge| judge(&review, object, &mut said));
+    call.say(said);
+    judged?;
+    others_judge(call, operation(old), Some(object), old).await?;
+    let review = Review { call, operation: operation(old), old };
+    if resource_quota::concerns(&review, object) {
+        return Box::pin(resource_quota::charge(&review, object)).await;
+    }
+    Ok(())
+}
+
+/// What is configured judges, whatever the operation.
+async fn others_judge(
+    call: &mut Call<'_>,
+    operation: Operation,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
+    let Some(configured) = configured(call).filter(|configured| !configured.validating.is_empty()) else {
+        return Ok(());
+    };
+    let (said, judged) =
+        Box::pin(async { hooks::validate(&configured.validating, &Review { call, operation, old }, object).await })
+            .await;
+    call.say(said);
+    judged
+}
+
+/// Lets the cluster refuse a deletion.
+pub(crate) async fn judge_delete(call: &mut Call<'_>, object: &Object) -> Result<(), ApiError> {
+    if call.admitted {
+        return Ok(());
+    }
+    PLUGINS.iter().filter_map(|plugin| plugin.judge_delete).try_for_each(|judge| judge(call, object))?;
+    let Some(configured) = configured(call) else { return Ok(()) };
+    Box::pin(async move {
+        let old = object.value();
+        let mut state = Reinvocation::default();
+        hooks::mutate(&configured.mutating, call, Operation::Delete, None, Some(&old), &mut state).await?;
+        others_judge(call, Operation::Delete, None, Some(&old)).await
+    })
+    .await
+}
+
+/// Lets the cluster refuse a stream, whose options are an object of a kind of their own (`PodExecOptions`, for instance).
+#[allow(dead_code)] // Streams are not served yet.
+pub(crate) async fn connect(call: &mut Call<'_>, options: &mut Value) -> Result<(), ApiError> {
+    let Some(configured) = configured(call) else { return Ok(()) };
+    Box::pin(async move {
+        let mut state = Reinvocation::default();
+        hooks::mutate(&configured.mutating, call, Operation::Connect, Some(&mut *options), None, &mut state).await?;
+        others_judge(call, Operation::Connect, Some(options), None).await
+    })
+    .await
+}
+
+/// Admits what is written below an object with a kind of its own; what is stored because of it is not admitted again.
+pub(crate) async fn admit_below(
+    call: &mut Call<'_>,
+    (api_version, kind): (&str, &str),
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
+    let map =
+        object.as_object_mut().ok_or_else(|| ApiError::bad_request("the object provided is not a JSON object"))?;
+    map.insert("apiVersion".into(), json!(api_version));
+    map.insert("kind".into(), json!(kind));
+    admit(call, object, old).await?;
+    judge(call, object, old).await?;
+    call.admitted = true;
+    Ok(())
 }
 
 /// Waits a little for what a new object needs and a controller is about to make: a pod's ServiceAccount.
@@ -95,6 +271,22 @@ pub(crate) async fn wait(call: &Call<'_>, object: &Value) {
     if call.resource.is("", "pods") {
         service_account::wait(call, object).await;
     }
+}
+
+/// `pods "web" is forbidden: why`, for an object that may not have got its name yet (apiserver `admission.NewForbidden`).
+fn forbidden(review: &Review<'_, '_>, object: &Value, why: &str) -> ApiError {
+    let own = [metadata::text(object, "name"), metadata::text(object, "generateName"), "Unknown"];
+    let names = [review.call.request.name.as_str()].into_iter().chain(own);
+    let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or("");
+    review.call.resource.forbidden(name, why)
+}
+
+/// Who a certificate is asked for, from the PEM in a CertificateSigningRequest.
+fn request_subject(object: &Value) -> Result<k8s_auth::pki::Subject, String> {
+    use base64::Engine;
+    let text = object["spec"]["request"].as_str().unwrap_or("");
+    let pem = base64::engine::general_purpose::STANDARD.decode(text).map_err(|error| error.to_string())?;
+    k8s_auth::pki::subject_of_request(&pem).map_err(|error| error.to_string())
 }
 
 /// The namespace of the object, or of the request.

@@ -3,9 +3,19 @@
 use k8s_object::ApiError;
 use serde_json::{Value, json};
 
-use super::Review;
+use super::{Review, Said, forbidden};
 
 pub(super) fn admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), ApiError> {
+    if let (true, true, Some(old)) =
+        (review.call.resource.is("", "pods"), review.call.request.subresource.is_empty(), review.old)
+    {
+        // What was added when the pod was created is not taken away by whoever does not know of it.
+        for field in ["priority", "preemptionPolicy"] {
+            if object["spec"][field].is_null() && !old["spec"][field].is_null() {
+                object["spec"][field] = old["spec"][field].clone();
+            }
+        }
+    }
     if !review.is_pod_create() {
         return Ok(());
     }
@@ -36,6 +46,12 @@ pub(super) fn admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), A
         );
         return Err(call.resource.forbidden(name, &why));
     }
+    if let Some(own) = object["spec"]["preemptionPolicy"].as_str().filter(|own| class.is_some() && *own != policy) {
+        let why = format!(
+            "the string value of PreemptionPolicy ({own}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        );
+        return Err(forbidden(review, object, &why));
+    }
     if let (true, Some(class)) = (asked.is_empty(), &class) {
         object["spec"]["priorityClassName"] = class["metadata"]["name"].clone();
     }
@@ -44,4 +60,25 @@ pub(super) fn admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), A
         object["spec"]["preemptionPolicy"] = json!(policy);
     }
     Ok(())
+}
+
+/// There is one default at most.
+pub(super) fn judge(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Result<(), ApiError> {
+    let call = review.call;
+    if !call.resource.is("scheduling.k8s.io", "priorityclasses") || object["globalDefault"] != true {
+        return Ok(());
+    }
+    let classes = call.core.lookup_all("scheduling.k8s.io", "priorityclasses", "");
+    let other = classes.iter().find(|class| {
+        class.value()["globalDefault"] == true
+            && (review.old.is_none() || object["metadata"]["name"] != class.meta().name.as_str())
+    });
+    match other {
+        Some(other) => {
+            let name = &other.meta().name;
+            let why = format!("PriorityClass {name} is already marked as default. Only one default can exist");
+            Err(forbidden(review, object, &why))
+        }
+        None => Ok(()),
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_object::{ApiError, NamespacedName};
 use serde_json::{Value, json};
 
-use super::{Review, namespace};
+use super::{Operation, Review, Said, forbidden, namespace};
 use crate::core::Call;
 
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -103,4 +103,134 @@ fn mount(call: &Call<'_>, spec: &mut Value) {
             {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
         ]}}));
     }
+}
+
+/// Accounts with this annotation let their pods mount no secrets but theirs.
+const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+
+/// What pods may refer to: mirror pods to nothing, others to the secrets of their account if it insists.
+pub(super) fn judge(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Result<(), ApiError> {
+    let call = review.call;
+    let is_update = review.operation == Operation::Update && call.request.subresource == "ephemeralcontainers";
+    if !call.resource.is("", "pods") || !(review.is_pod_create() || is_update) {
+        return Ok(());
+    }
+    if !is_update && is_mirror(object) {
+        return mirror(object).map_err(|why| forbidden(review, object, why));
+    }
+    let (namespace, name) = (namespace(call, object), object["spec"]["serviceAccountName"].as_str().unwrap_or(""));
+    if name.is_empty() {
+        let pod = object["metadata"]["name"].as_str().unwrap_or("");
+        return Err(forbidden(review, object, &format!("no service account specified for pod {namespace}/{pod}")));
+    }
+    let Some(account) = call.core.lookup("", "serviceaccounts", namespace, name) else {
+        let why = format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
+        return Err(forbidden(review, object, &why));
+    };
+    // As Go reads a boolean.
+    let enforced = account.meta().annotations.get(ENFORCE);
+    if !enforced.is_some_and(|text| ["1", "t", "T", "true", "TRUE", "True"].contains(&text)) {
+        return Ok(());
+    }
+    let account = account.value();
+    let of = |field: &str| names(&account[field]);
+    let fields: &[(&str, &str)] = match is_update {
+        true => &[("ephemeralContainers", "ephemeral container")],
+        false => &[("initContainers", "init container"), ("containers", "container")],
+    };
+    let pull = if is_update { None } else { Some(of("imagePullSecrets")) };
+    secrets(object, name, &of("secrets"), pull.as_deref(), fields).map_err(|why| forbidden(review, object, &why))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn names(value: &Value) -> Vec<String> {
+    list(value).iter().filter_map(|own| own["name"].as_str()).map(str::to_owned).collect()
+}
+
+fn mirror(pod: &Value) -> Result<(), &'static str> {
+    let spec = &pod["spec"];
+    if spec["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()) {
+        return Err("a mirror pod may not reference service accounts");
+    }
+    let containers =
+        ["initContainers", "containers", "ephemeralContainers"].iter().flat_map(|field| list(&spec[*field]));
+    let by_container = containers.into_iter().any(|container| {
+        list(&container["env"]).iter().any(|env| env["valueFrom"]["secretKeyRef"].is_object())
+            || list(&container["envFrom"]).iter().any(|from| from["secretRef"].is_object())
+    });
+    let projected = || list(&spec["volumes"]).iter().flat_map(|volume| list(&volume["projected"]["sources"]));
+    let by_volume = list(&spec["volumes"]).iter().any(|volume| {
+        volume["secret"].is_object()
+            || ["azureFile", "cephfs", "cinder", "csi", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"]
+                .iter()
+                .any(|kind| {
+                    let source = &volume[*kind];
+                    ["secretRef", "secretName", "nodePublishSecretRef"].iter().any(|field| !source[*field].is_null())
+                })
+    });
+    let has = by_container
+        || by_volume
+        || !list(&spec["imagePullSecrets"]).is_empty()
+        || projected().any(|source| source["secret"].is_object());
+    if has {
+        return Err("a mirror pod may not reference secrets");
+    }
+    if projected().any(|source| source["serviceAccountToken"].is_object()) {
+        return Err("a mirror pod may not use ServiceAccountToken volume projections");
+    }
+    Ok(())
+}
+
+/// Whether the account has all secrets that the pod names. `pull` are those for pulling images, if they are looked at.
+fn secrets(
+    pod: &Value,
+    account: &str,
+    known: &[String],
+    pull: Option<&[String]>,
+    fields: &[(&str, &str)],
+) -> Result<(), String> {
+    let spec = &pod["spec"];
+    let has = |name: &str| known.iter().any(|own| own == name);
+    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    let ending = format!("is not allowed because service account {account} does not reference that");
+    if pull.is_some() {
+        for volume in list(&spec["volumes"]).iter().filter(|volume| volume["secret"].is_object()) {
+            let name = text(&volume["secret"]["secretName"]);
+            if !has(&name) {
+                return Err(format!("volume with secret.secretName=\"{name}\" {ending} secret"));
+            }
+        }
+    }
+    for (field, what) in fields {
+        for container in list(&spec[*field]) {
+            let own = text(&container["name"]);
+            for env in list(&container["env"]).iter().filter(|env| env["valueFrom"]["secretKeyRef"].is_object()) {
+                let name = text(&env["valueFrom"]["secretKeyRef"]["name"]);
+                if !has(&name) {
+                    let variable = text(&env["name"]);
+                    return Err(format!(
+                        "{what} {own} with envVar {variable} referencing secret.secretName=\"{name}\" {ending} secret"
+                    ));
+                }
+            }
+            for from in list(&container["envFrom"]).iter().filter(|from| from["secretRef"].is_object()) {
+                let name = text(&from["secretRef"]["name"]);
+                if !has(&name) {
+                    return Err(format!(
+                        "{what} {own} with envFrom referencing secret.secretName=\"{name}\" {ending} secret"
+                    ));
+                }
+            }
+        }
+    }
+    for (index, secret) in list(&spec["imagePullSecrets"]).iter().enumerate() {
+        let name = text(&secret["name"]);
+        if pull.is_some_and(|pull| !pull.contains(&name)) {
+            return Err(format!("imagePullSecrets[{index}].name=\"{name}\" {ending} imagePullSecret"));
+        }
+    }
+    Ok(())
 }

@@ -9,7 +9,8 @@ const SECONDS: i64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
 pub(super) fn admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), ApiError> {
-    if !review.is_pod_create() {
+    let call = review.call;
+    if !call.resource.is("", "pods") || !call.request.subresource.is_empty() {
         return Ok(());
     }
     let tolerations = &mut object["spec"]["tolerations"];

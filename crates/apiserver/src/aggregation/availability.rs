@@ -10,7 +10,7 @@ use k8s_object::{GroupVersionResource, Object, UserInfo};
 use serde_json::{Value, json};
 
 use super::proxy::{identity, set_user};
-use super::{GROUP, MAX_DISCOVERY_BYTES, PLURAL, Remote};
+use super::{GROUP, MAX_DISCOVERY_BYTES, PLURAL, Remote, Told};
 use crate::core::Core;
 use crate::webhook::{Client, Trust};
 
@@ -69,14 +69,15 @@ async fn look(core: &Core, remote: &Remote) -> Found {
     let found = match reachable(core, remote) {
         Some(problem) => problem,
         None => match resources(core, remote).await {
-            Ok(list) => {
-                core.aggregator.set_resources(&remote.name, Some(list));
+            Ok(resources) => {
+                let openapi = openapi(core, remote).await;
+                core.aggregator.set_said(&remote.name, Some(Told { resources, openapi }));
                 return ("True", "Passed", "all checks passed".to_owned());
             }
             Err(why) => ("False", "FailedDiscoveryCheck", why),
         },
     };
-    core.aggregator.set_resources(&remote.name, None);
+    core.aggregator.set_said(&remote.name, None);
     found
 }
 
@@ -127,8 +128,15 @@ async fn resources(core: &Core, remote: &Remote) -> Result<Value, String> {
     Err(last)
 }
 
+/// Where the server says that its OpenAPI document is.
+async fn openapi(core: &Core, remote: &Remote) -> Option<String> {
+    let root = ask(core, remote, "/openapi/v3").await.ok()?;
+    let own = &root["paths"][remote.path().trim_start_matches('/')];
+    own["serverRelativeURL"].as_str().map(str::to_owned)
+}
+
 /// A document of a remote server.
-pub(super) async fn ask(core: &Core, remote: &Remote, path: &str) -> Result<Value, String> {
+async fn ask(core: &Core, remote: &Remote, path: &str) -> Result<Value, String> {
     let address = remote.address();
     let (host, port) = address.resolve(core).map_err(|error| error.message)?;
     let shown = if host.contains(':') { format!("https://[{host}]:{port}{path}") } else { format!("https://{host}:{port}{path}") };

@@ -46,9 +46,9 @@ pub(crate) fn aggregated_versions(aggregator: &Aggregator, group: &str) -> Vec<V
     let theirs = remotes.values().filter(|remote| remote.group == group);
     theirs
         .map(|remote| {
-            let list = aggregator.resources(&remote.name).filter(|_| remote.available);
-            let freshness = if list.is_some() { "Current" } else { "Stale" };
-            let resources = list.map(|list| resources(&list, &remote.group, &remote.version)).unwrap_or_default();
+            let told = aggregator.said(&remote.name).filter(|_| remote.available);
+            let freshness = if told.is_some() { "Current" } else { "Stale" };
+            let resources = told.map(|told| resources(&told.resources, &remote.group, &remote.version)).unwrap_or_default();
             json!({"version": remote.version, "resources": resources, "freshness": freshness})
         })
         .collect()

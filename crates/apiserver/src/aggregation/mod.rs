@@ -9,7 +9,8 @@ mod register;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use k8s_object::{NamespacedName, Object};
+use k8s_client::{Body, Options, Request, Verb};
+use k8s_object::{GroupVersionResource, NamespacedName, Object};
 use serde_json::Value;
 
 pub(crate) use availability::run as check_availability;
@@ -75,6 +76,20 @@ impl Remote {
         Address::Service { namespace: self.namespace.clone(), name: self.service.clone(), port: self.port }
     }
 
+    /// A request about the version itself.
+    pub(crate) fn request(&self) -> Request {
+        Request {
+            verb: Verb::Get,
+            resource: GroupVersionResource::new(&self.group, &self.version, ""),
+            subresource: String::new(),
+            namespace: String::new(),
+            name: String::new(),
+            body: Body::None,
+            patch: None,
+            options: Options::default(),
+        }
+    }
+
     /// Where its resources are.
     fn path(&self) -> String {
         format!("/apis/{}/{}", self.group, self.version)
@@ -86,14 +101,28 @@ fn is_available(object: &Value) -> bool {
     conditions.into_iter().any(|condition| condition["type"] == "Available" && condition["status"] == "True")
 }
 
+/// Whether objects of this resource are APIServices.
+pub(crate) fn is_service(group: &str, plural: &str) -> bool {
+    group == GROUP && plural == PLURAL
+}
+
 type Remotes = BTreeMap<(String, String), Arc<Remote>>;
 
 /// What is known of other servers.
 #[derive(Default)]
 pub(crate) struct Aggregator {
     remotes: RwLock<Arc<Remotes>>,
-    /// What each said it serves when it was last asked, by the name of its APIService.
-    resources: RwLock<BTreeMap<String, Arc<Value>>>,
+    /// What each said when it was last asked, by the name of its APIService.
+    said: RwLock<BTreeMap<String, Arc<Told>>>,
+}
+
+/// What a remote server says of itself.
+#[derive(Debug, PartialEq)]
+struct Told {
+    /// An `APIResourceList`.
+    resources: Value,
+    /// Where its OpenAPI document is, with a hash; nothing if it has none.
+    openapi: Option<String>,
 }
 
 impl Aggregator {
@@ -113,15 +142,18 @@ impl Aggregator {
 
     /// Takes in changed APIServices.
     pub(crate) fn changed(&self, group: &str, plural: &str, changes: &[(NamespacedName, Option<Arc<Object>>)]) {
-        if group != GROUP || plural != PLURAL {
+        if !is_service(group, plural) {
             return;
         }
         let mut slot = self.remotes.write().unwrap_or_else(PoisonError::into_inner);
         let mut remotes = Remotes::clone(&slot);
         for (name, object) in changes {
             remotes.retain(|_, remote| remote.name != name.name);
-            if let Some(remote) = object.as_ref().and_then(|object| Remote::of(object)) {
-                remotes.insert((remote.group.clone(), remote.version.clone()), Arc::new(remote));
+            match object.as_ref().and_then(|object| Remote::of(object)) {
+                Some(remote) => {
+                    remotes.insert((remote.group.clone(), remote.version.clone()), Arc::new(remote));
+                }
+                None => self.set_said(&name.name, None),
             }
         }
         *slot = Arc::new(remotes);
@@ -134,15 +166,30 @@ impl Aggregator {
         *self.remotes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(remotes.collect());
     }
 
-    /// What a remote server said that it serves.
-    fn resources(&self, name: &str) -> Option<Arc<Value>> {
-        self.resources.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    /// Whether this server serves all there is.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.remotes.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn set_resources(&self, name: &str, list: Option<Value>) {
-        let mut known = self.resources.write().unwrap_or_else(PoisonError::into_inner);
-        match list {
-            Some(list) => known.insert(name.to_owned(), Arc::new(list)),
+    /// Places of OpenAPI documents of other servers (`apis/g/v1`) and their URLs.
+    pub(crate) fn openapi(&self) -> Vec<(String, String)> {
+        let remotes = self.remotes();
+        let available = remotes.values().filter(|remote| remote.available);
+        let found = available.filter_map(|remote| {
+            let url = self.said(&remote.name)?.openapi.clone()?;
+            Some((remote.path().trim_start_matches('/').to_owned(), url))
+        });
+        found.collect()
+    }
+
+    fn said(&self, name: &str) -> Option<Arc<Told>> {
+        self.said.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn set_said(&self, name: &str, told: Option<Told>) {
+        let mut known = self.said.write().unwrap_or_else(PoisonError::into_inner);
+        match told {
+            Some(told) => known.insert(name.to_owned(), Arc::new(told)),
             None => known.remove(name),
         };
     }

@@ -45,7 +45,7 @@ pub(crate) async fn answer(
 
 /// Upstream tells what is wrong here in plain text.
 fn unavailable(why: &str) -> Response<Body> {
-    plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n"))
+    plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
 }
 
 async fn pass(remote: &Remote, mut passing: Passing) -> Response<Body> {

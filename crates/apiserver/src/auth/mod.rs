@@ -1,11 +1,14 @@
 //! Who a client is, and whether it may do what it asks for. Ports come before what is built in; `system:masters` before all.
 
 mod bootstrap_tokens;
+mod config;
 mod front_proxy;
 mod node;
+mod oidc;
 mod options;
 pub(crate) mod reconcile;
 mod tokens;
+mod webhook;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -15,11 +18,16 @@ use k8s_auth::{Attributes, Issuer, RbacIndex};
 use k8s_object::{ApiError, NamespacedName, Object, Reason, UserInfo};
 use rustls::pki_types::CertificateDer;
 
-pub use options::{Anonymous, Authentication, FrontProxy};
+pub use config::{ConfigError, authentication as authentication_from, authorization as authorization_from};
+pub use oidc::{JwtAuthenticator, Prefixed};
+pub use options::{Anonymous, Authentication, FrontProxy, Mode};
+pub use webhook::{AuthorizationWebhook, FailurePolicy, Remote, TokenWebhook};
 
 use crate::core::Core;
 use crate::ports::{AuthError, Authorizer, Decision, TokenAuthenticator};
 use front_proxy::Chains;
+use oidc::Oidc;
+use webhook::{Asking, TokenAsking};
 
 /// Bytes of a bearer token that are looked at; real ones have a tenth of it.
 const MAX_TOKEN_BYTES: usize = 16 << 10;
@@ -33,12 +41,22 @@ pub(crate) struct Known {
     pub warnings: Vec<String>,
 }
 
+/// What a mode needs while the server runs.
+enum Authority {
+    Node,
+    Rbac,
+    Webhook(Asking),
+}
+
 pub(crate) struct Auth {
     issuer: Issuer,
     authenticators: Vec<Arc<dyn TokenAuthenticator>>,
     authorizers: Vec<Arc<dyn Authorizer>>,
     rbac: RwLock<RbacIndex>,
     authentication: Authentication,
+    issuers: Vec<Oidc>,
+    token_webhook: Option<TokenAsking>,
+    modes: Vec<Authority>,
     /// Of clients and of front proxies, where there are front proxies.
     chains: Option<(Chains, Chains)>,
 }
@@ -51,6 +69,7 @@ impl Auth {
         authenticators: Vec<Arc<dyn TokenAuthenticator>>,
         authorizers: Vec<Arc<dyn Authorizer>>,
         authentication: Authentication,
+        modes: Vec<Mode>,
     ) -> Result<Auth, ApiError> {
         let chains = match &authentication.front_proxy {
             Some(proxy) => {
@@ -60,7 +79,15 @@ impl Auth {
             None => None,
         };
         let rbac = RwLock::new(RbacIndex::new());
-        Ok(Auth { issuer, authenticators, authorizers, rbac, authentication, chains })
+        let issuers = authentication.jwt.iter().cloned().map(Oidc::new).collect();
+        let token_webhook = authentication.webhook.clone().map(TokenAsking::new);
+        let mode = |mode| match mode {
+            Mode::Node => Authority::Node,
+            Mode::Rbac => Authority::Rbac,
+            Mode::Webhook(webhook) => Authority::Webhook(Asking::new(webhook)),
+        };
+        let modes = modes.into_iter().map(mode).collect();
+        Ok(Auth { issuer, authenticators, authorizers, rbac, authentication, issuers, token_webhook, modes, chains })
     }
 
     pub(crate) fn issuer(&self) -> &Issuer {
@@ -73,12 +100,17 @@ impl Auth {
 
     /// Whether something besides roles decides, so that rules do not tell all that a user may do.
     pub(crate) fn asks_others(&self) -> bool {
-        !self.authorizers.is_empty()
+        !self.authorizers.is_empty() || self.has_webhooks()
+    }
+
+    /// Whether somebody outside of this process decides too.
+    fn has_webhooks(&self) -> bool {
+        self.modes.iter().any(|mode| matches!(mode, Authority::Webhook(_)))
     }
 
     /// Whether somebody decides by label selectors.
     pub(crate) fn wants_labels(&self) -> bool {
-        false
+        self.has_webhooks()
     }
 
     /// Roles and bindings.
@@ -159,13 +191,7 @@ impl Auth {
         for authenticator in &self.authenticators {
             match authenticator.authenticate(token).await {
                 Ok(None) => {}
-                // These say nothing of audiences: their tokens are for this server.
-                Ok(Some(user)) => {
-                    let own = tokens::own_audiences(&self.issuer);
-                    let good = |own: &String| audiences.is_none_or(|wanted| wanted.contains(own));
-                    let audiences = own.into_iter().filter(good).collect();
-                    return Ok(Some(Known { user, audiences, warnings: Vec::new() }));
-                }
+                Ok(Some(user)) => return Ok(Some(self.known(user, audiences))),
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
@@ -182,17 +208,40 @@ impl Auth {
         if self.authentication.bootstrap_tokens
             && let Some(user) = bootstrap_tokens::user(core, token)
         {
-            let audiences = tokens::own_audiences(&self.issuer);
-            return Ok(Some(Known { user, audiences, warnings: Vec::new() }));
+            return Ok(Some(self.known(user, audiences)));
+        }
+        for issuer in &self.issuers {
+            match issuer.user(core, token).await {
+                Ok(None) => {}
+                Ok(Some(user)) => return Ok(Some(self.known(user, audiences))),
+                Err(why) => refused = refused.or(Some(AuthError::Invalid(why))),
+            }
+        }
+        if let Some(webhook) = &self.token_webhook {
+            let wanted = audiences.unwrap_or(self.issuer.audiences());
+            match webhook.user(core, token, wanted).await {
+                Ok(None) => {}
+                Ok(Some((user, audiences))) => return Ok(Some(Known { user, audiences, warnings: Vec::new() })),
+                Err(why) => refused = refused.or(Some(AuthError::Invalid(why))),
+            }
         }
         refused.map_or(Ok(None), Err)
     }
 
+    /// A user by a token that says nothing of audiences: it is for this server.
+    fn known(&self, user: UserInfo, wanted: Option<&[String]>) -> Known {
+        let own = tokens::own_audiences(&self.issuer);
+        let good = |own: &String| wanted.is_none_or(|wanted| wanted.contains(own));
+        Known { user, audiences: own.into_iter().filter(good).collect(), warnings: Vec::new() }
+    }
+
     /// Refuses what a user may not do, in upstream's words.
     pub(crate) async fn authorize(&self, core: &Core, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-        match self.decide(core, attributes).await {
-            Decision::Allow(_) => Ok(()),
-            Decision::NoOpinion(reason) | Decision::Deny(reason) => {
+        match self.judge(core, attributes).await {
+            Verdict { decision: Decision::Allow(_), .. } => Ok(()),
+            // Somebody who should have been asked could not be.
+            Verdict { error, .. } if !error.is_empty() => Err(ApiError::internal(error)),
+            Verdict { decision: Decision::NoOpinion(reason) | Decision::Deny(reason), .. } => {
                 let tail = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 let why = format!("{}{tail}", attributes.refusal());
                 Err(ApiError::forbidden(attributes.group, attributes.resource, attributes.name, &why))
@@ -201,41 +250,108 @@ impl Auth {
     }
 
     /// What all authorizers together say; no opinion is a denial.
-    pub(crate) async fn decide(&self, core: &Core, attributes: &Attributes<'_>) -> Decision {
-        self.decide_at_once(core, attributes)
+    pub(crate) async fn judge(&self, core: &Core, attributes: &Attributes<'_>) -> Verdict {
+        if !self.has_webhooks() {
+            return Verdict { decision: self.decide_at_once(core, attributes), error: String::new() };
+        }
+        let (mut reasons, mut errors) = (Vec::new(), Vec::new());
+        let decided = match self.ports(attributes, &mut reasons) {
+            Some(decision) => Some(decision),
+            None => 'all: {
+                for mode in &self.modes {
+                    let decision = match mode {
+                        Authority::Webhook(webhook) => {
+                            webhook.decide(core, attributes).await.unwrap_or_else(|(decision, why)| {
+                                errors.push(why);
+                                decision
+                            })
+                        }
+                        Authority::Node | Authority::Rbac => self.decide_by(core, mode, None, attributes),
+                    };
+                    match decision {
+                        Decision::NoOpinion(reason) => reasons.push(reason),
+                        decided => break 'all Some(decided),
+                    }
+                }
+                None
+            }
+        };
+        let error = match &errors[..] {
+            [] => String::new(),
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        Verdict { decision: decided.unwrap_or_else(|| no_opinion(reasons)), error }
     }
 
-    /// As [`Auth::decide`], without asking anybody outside of this process.
+    /// What all authorizers of this process together say, for callers that cannot wait.
     pub(crate) fn decide_at_once(&self, core: &Core, attributes: &Attributes<'_>) -> Decision {
         self.decide_with(core, &self.rbac(), attributes)
     }
 
     /// As [`Auth::decide_at_once`], for callers that hold the index already.
     pub(crate) fn decide_with(&self, core: &Core, rbac: &RbacIndex, attributes: &Attributes<'_>) -> Decision {
-        if attributes.user.in_group(PRIVILEGED_GROUP) {
-            return Decision::Allow(String::new());
-        }
         let mut reasons = Vec::new();
-        for authorizer in &self.authorizers {
-            match authorizer.authorize(attributes) {
+        if let Some(decision) = self.ports(attributes, &mut reasons) {
+            return decision;
+        }
+        for mode in &self.modes {
+            match self.decide_by(core, mode, Some(rbac), attributes) {
                 Decision::NoOpinion(reason) => reasons.push(reason),
                 decided => return decided,
             }
         }
-        for decision in [
-            k8s_auth::authorize_node(attributes, core.minor, |node, kind, namespace, name| {
-                node::related(core, node, kind, namespace, name)
-            }),
-            rbac.authorize(attributes),
-        ] {
-            match decision {
-                k8s_auth::Decision::Allow(reason) => return Decision::Allow(reason),
-                k8s_auth::Decision::NoOpinion(reason) => reasons.push(reason),
+        no_opinion(reasons)
+    }
+
+    /// What is decided before anything that is built in is asked.
+    fn ports(&self, attributes: &Attributes<'_>, reasons: &mut Vec<String>) -> Option<Decision> {
+        if attributes.user.in_group(PRIVILEGED_GROUP) {
+            return Some(Decision::Allow(String::new()));
+        }
+        for authorizer in &self.authorizers {
+            match authorizer.authorize(attributes) {
+                Decision::NoOpinion(reason) => reasons.push(reason),
+                decided => return Some(decided),
             }
         }
-        reasons.retain(|reason| !reason.is_empty());
-        Decision::NoOpinion(reasons.join("\n"))
+        None
     }
+
+    fn decide_by(
+        &self,
+        core: &Core,
+        mode: &Authority,
+        rbac: Option<&RbacIndex>,
+        attributes: &Attributes<'_>,
+    ) -> Decision {
+        let decision = match mode {
+            Authority::Node => k8s_auth::authorize_node(attributes, core.minor, |node, kind, namespace, name| {
+                node::related(core, node, kind, namespace, name)
+            }),
+            Authority::Rbac => match rbac {
+                Some(rbac) => rbac.authorize(attributes),
+                None => self.rbac().authorize(attributes),
+            },
+            Authority::Webhook(_) => return Decision::NoOpinion(String::new()),
+        };
+        match decision {
+            k8s_auth::Decision::Allow(reason) => Decision::Allow(reason),
+            k8s_auth::Decision::NoOpinion(reason) => Decision::NoOpinion(reason),
+        }
+    }
+}
+
+/// What authorizers say, and who could not be asked.
+pub(crate) struct Verdict {
+    pub decision: Decision,
+    /// Empty when all were asked.
+    pub error: String,
+}
+
+fn no_opinion(mut reasons: Vec<String>) -> Decision {
+    reasons.retain(|reason| !reason.is_empty());
+    Decision::NoOpinion(reasons.join("\n"))
 }
 
 /// Whether two secrets are equal, in a time that depends on their lengths only.

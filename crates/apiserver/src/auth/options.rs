@@ -2,6 +2,10 @@
 
 use rustls::pki_types::CertificateDer;
 
+use super::oidc::JwtAuthenticator;
+use super::webhook::{AuthorizationWebhook, TokenWebhook};
+use crate::proxy::ClientCertificate;
+
 /// How a request says who sends it.
 #[derive(Clone)]
 pub struct Authentication {
@@ -13,6 +17,10 @@ pub struct Authentication {
     /// The authorities of clients' certificates. Needed beside a front proxy, whose authority TLS takes too; without one TLS
     /// has looked at them already.
     pub client_authorities: Vec<CertificateDer<'static>>,
+    /// Issuers whose tokens are taken.
+    pub jwt: Vec<JwtAuthenticator>,
+    /// Somebody else who knows tokens, asked after all others.
+    pub webhook: Option<TokenWebhook>,
 }
 
 impl Default for Authentication {
@@ -22,7 +30,26 @@ impl Default for Authentication {
             bootstrap_tokens: true,
             front_proxy: None,
             client_authorities: Vec::new(),
+            jwt: Vec::new(),
+            webhook: None,
         }
+    }
+}
+
+/// Who decides whether a request is allowed.
+#[derive(Clone)]
+pub enum Mode {
+    /// Nodes, about what concerns them.
+    Node,
+    /// Roles.
+    Rbac,
+    Webhook(AuthorizationWebhook),
+}
+
+impl Mode {
+    /// What every cluster has.
+    pub fn usual() -> Vec<Mode> {
+        vec![Mode::Node, Mode::Rbac]
     }
 }
 
@@ -69,6 +96,8 @@ pub struct FrontProxy {
     pub uid_headers: Vec<String>,
     pub group_headers: Vec<String>,
     pub extra_header_prefixes: Vec<String>,
+    /// What this server shows when it is a front proxy itself, of aggregated servers.
+    pub certificate: Option<ClientCertificate>,
 }
 
 impl FrontProxy {
@@ -82,6 +111,7 @@ impl FrontProxy {
             uid_headers: texts(&["X-Remote-Uid"]),
             group_headers: texts(&["X-Remote-Group"]),
             extra_header_prefixes: texts(&["X-Remote-Extra-"]),
+            certificate: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{header, joined};
 use crate::core::Core;
 
 /// How browsers, which cannot set headers, hand a token over with a WebSocket.
-pub(super) const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+pub(crate) const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Who sends a request.
 pub(super) struct Sender {

@@ -7,6 +7,7 @@ use serve::Body;
 
 use super::negotiate::{self, Format};
 use super::respond;
+use crate::aggregation::{Aggregator, aggregated_versions, group_versions};
 use crate::core::Core;
 use crate::registry::{Resource, Served};
 
@@ -33,6 +34,13 @@ const ORDER: &[&str] = &[
     "discovery.k8s.io",
     "flowcontrol.apiserver.k8s.io",
 ];
+
+/// All groups: this server's, then those that others serve alone.
+fn all_groups(served: &Served, others: &Aggregator) -> Vec<String> {
+    let mut groups = groups(served);
+    groups.extend(others.foreign_groups(served));
+    groups
+}
 
 fn groups(served: &Served) -> Vec<String> {
     let mut groups: Vec<String> =
@@ -64,9 +72,9 @@ fn is_aggregated(range: &negotiate::Range<'_>) -> bool {
 
 pub(super) fn answer(core: &Core, path: &str, accept: &str, gzip: bool) -> Result<Option<Response<Body>>, ApiError> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let served = core.registry.served();
+    let (served, others) = (core.registry.served(), &core.aggregator);
     if matches!(&segments[..], ["api"] | ["apis"]) && wants_aggregated(accept) {
-        let list = aggregated(&served, segments[0] == "api");
+        let list = aggregated(&served, others, segments[0] == "api");
         let mut response = respond::json_bytes(StatusCode::OK, list.to_string(), gzip);
         let content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
         let header = http::HeaderValue::from_static(content_type);
@@ -77,44 +85,44 @@ pub(super) fn answer(core: &Core, path: &str, accept: &str, gzip: bool) -> Resul
     let document = match &segments[..] {
         ["api"] => json!({"kind": "APIVersions", "versions": served.versions(""), "serverAddressByClientCIDRs": []}),
         ["apis"] => {
-            let groups: Vec<Value> = groups(&served)
+            let groups: Vec<Value> = all_groups(&served, others)
                 .iter()
                 .filter(|group| !group.is_empty())
-                .map(|group| api_group(&served, group))
+                .map(|group| api_group(&served, others, group))
                 .collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
-        ["apis", group] if served.groups.contains_key(*group) => {
-            let mut document = api_group(&served, group);
+        ["apis", group] if !group_versions(others, &served, group).is_empty() => {
+            let mut document = api_group(&served, others, group);
             document["kind"] = json!("APIGroup");
             document["apiVersion"] = json!("v1");
             document
         }
         ["api", version] if served.serves_version("", version) => resource_list(&served, "", version),
         ["apis", group, version] if served.serves_version(group, version) => resource_list(&served, group, version),
-        [] => json!({"paths": paths(&served)}),
+        [] => json!({"paths": paths(&served, others)}),
         _ => return Ok(None),
     };
     let format = negotiate::accepted(accept).map_or(Format::Json, |accepted| accepted.format);
     Ok(Some(respond::value(StatusCode::OK, &document, format, gzip)))
 }
 
-fn paths(served: &Served) -> Vec<String> {
+fn paths(served: &Served, others: &Aggregator) -> Vec<String> {
     let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
-    for group in groups(served) {
+    for group in all_groups(served, others) {
         let base = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
         if !group.is_empty() {
             paths.push(base.clone());
         }
-        paths.extend(served.versions(&group).iter().map(|version| format!("{base}/{version}")));
+        paths.extend(group_versions(others, served, &group).iter().map(|version| format!("{base}/{version}")));
     }
     paths.extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
     paths
 }
 
-fn api_group(served: &Served, group: &str) -> Value {
+fn api_group(served: &Served, others: &Aggregator, group: &str) -> Value {
     let version = |version: &String| json!({"groupVersion": group_version(group, version), "version": version});
-    let versions: Vec<Value> = served.versions(group).iter().map(version).collect();
+    let versions: Vec<Value> = group_versions(others, served, group).iter().map(version).collect();
     json!({"name": group, "versions": versions, "preferredVersion": versions.first()})
 }
 
@@ -144,8 +152,11 @@ fn resource_list(served: &Served, group: &str, version: &str) -> Value {
                 "namespaced": resource.namespaced, "kind": resource.kind, "verbs": subresource.verbs,
             });
             if let Some(kind) = &subresource.kind {
-                entry["group"] = json!(kind.group);
-                entry["version"] = json!(kind.version);
+                // Those of the same group and version are told by their kind alone.
+                if (&*kind.group, &*kind.version) != (group, version) {
+                    entry["group"] = json!(kind.group);
+                    entry["version"] = json!(kind.version);
+                }
                 entry["kind"] = json!(kind.kind);
             }
             list.push(entry);
@@ -154,18 +165,19 @@ fn resource_list(served: &Served, group: &str, version: &str) -> Value {
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version), "resources": list})
 }
 
-fn aggregated(served: &Served, core_group: bool) -> Value {
-    let items: Vec<Value> = groups(served)
+fn aggregated(served: &Served, others: &Aggregator, core_group: bool) -> Value {
+    let items: Vec<Value> = all_groups(served, others)
         .iter()
         .filter(|group| group.is_empty() == core_group)
         .map(|group| {
-            let versions: Vec<Value> = served
-                .versions(group)
-                .iter()
+            let own = served.versions(group);
+            let own = own.iter().filter(|version| others.find(group, version).is_none());
+            let versions: Vec<Value> = own
                 .map(|version| {
                     let resources: Vec<Value> = resources(served, group, version).map(aggregated_resource).collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
+                .chain(aggregated_versions(others, group))
                 .collect();
             json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
         })

@@ -19,21 +19,25 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use k8s_auth::Attributes;
 use k8s_client::{Body as RequestBody, Reply, Verb};
-use k8s_object::{ApiError, Object, UserInfo};
+use k8s_object::{ApiError, Object, Reason, UserInfo};
 use serde_json::{Value, json};
 use serve::{Body, Handler, Peer, ReadError};
 use world::BoxFuture;
 
 use crate::core::{Core, MAX_REQUEST_BYTES, Outcome};
+use crate::aggregation::{self, Remote};
+use crate::proxy::{self, Passing};
 use crate::registry::Resource;
-use crate::schema;
+use crate::{list_options, schema};
 use negotiate::{Accepted, Content, Format, View};
-use path::{Query, Route};
+use path::{Query, ResourceRoute, Route};
 use table::Include;
 
 pub(crate) use health::is_ready;
 pub(crate) use openapi::Documents;
-pub(crate) use path::decode;
+pub(crate) use authn::BEARER_PROTOCOL;
+pub(crate) use path::{decode, query_pairs};
+pub(crate) use respond::{plain_stream, text as plain};
 
 /// Answers the requests of one cluster's clients.
 pub(crate) struct ApiHandler(pub Arc<Core>);
@@ -59,7 +63,7 @@ fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
 }
 
-async fn answer(core: Arc<Core>, peer: &Peer, request: HttpRequest<Body>) -> Result<Response<Body>, ApiError> {
+async fn answer(core: Arc<Core>, peer: &Arc<Peer>, request: HttpRequest<Body>) -> Result<Response<Body>, ApiError> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let sender = authn::authenticate(&core, peer, &parts.headers, path).await?;
@@ -67,23 +71,56 @@ async fn answer(core: Arc<Core>, peer: &Peer, request: HttpRequest<Body>) -> Res
         Ok(other) => other.unwrap_or(sender.user),
         Err(refused) => return Ok(refused.respond(parts.uri.path_and_query().map_or(path, |target| target.as_str()))),
     };
-    let mut response = route(core, peer, &parts, body, user).await?;
+    let foreign = foreign(&core, path);
+    let content_type = header(&parts.headers, CONTENT_TYPE);
+    let route = path::parse(&parts.method, path, parts.uri.query().unwrap_or(""), content_type, foreign.is_some())?;
+    let passing = |request, parts, body| {
+        let http = HttpRequest::from_parts(parts, body);
+        Passing { core: core.clone(), peer: peer.clone(), user: user.clone(), request, http }
+    };
+    let stream = |route: &ResourceRoute| {
+        let resource = &route.request.resource;
+        proxy::stream(&resource.group, &resource.resource, &route.request.subresource)
+    };
+    let mut response = match (foreign, route) {
+        (Some(remote), Route::Resource(route)) => {
+            aggregation::answer(&remote, passing(route.request, parts, body), true).await?
+        }
+        (Some(remote), Route::Other(_)) => {
+            aggregation::answer(&remote, passing(remote.request(), parts, body), false).await?
+        }
+        (None, Route::Resource(route)) if stream(&route).is_some() => {
+            let Some(stream) = stream(&route) else { return Err(ApiError::method_not_allowed()) };
+            proxy::answer(passing(route.request, parts, body), stream).await?
+        }
+        (None, route) => carry_out(core, peer, &parts, body, user, route).await?,
+    };
     respond::warn(&mut response, &sender.warnings);
     Ok(response)
 }
 
-async fn route(
+/// Who serves what a path names, if that is not this server.
+fn foreign(core: &Core, path: &str) -> Option<Arc<Remote>> {
+    if core.aggregator.is_empty() {
+        return None;
+    }
+    // The documents of a version are where the version is.
+    let (group, version) = path::group_version(path.strip_prefix("/openapi/v3").unwrap_or(path))?;
+    core.aggregator.find(&group, &version)
+}
+
+async fn carry_out(
     core: Arc<Core>,
     peer: &Peer,
     parts: &http::request::Parts,
     body: Body,
     user: Arc<UserInfo>,
+    route: Route,
 ) -> Result<Response<Body>, ApiError> {
-    let path = parts.uri.path();
     let gzip = header(&parts.headers, ACCEPT_ENCODING).contains("gzip");
     let content_type = header(&parts.headers, CONTENT_TYPE).to_owned();
     let accept = joined(&parts.headers, ACCEPT);
-    match path::parse(&parts.method, path, parts.uri.query().unwrap_or(""), &content_type)? {
+    match route {
         Route::Other(path) => {
             let verb = parts.method.as_str().to_lowercase();
             core.auth.authorize(&core, &Attributes::path(&user, &verb, &path)).await?;
@@ -100,6 +137,9 @@ async fn route(
             }
             if request.verb == Verb::Watch {
                 return start_watch(core, peer, &user, request, &route.query, &client).await;
+            }
+            if request.verb == Verb::List {
+                list_options::check_list(&request.options, route.query.send_initial_events)?;
             }
             request.body = read_body(body, &content_type, request.verb).await?;
             let resource = core.registry.find(&request.resource).map(|(_, resource)| resource);
@@ -174,14 +214,22 @@ async fn start_watch(
     core: Arc<Core>,
     peer: &Peer,
     user: &Arc<UserInfo>,
-    mut request: k8s_client::Request,
+    request: k8s_client::Request,
     query: &Query,
     client: &Client,
 ) -> Result<Response<Body>, ApiError> {
     let include = Include::parse(query.include_object.as_deref()).ok_or_else(unknown_include)?;
-    watch::streaming(&core, &mut request.options, query.send_initial_events, query.allow_bookmarks)?;
-    let mut cursor = core.start_watch(user, &client.agent, Some(peer.address.ip()), request).await?;
+    let send = query.send_initial_events;
+    list_options::check_watch(&request.options, send, core.minor)?;
+    let announce_end = query.allow_bookmarks && list_options::announces_end(&request.options, send, core.minor);
+    let mut cursor = match core.start_watch(user, &client.agent, Some(peer.address.ip()), request, send).await {
+        Ok(cursor) => cursor,
+        // Upstream looks for the revision when the watch is under way.
+        Err(error) if matches!(error.reason, Reason::Expired | Reason::Timeout) => return Ok(watch::failed(&error)),
+        Err(error) => return Err(error),
+    };
     cursor.bookmarks = query.allow_bookmarks;
+    cursor.announce_end = announce_end;
     Ok(watch::respond(core, cursor, client.accepted.view, include, query.timeout_seconds))
 }
 

@@ -156,7 +156,9 @@ pub(super) fn answer(
                 let url = format!("/openapi/v3/{place}?hash={}", v3(core, &served, &group, &version).hash);
                 (place, json!({"serverRelativeURL": url}))
             });
-            let paths: serde_json::Map<String, Value> = paths.collect();
+            let theirs = core.aggregator.openapi().into_iter();
+            let theirs = theirs.map(|(place, url)| (place, json!({"serverRelativeURL": url})));
+            let paths: serde_json::Map<String, Value> = paths.chain(theirs).collect();
             Document::new(&json!({"paths": paths}))
         }
         rest => {

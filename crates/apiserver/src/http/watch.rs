@@ -38,6 +38,13 @@ struct Stream {
     finished: bool,
 }
 
+/// Answers as a watch that fails at once: whoever may watch is told in an event that it must list again.
+pub(crate) fn failed(error: &ApiError) -> Response<Body> {
+    let mut frames = BytesMut::new();
+    write(&mut frames, "ERROR", error.to_status().to_string().as_bytes());
+    respond::stream(serve::full(frames.freeze()))
+}
+
 /// Answers with the events of a watch until its time is up, the client goes, or the server stops.
 pub(crate) fn respond(
     core: Arc<Core>,
@@ -175,40 +182,4 @@ fn write(frames: &mut BytesMut, kind: &str, object: &[u8]) {
     frames.put_slice(b"\",\"object\":");
     frames.put_slice(object);
     frames.put_slice(b"}\n");
-}
-
-/// What the parameters of a streaming list say (KEP-3157): the match that [`crate::watch::start`] understands.
-///
-/// # Errors
-/// Upstream's 422 for combinations that mean nothing.
-pub(crate) fn streaming(
-    core: &Core,
-    options: &mut k8s_client::Options,
-    send: Option<bool>,
-    bookmarks: bool,
-) -> Result<(), ApiError> {
-    let forbidden = |field: &str, why: &str| {
-        let cause = k8s_kinds::causes::forbidden(field, why);
-        Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", vec![cause]))
-    };
-    let matching = options.resource_version_match.as_deref().unwrap_or("");
-    match send {
-        None if matching.is_empty() => Ok(()),
-        None => forbidden(
-            "resourceVersionMatch",
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        ),
-        Some(_) if matching != "NotOlderThan" => {
-            forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-        }
-        Some(true) if !bookmarks => forbidden("allowWatchBookmarks", "sendInitialEvents requires allowWatchBookmarks"),
-        Some(true) => Ok(()),
-        Some(false) => {
-            options.resource_version_match = None;
-            if matches!(options.resource_version.as_deref(), None | Some("" | "0")) {
-                options.resource_version = Some(core.revision().to_string());
-            }
-            Ok(())
-        }
-    }
 }

@@ -60,6 +60,9 @@ fn is_global(address: IpAddr) -> bool {
 pub(super) fn node(core: &Core, id: &str) -> Result<Location, ApiError> {
     let Named { https, name, port } = Named::of(id, "node")?;
     let kubelet = kubelet::of_node(core, name)?;
+    if kubelet.host.parse::<IpAddr>().is_ok_and(|own| !is_global(own)) {
+        return Err(ApiError::bad_request("address not allowed"));
+    }
     if port.is_empty() || port == kubelet.port.to_string() {
         return Ok(kubelet);
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Uri;
 use k8s_object::ApiError;
+use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use crate::core::Core;
@@ -13,10 +14,12 @@ use crate::webhook::{ClientIdentity, Connection, Trust, client_config, dial_erro
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A place below a server.
-pub(super) struct Location {
+pub(crate) struct Location {
     pub https: bool,
     pub host: String,
     pub port: u16,
+    /// The name that its certificate is for.
+    pub server_name: String,
     /// With a leading slash, or empty.
     pub path: String,
     pub query: String,
@@ -35,13 +38,14 @@ pub(super) enum Failure {
 
 impl Location {
     /// A server of plain HTTP or of HTTPS whose certificate says nothing: addresses of pods are in no certificates.
-    pub(super) fn of_backend(https: bool, host: String, port: u16) -> Location {
+    pub(crate) fn of_backend(https: bool, host: String, port: u16) -> Location {
         let (path, query) = (String::new(), String::new());
-        Location { https, host, port, path, query, trust: Trust::Anybody, identity: None }
+        let server_name = host.clone();
+        Location { https, host, port, server_name, path, query, trust: Trust::Anybody, identity: None }
     }
 
     /// The place below this one that a client names.
-    pub(super) fn below(mut self, path: &str, query: Option<&str>) -> Location {
+    pub(crate) fn below(mut self, path: &str, query: Option<&str>) -> Location {
         self.path.push_str(path);
         self.query = query.unwrap_or("").to_owned();
         self
@@ -65,21 +69,19 @@ impl Location {
         let dialer = core.dialer.clone().ok_or_else(|| Failure::Broken("this API server opens no connections".into()))?;
         let broken = Failure::Broken;
         let (host, port) = (self.host.clone(), self.port);
-        let name = rustls::pki_types::ServerName::try_from(host.clone()).map_err(|error| broken(error.to_string()))?;
+        let name = ServerName::try_from(self.server_name.clone()).map_err(|error| broken(error.to_string()))?;
+        let (authority, identity) = (self.authority(), self.identity.take());
         let open = async {
             let socket = dialer.dial(&host, port).await.map_err(|error| broken(dial_error(&host, port, &error)))?;
             if !self.https {
                 return Ok(socket);
             }
-            let tls = client_config(&core.world, &self.trust, &[], self.identity.take()).map_err(broken)?;
+            let roots = if self.trust == Trust::System { dialer.roots() } else { Vec::new() };
+            let tls = client_config(&core.world, &self.trust, &roots, identity).map_err(broken)?;
             let stream = TlsConnector::from(tls).connect(name, socket).await;
             stream.map(|stream| Box::new(stream) as Box<dyn Connection>).map_err(|error| broken(tls_error(&error)))
         };
-        let timed_out = || broken(format!("dial tcp {}: i/o timeout", self_authority(&host, port)));
+        let timed_out = || broken(format!("dial tcp {authority}: i/o timeout"));
         core.world.timeout(DIAL_TIMEOUT, open).await.unwrap_or_else(|_| Err(timed_out()))
     }
-}
-
-fn self_authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -21,7 +21,8 @@ use serve::{Body, Peer};
 use crate::audit;
 use crate::core::Core;
 use crate::http::query_pairs;
-use location::{Failure, Location};
+pub(crate) use location::Location;
+use location::Failure;
 
 /// What is below an object and passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +136,14 @@ fn below(path: &str) -> Option<&str> {
         at += path[at..].find('/').unwrap_or(path.len() - at);
     }
     Some(&path[at..]).filter(|below| !below.is_empty())
+}
+
+/// Passes a request on to a place that is known, as an upgrade if the client wants one.
+pub(crate) async fn pass_on(passing: Passing, location: Location) -> Result<Response<Body>, ApiError> {
+    match relay::wants_upgrade(passing.http.headers()) {
+        true => relay::upgrade(passing, location).await,
+        false => relay::request(passing, location).await,
+    }
 }
 
 /// The error of a backend that cannot be reached by a request.

@@ -9,7 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Incoming};
-use hyper::client::conn::http1::{self, UpgradeableConnection};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use k8s_object::{ApiError, Reason};
 use serve::Body;
@@ -22,20 +22,20 @@ use crate::webhook::Connection;
 /// Bytes of a kubelet's error that are told (upstream's `GenericHttpResponseChecker`).
 const MAX_ERROR_BYTES: usize = 50_000;
 /// What is between two neighbours, and not for whoever is behind them.
-const HOP_BY_HOP: &[HeaderName] = &[
-    header::CONNECTION,
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
-type Driver = Pin<Box<UpgradeableConnection<TokioIo<Box<dyn Connection>>, Body>>>;
+type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 /// Whether a client wants to speak something else than HTTP.
 pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
@@ -112,7 +112,7 @@ fn passed_on(headers: &HeaderMap, address: std::net::IpAddr) -> HeaderMap {
         passed.remove(name);
     }
     strip_bearer(&mut passed);
-    let before: Vec<&str> = headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let before: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
     let mut chain = before.join(", ");
     if !chain.is_empty() {
         chain.push_str(", ");
@@ -153,8 +153,11 @@ fn strip_hops(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named.iter().chain(HOP_BY_HOP) {
+    for name in named {
         headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(*name);
     }
 }
 

@@ -5,12 +5,13 @@ use k8s_object::{ApiError, Cause};
 use serde_json::{Value, json};
 
 use crate::core::Call;
-use crate::{metadata, update, write};
+use crate::{admission, metadata, update, write};
 
 const ATTEMPTS: usize = 5;
 
 pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
-    let (binding, _) = write::parse(body)?;
+    let (mut binding, _) = write::parse(body)?;
+    admission::admit_below(call, ("v1", "Binding"), &mut binding, None).await?;
     let node = binding["target"]["name"].as_str().unwrap_or("").to_owned();
     let kind = binding["target"]["kind"].as_str().unwrap_or("Node");
     let name = call.request.name.clone();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::storage::{self, Claims};
-use crate::{delete, write};
+use crate::{admission, delete, write};
 
 /// How often the budget is tried to be charged when somebody else changes it.
 const ATTEMPTS: usize = 20;
@@ -16,7 +16,7 @@ const GROUP: &str = "policy";
 const PLURAL: &str = "poddisruptionbudgets";
 
 pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
-    let (eviction, _) = write::parse(body)?;
+    let (mut eviction, _) = write::parse(body)?;
     let own = eviction["metadata"]["name"].as_str().unwrap_or(&call.request.name);
     if own != call.request.name {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
@@ -25,6 +25,8 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
     call.request.options.dry_run |=
         options["dryRun"].as_array().is_some_and(|list| list.iter().any(|text| text == "All"));
     let pod = call.current()?;
+    admission::admit_below(call, ("policy/v1", "Eviction"), &mut eviction, None).await?;
+    let options = &eviction["deleteOptions"];
     if !is_free(&pod) {
         charge_budget(call, &pod).await?;
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::registry::Strategy;
-use crate::{metadata, schema, update, write};
+use crate::{admission, metadata, schema, update, write};
 
 const ATTEMPTS: usize = 5;
 
@@ -20,7 +20,7 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
     for _ in 0..ATTEMPTS {
         let old = call.current()?;
         let current = scale_of(call, &old);
-        let wanted = match (call.request.verb, call.request.patch) {
+        let mut wanted = match (call.request.verb, call.request.patch) {
             (Verb::Update, _) => given.clone(),
             (_, Some(PatchType::Json)) => k8s_schema::json_patch(&current, &given).map_err(schema::patch_error)?,
             // A Scale has no lists, so a strategic merge is a merge.
@@ -32,6 +32,8 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
                 return Err(ApiError::new(Reason::UnsupportedMediaType, message));
             }
         };
+        call.admitted = false;
+        admission::admit_below(call, ("autoscaling/v1", "Scale"), &mut wanted, Some(&current)).await?;
         let replicas = match &wanted["spec"]["replicas"] {
             Value::Null => 0,
             value => match value.as_i64().filter(|replicas| *replicas >= 0) {

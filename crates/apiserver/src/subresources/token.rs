@@ -7,7 +7,7 @@ use k8s_object::{ApiError, Object};
 use serde_json::{Value, json};
 
 use crate::core::Call;
-use crate::{metadata, write};
+use crate::{admission, metadata, write};
 
 const GROUP: &str = "authentication.k8s.io";
 const DEFAULT_SECONDS: i64 = 3600;
@@ -18,7 +18,7 @@ const MAX_SECONDS: i64 = 1 << 32;
 const POD_SECONDS: i64 = 3607;
 const EXTENDED_SECONDS: i64 = 90 * 24 * 3600;
 
-pub(super) fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let mut request = match body {
         Body::None => json!({}),
         body => write::parse(body)?.0,
@@ -39,6 +39,7 @@ pub(super) fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError>
         let why = format!("the UID in the token request ({uid}) does not match the UID of the service account ({own})");
         return Err(ApiError::conflict(GROUP, "TokenRequest", &name, &why));
     }
+    admission::admit_below(call, ("authentication.k8s.io/v1", "TokenRequest"), &mut request, None).await?;
     let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     let problem = match seconds {
         ..MIN_SECONDS => Some("may not specify a duration less than 10 minutes"),
@@ -73,8 +74,6 @@ pub(super) fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError>
             warn_after_seconds: extended.then_some(seconds),
         },
     );
-    request["apiVersion"] = json!("authentication.k8s.io/v1");
-    request["kind"] = json!("TokenRequest");
     request["metadata"] = json!({
         "name": name, "namespace": namespace, "uid": account.meta().uid, "creationTimestamp": call.now.to_string(),
     });

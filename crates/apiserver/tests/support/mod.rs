@@ -36,9 +36,12 @@ pub async fn start_with(world: &World, store: &Store, change: impl FnOnce(&mut O
         token_authenticators: Vec::new(),
         authorizers: Vec::new(),
         authentication: Default::default(),
+        authorization: apiserver::Mode::usual(),
+        kubelets: Default::default(),
         audit: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").unwrap(),
         endpoint: None,
+        dialer: None,
     };
     change(&mut options);
     let server = ApiServer::start(options, &tasks).await.unwrap();

@@ -1,0 +1,89 @@
+//! What clusters configure of admission, ready for use: read anew when something has changed, each object once per version of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use k8s_object::Object;
+
+use super::hooks::{self, Hooks};
+use super::rules::GROUP;
+use crate::core::Core;
+
+/// A configuration and what was made of it.
+type Known<T> = BTreeMap<String, (Arc<Object>, T)>;
+
+/// What is configured at one moment.
+#[derive(Default)]
+pub(super) struct Configured {
+    changes: u64,
+    known_mutating: Known<Hooks>,
+    known_validating: Known<Hooks>,
+    pub mutating: Hooks,
+    pub validating: Hooks,
+}
+
+/// What is configured now.
+#[derive(Default)]
+pub(crate) struct Admission {
+    /// Changes of configuring objects that the caches have seen.
+    changes: AtomicU64,
+    current: RwLock<Arc<Configured>>,
+}
+
+impl Admission {
+    /// Takes note that objects of a group have changed, after the caches have them.
+    pub(crate) fn changed(&self, group: &str) {
+        if group == GROUP {
+            self.changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// What is configured; nothing where nothing ever was, which costs nothing.
+    pub(super) fn current(&self, core: &Core) -> Option<Arc<Configured>> {
+        let changes = self.changes.load(Ordering::Acquire);
+        if changes == 0 {
+            return None;
+        }
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if current.changes == changes {
+            return Some(current);
+        }
+        let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.changes < changes {
+            *slot = Arc::new(Configured::read(core, &slot, changes));
+        }
+        Some(slot.clone())
+    }
+}
+
+impl Configured {
+    fn read(core: &Core, before: &Configured, changes: u64) -> Configured {
+        let hooks =
+            |plural: &str, known: &Known<Hooks>| renew(core, plural, known, |object| hooks::compile(core, object));
+        let known_mutating = hooks("mutatingwebhookconfigurations", &before.known_mutating);
+        let known_validating = hooks("validatingwebhookconfigurations", &before.known_validating);
+        let flat = |known: &Known<Hooks>| known.values().flat_map(|(_, hooks)| hooks.iter().cloned()).collect();
+        Configured {
+            changes,
+            mutating: flat(&known_mutating),
+            validating: flat(&known_validating),
+            known_mutating,
+            known_validating,
+        }
+    }
+}
+
+/// Makes of every object of a resource what is made of it, unless that was done for this version of it before.
+fn renew<T: Clone>(core: &Core, plural: &str, known: &Known<T>, make: impl Fn(&Object) -> T) -> Known<T> {
+    let objects = core.lookup_all(GROUP, plural, "");
+    let made = objects.into_iter().map(|object| {
+        let name = object.meta().name.clone();
+        let made = match known.get(&name).filter(|(own, _)| Arc::ptr_eq(own, &object)) {
+            Some((_, made)) => made.clone(),
+            None => make(&object),
+        };
+        (name, (object, made))
+    });
+    made.collect()
+}

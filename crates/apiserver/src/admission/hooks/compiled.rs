@@ -1,0 +1,104 @@
+//! Webhook configurations, read once per version of each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_object::{ApiError, LabelSelector, Object};
+use serde_json::Value;
+
+use super::super::Review;
+use super::super::rules::{self, Rule};
+use crate::core::Core;
+use crate::webhook::{CallError, Client};
+
+/// `timeoutSeconds` of a webhook that names none.
+const DEFAULT_SECONDS: u64 = 10;
+
+/// One webhook of one configuration.
+pub(in super::super) struct Hook {
+    pub name: String,
+    pub configuration: String,
+    /// Tells it from others of the same name in the same configuration.
+    pub index: usize,
+    rules: Vec<Rule>,
+    equivalent: bool,
+    namespaces: Result<LabelSelector, String>,
+    objects: Result<LabelSelector, String>,
+    conditions: Vec<String>,
+    /// A call that fails is as good as none.
+    pub ignores_failure: bool,
+    pub timeout: Duration,
+    /// Whether it may be asked although nothing is to be written.
+    pub bears_dry_run: bool,
+    /// Whether it wants to see what others have changed after it.
+    pub reinvoked: bool,
+    /// Versions of AdmissionReview that it takes, of those that this server speaks.
+    pub speaks_v1: bool,
+    pub client: Result<Client, CallError>,
+}
+
+/// All webhooks of one sort, by the name of their configuration, then as they stand in it.
+pub(in super::super) type Hooks = Vec<Arc<Hook>>;
+
+/// The webhooks of a configuration.
+pub(in super::super) fn compile(core: &Core, configuration: &Object) -> Hooks {
+    let value = configuration.value();
+    let hooks = value["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    hooks
+        .iter()
+        .enumerate()
+        .map(|(index, hook)| Arc::new(Hook::of(core, &configuration.meta().name, index, hook)))
+        .collect()
+}
+
+impl Hook {
+    fn of(core: &Core, configuration: &str, index: usize, hook: &Value) -> Hook {
+        let text = |field: &str| hook[field].as_str().unwrap_or("").to_owned();
+        let versions = hook["admissionReviewVersions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let conditions = hook["matchConditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Hook {
+            name: text("name"),
+            configuration: configuration.to_owned(),
+            index,
+            rules: Rule::all(&hook["rules"]),
+            equivalent: text("matchPolicy") != "Exact",
+            namespaces: rules::selector(&hook["namespaceSelector"]),
+            objects: rules::selector(&hook["objectSelector"]),
+            conditions: conditions.iter().map(|own| own["name"].as_str().unwrap_or("").to_owned()).collect(),
+            ignores_failure: text("failurePolicy") == "Ignore",
+            timeout: Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_SECONDS)),
+            bears_dry_run: ["None", "NoneOnDryRun"].contains(&text("sideEffects").as_str()),
+            reinvoked: text("reinvocationPolicy") == "IfNeeded",
+            speaks_v1: versions.iter().any(|version| version == "v1"),
+            client: Client::of_client_config(core, &hook["clientConfig"]),
+        }
+    }
+
+    /// Whether it is to be asked, and about which version of the resource (its index).
+    pub(super) fn wants(&self, review: &Review<'_, '_>, object: Option<&Value>) -> Result<Option<usize>, ApiError> {
+        // A selector that cannot be read is an error only for those whom the rules are for.
+        let selected = match &self.namespaces {
+            Ok(selector) => rules::selects_namespace(review, object, selector),
+            Err(error) => Err(ApiError::internal(error)),
+        };
+        if matches!(selected, Ok(false)) {
+            return Ok(None);
+        }
+        let selected_object = match &self.objects {
+            Ok(selector) => Ok(rules::selects_object(object, review.old, selector)),
+            Err(error) => Err(ApiError::internal(error)),
+        };
+        if matches!(selected_object, Ok(false)) {
+            return Ok(None);
+        }
+        let name = rules::name(review.call, object.or(review.old));
+        let Some(version) = rules::matched(review, name, &self.rules, self.equivalent) else { return Ok(None) };
+        selected?;
+        selected_object?;
+        if let Some(condition) = self.conditions.first() {
+            let why = format!("matchConditions ({condition}) of webhooks are not supported by Minato yet");
+            return Err(review.call.resource.forbidden(name, &why));
+        }
+        Ok(Some(version))
+    }
+}

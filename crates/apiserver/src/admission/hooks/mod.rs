@@ -1,0 +1,10 @@
+//! Webhooks: servers outside that change objects before they are stored, or refuse them (apiserver `admission/plugin/webhook`).
+
+mod ask;
+mod compiled;
+mod mutate;
+mod validate;
+
+pub(super) use compiled::{Hooks, compile};
+pub(super) use mutate::{Reinvocation, mutate};
+pub(super) use validate::validate;
