@@ -131,9 +131,7 @@ impl Core {
                 return Err(ApiError::method_not_allowed());
             }
         } else {
-            let subresource = resource
-                .subresource(&request.subresource)
-                .ok_or_else(subresources::missing)?;
+            let subresource = resource.subresource(&request.subresource).ok_or_else(subresources::missing)?;
             if !subresource.verbs.contains(&verb) {
                 return Err(ApiError::method_not_allowed());
             }

@@ -54,7 +54,8 @@ pub(crate) fn labels(selector: &Value) -> Parsed<LabelSelector> {
     }
     let (mut known, mut broken) = (Vec::new(), false);
     for requirement in requirements(selector) {
-        let (key, operator) = (requirement["key"].as_str().unwrap_or(""), requirement["operator"].as_str().unwrap_or(""));
+        let (key, operator) =
+            (requirement["key"].as_str().unwrap_or(""), requirement["operator"].as_str().unwrap_or(""));
         let valid = ["In", "NotIn", "Exists", "DoesNotExist"].contains(&operator);
         match Requirement::from_operator(key.to_owned(), operator, values(requirement)) {
             Ok(requirement) if valid => known.push(requirement),
@@ -67,9 +68,7 @@ pub(crate) fn labels(selector: &Value) -> Parsed<LabelSelector> {
 
 /// A field selector as requirements.
 pub(crate) fn fields_value(selector: &FieldSelector) -> Value {
-    let requirement = |(key, value, equal): &(String, String, bool)| {
-        json!({"key": key, "operator": if *equal { "In" } else { "NotIn" }, "values": [value]})
-    };
+    let requirement = |(key, value, equal): &(String, String, bool)| json!({"key": key, "operator": if *equal { "In" } else { "NotIn" }, "values": [value]});
     json!({"requirements": selector.terms.iter().map(requirement).collect::<Vec<Value>>()})
 }
 
@@ -91,7 +90,8 @@ mod tests {
 
     #[test]
     fn what_can_be_read_counts() {
-        let requirement = |key: &str, operator: &str, values: &[&str]| json!({"key": key, "operator": operator, "values": values});
+        let requirement =
+            |key: &str, operator: &str, values: &[&str]| json!({"key": key, "operator": operator, "values": values});
         let list = |list: &[Value]| json!({"requirements": list});
         let both = list(&[requirement("a", "In", &["x"]), requirement("b", "Near", &["y"])]);
         let cases = [

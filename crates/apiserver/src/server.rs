@@ -11,7 +11,7 @@ use world::{Tasks, World};
 
 use crate::admission::{Admission, Charging};
 use crate::aggregation::{self, Aggregator};
-use crate::auth::{Auth, Authentication, Mode, reconcile};
+use crate::auth::{Auth, Authentication, Mode, published, reconcile};
 use crate::core::{Core, InProcess};
 use crate::feed::Feed;
 use crate::http::{ApiHandler, Documents, is_ready};
@@ -106,6 +106,7 @@ impl ApiServer {
         core.feed.load(core.as_ref()).await.map_err(error("load its objects"))?;
         bootstrap::run(&core, options.endpoint).await.map_err(error("create what every cluster has"))?;
         reconcile::run(&core).await.map_err(error("bring its default roles up to date"))?;
+        published::run(&core).await.map_err(error("publish whom it trusts"))?;
         let (feeding, stop) = (core.clone(), tasks.stop());
         tasks.spawn("watch cache", async move {
             stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;

@@ -76,7 +76,8 @@ async fn access(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
         return Err(ApiError::bad_request(message));
     }
     let user = subject(call, review);
-    let (fields, labels) = (selectors::fields(&resource["fieldSelector"]), selectors::labels(&resource["labelSelector"]));
+    let (fields, labels) =
+        (selectors::fields(&resource["fieldSelector"]), selectors::labels(&resource["labelSelector"]));
     let attributes = match resource.is_object() {
         true => Attributes {
             version: if text("version").is_empty() { "*" } else { text("version") },

@@ -46,7 +46,8 @@ fn front_proxies_say_who_sends_a_request_and_nobody_else_does() {
     let (world, mut simulation) = World::simulated(1);
     let store = Store::memory(&world, store::Limits::default());
     simulation.block_on(async move {
-        let (ca, proxies) = (Authority::generate(&world, "kubernetes").unwrap(), Authority::generate(&world, "proxies").unwrap());
+        let (ca, proxies) =
+            (Authority::generate(&world, "kubernetes").unwrap(), Authority::generate(&world, "proxies").unwrap());
         let cluster = start_with(&world, &store, |options| {
             let authentication = &mut options.authentication;
             authentication.front_proxy = Some(FrontProxy::new(vec![proxies.certificate().clone()], &["front"]));
@@ -134,7 +135,8 @@ fn bootstrap_tokens_live_as_long_as_their_secret() {
 fn tokens_of_secrets_live_as_long_as_their_secret() {
     with_cluster(|cluster| async move {
         let client = cluster.admin();
-        let account = client.create(&resources::SERVICE_ACCOUNTS, "default", json!({"metadata": {"name": "a"}})).await.unwrap();
+        let account =
+            client.create(&resources::SERVICE_ACCOUNTS, "default", json!({"metadata": {"name": "a"}})).await.unwrap();
         let claims = LegacyClaims::new("default", "a", &account.meta().uid, "s");
         let token = cluster.server.issuer().issue_legacy(&claims);
         assert_eq!(named(&cluster, &token).await, Err(401));
@@ -163,7 +165,8 @@ fn browsers_hand_a_token_over_with_a_websocket() {
             (protocol.clone(), Err(401)),
             ("v5.channel.k8s.io".to_owned(), Err(401)),
         ] {
-            let headers = [("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-protocol", protocols.as_str())];
+            let headers =
+                [("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-protocol", protocols.as_str())];
             let found = seen(&cluster, None, &headers).await.map(|user| user["username"].clone());
             assert_eq!(found, expected, "{protocols}");
         }
@@ -184,16 +187,24 @@ async fn issue(cluster: &Cluster, spec: Value) -> Result<Value, String> {
 fn tokens_are_issued_within_bounds_and_die_with_what_they_are_bound_to() {
     with_cluster(|cluster| async move {
         let client = cluster.admin();
-        let account = client.create(&resources::SERVICE_ACCOUNTS, "default", json!({"metadata": {"name": "a"}})).await.unwrap();
+        let account =
+            client.create(&resources::SERVICE_ACCOUNTS, "default", json!({"metadata": {"name": "a"}})).await.unwrap();
         let uid = account.meta().uid.clone();
         let secret = json!({"metadata": {"name": "s"}});
         client.create(&resources::SECRETS, "default", secret).await.unwrap();
         let pod = json!({"metadata": {"name": "p"}, "spec": {"serviceAccountName": "a", "nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
         client.create(&resources::PODS, "default", pod).await.unwrap();
-        let bound = |kind: &str, name: &str| json!({"boundObjectRef": {"apiVersion": "v1", "kind": kind, "name": name}});
+        let bound =
+            |kind: &str, name: &str| json!({"boundObjectRef": {"apiVersion": "v1", "kind": kind, "name": name}});
         let cases = [
-            (json!({"expirationSeconds": 599}), "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes"),
-            (json!({"expirationSeconds": 4_294_967_297_i64}), "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: 4294967297: may not specify a duration larger than 2^32 seconds"),
+            (
+                json!({"expirationSeconds": 599}),
+                "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes",
+            ),
+            (
+                json!({"expirationSeconds": 4_294_967_297_i64}),
+                "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: 4294967297: may not specify a duration larger than 2^32 seconds",
+            ),
             (bound("Pod", "none"), "pods \"none\" not found"),
             (bound("ConfigMap", "x"), "cannot bind token to object of type /v1, Kind=ConfigMap"),
             (
@@ -206,7 +217,9 @@ fn tokens_are_issued_within_bounds_and_die_with_what_they_are_bound_to() {
         }
         let wrong = json!({"metadata": {"uid": "other"}});
         let refused = client.create_subresource(&resources::SERVICE_ACCOUNTS, "default", "a", "token", wrong).await;
-        let expected = format!("Operation cannot be fulfilled on TokenRequest.authentication.k8s.io \"a\": the UID in the token request (other) does not match the UID of the service account ({uid})");
+        let expected = format!(
+            "Operation cannot be fulfilled on TokenRequest.authentication.k8s.io \"a\": the UID in the token request (other) does not match the UID of the service account ({uid})"
+        );
         assert_eq!(refused.unwrap_err().message, expected);
         let issued = issue(&cluster, bound("Pod", "p")).await.unwrap();
         assert_eq!(issued["metadata"]["uid"], uid.as_str());

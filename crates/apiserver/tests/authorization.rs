@@ -21,14 +21,26 @@ fn questions_that_cannot_be_asked_are_refused() {
     with_options(with_names, |cluster| async move {
         let pods = json!({"verb": "list", "resource": "pods", "namespace": "default"});
         let cases = [
-            ("subjectaccessreviews", json!({"spec": {"resourceAttributes": pods}}), r#".authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified"#),
-            ("selfsubjectaccessreviews", json!({"spec": {}}), r#".authorization.k8s.io "" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"#),
+            (
+                "subjectaccessreviews",
+                json!({"spec": {"resourceAttributes": pods}}),
+                r#".authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified"#,
+            ),
+            (
+                "selfsubjectaccessreviews",
+                json!({"spec": {}}),
+                r#".authorization.k8s.io "" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"#,
+            ),
             (
                 "selfsubjectaccessreviews",
                 json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "fieldSelector": {}}}}),
                 r#".authorization.k8s.io "" is invalid: spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required"#,
             ),
-            ("namespaces/default/localsubjectaccessreviews", json!({"metadata": {"namespace": "default"}, "spec": {"user": "jane", "resourceAttributes": {"verb": "list", "resource": "pods"}}}), r#".authorization.k8s.io "" is invalid: spec.resourceAttributes.namespace: Invalid value: "": must match metadata.namespace"#),
+            (
+                "namespaces/default/localsubjectaccessreviews",
+                json!({"metadata": {"namespace": "default"}, "spec": {"user": "jane", "resourceAttributes": {"verb": "list", "resource": "pods"}}}),
+                r#".authorization.k8s.io "" is invalid: spec.resourceAttributes.namespace: Invalid value: "": must match metadata.namespace"#,
+            ),
             ("selfsubjectrulesreviews", json!({"spec": {}}), "no namespace on request"),
         ];
         for (path, body, message) in cases {
@@ -76,7 +88,10 @@ fn rules_of_administrators_are_those_of_their_roles() {
         let body = json!({"spec": {"namespace": "default"}});
         let status = review(&cluster, "selfsubjectrulesreviews", body).await.1["status"].clone();
         let rules = status["resourceRules"].as_array().unwrap();
-        assert!(rules.iter().any(|rule| rule["resources"] == json!(["*"]) && rule["verbs"] == json!(["*"])), "{rules:?}");
+        assert!(
+            rules.iter().any(|rule| rule["resources"] == json!(["*"]) && rule["verbs"] == json!(["*"])),
+            "{rules:?}"
+        );
         assert!(rules.iter().any(|rule| rule["resources"] == json!(["selfsubjectreviews"])), "{rules:?}");
     });
 }
@@ -92,7 +107,9 @@ fn a_name_in_a_selector_is_a_name() {
         });
         cluster.admin().create(&resources::CLUSTER_ROLES, "", role).await.unwrap();
         cluster.admin().create(&resources::CLUSTER_ROLE_BINDINGS, "", binding).await.unwrap();
-        for (query, status) in [("", 403), ("?fieldSelector=metadata.name%3Da", 200), ("?fieldSelector=metadata.name%3Db", 403)] {
+        for (query, status) in
+            [("", 403), ("?fieldSelector=metadata.name%3Da", 200), ("?fieldSelector=metadata.name%3Db", 403)]
+        {
             let line = format!("GET /api/v1/namespaces/default/configmaps{query}");
             assert_eq!(ask(&cluster, "jane", &line, &[], "").await.status, status, "{query}");
         }
@@ -121,15 +138,24 @@ fn default_roles_are_brought_up_to_date_at_the_start() {
 
         let cluster = start(&world, &store).await;
         let client = cluster.server.client(UserInfo::new("admin", &["system:masters"]), "test");
-        let rules = async |name: &str| client.get(&resources::CLUSTER_ROLES, "", name).await.unwrap().value()["rules"].clone();
+        let rules =
+            async |name: &str| client.get(&resources::CLUSTER_ROLES, "", name).await.unwrap().value()["rules"].clone();
         let after = rules(view).await;
         assert_eq!(after[0]["resources"], json!(["things"]));
         assert_eq!(after[1]["nonResourceURLs"].as_array().map(Vec::len), Some(1), "{after}");
-        let urls = |rules: &Value| rules.as_array().unwrap().iter().map(|rule| rule["nonResourceURLs"].as_array().map_or(0, Vec::len)).sum::<usize>();
+        let urls = |rules: &Value| {
+            rules
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|rule| rule["nonResourceURLs"].as_array().map_or(0, Vec::len))
+                .sum::<usize>()
+        };
         assert_eq!(urls(&after), urls(&before["rules"]));
         assert_eq!(rules(kept).await.as_array().map(Vec::len), Some(1));
         let binding = client.get(&resources::CLUSTER_ROLE_BINDINGS, "", basic).await.unwrap().value();
-        let names: Vec<&str> = binding["subjects"].as_array().unwrap().iter().filter_map(|own| own["name"].as_str()).collect();
+        let names: Vec<&str> =
+            binding["subjects"].as_array().unwrap().iter().filter_map(|own| own["name"].as_str()).collect();
         assert_eq!(names, ["jane", "system:authenticated"]);
     });
 }

@@ -65,7 +65,9 @@ fn serve_one(mut stream: impl Read + Write, heads: &Heads) {
             let _ = stream.flush();
             return;
         }
-        let answer = format!("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: {protocol}\r\nx-stream-protocol-version: v4.channel.k8s.io\r\n\r\nhello ");
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: {protocol}\r\nx-stream-protocol-version: v4.channel.k8s.io\r\n\r\nhello "
+        );
         let _ = stream.write_all(answer.as_bytes());
         let _ = stream.flush();
         let mut bytes = [0; 64];
@@ -90,23 +92,23 @@ fn serve_one(mut stream: impl Read + Write, heads: &Heads) {
 }
 
 /// A server on threads of its own, with TLS or without.
-fn start(tls: bool, heads: Heads) -> SocketAddr {
+fn start(world: &World, tls: bool, heads: Heads) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let config = tls.then(|| {
-        let (world, _simulation) = World::simulated(9);
-        let ca = Authority::generate(&world, "kubelets").unwrap();
+        let ca = Authority::generate(world, "kubelets").unwrap();
         let server = Purpose::Server { names: vec!["node".into()], addresses: Vec::new() };
-        let identity = ca.issue(&world, &server).unwrap();
+        let identity = ca.issue(world, &server).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let builder = builder.with_no_client_auth();
         Arc::new(builder.with_single_cert(vec![identity.certificate.clone()], identity.key.to_der()).unwrap())
     });
-    World::real().spawn_thread("fake", move || {
+    let inner = world.clone();
+    world.spawn_thread("fake", move || {
         for socket in listener.incoming().flatten() {
             let (config, heads) = (config.clone(), heads.clone());
-            World::real().spawn_thread("fake connection", move || match config {
+            inner.spawn_thread("fake connection", move || match config {
                 Some(config) => serve_one(StreamOwned::new(ServerConnection::new(config).unwrap(), socket), &heads),
                 None => serve_one(socket, &heads),
             });
@@ -124,12 +126,14 @@ struct Bench {
 fn bench() -> Bench {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let guard = runtime.enter();
+    let world = World::real();
     let (kubelet, backend) = (Heads::default(), Heads::default());
-    let wires = Wires { kubelet: start(true, kubelet.clone()), backend: start(false, backend.clone()) };
+    let wires = Wires { kubelet: start(&world, true, kubelet.clone()), backend: start(&world, false, backend.clone()) };
     drop(guard);
     let served = Served::start_with(|options| options.dialer = Some(Arc::new(wires)));
     let create = |path: &str, body: Value| {
-        let (status, _, text) = served.admin(&format!("POST {path}"), &["content-type: application/json"], &body.to_string());
+        let (status, _, text) =
+            served.admin(&format!("POST {path}"), &["content-type: application/json"], &body.to_string());
         assert_eq!(status, 201, "{text}");
     };
     let put = |path: &str, body: Value| {
@@ -139,12 +143,13 @@ fn bench() -> Bench {
     };
     create("/api/v1/nodes", json!({"metadata": {"name": "n"}}));
     let addresses = json!([{"type": "InternalIP", "address": NODE}]);
-    put("/api/v1/nodes/n", json!({"status": {"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}}}));
+    put(
+        "/api/v1/nodes/n",
+        json!({"status": {"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}}}),
+    );
     create("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}}));
     let container = |name: &str| json!({"name": name, "image": "i", "ports": [{"name": "web", "containerPort": 8080}]});
-    let pod = |name: &str, node: &str, containers: Value| {
-        json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"nodeName": node, "containers": containers}})
-    };
+    let pod = |name: &str, node: &str, containers: Value| json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"nodeName": node, "containers": containers}});
     let pods = "/api/v1/namespaces/default/pods";
     create(pods, pod("one", "n", json!([container("c")])));
     create(pods, pod("p", "n", json!([container("a"), container("b")])));
@@ -152,7 +157,10 @@ fn bench() -> Bench {
     create(pods, pod("lost", "gone", json!([container("c")])));
     put(&format!("{pods}/one"), json!({"status": {"podIP": POD, "podIPs": [{"ip": POD}]}}));
     let ports = json!([{"name": "web", "port": 80, "targetPort": "web"}]);
-    create("/api/v1/namespaces/default/services", json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": ports}}));
+    create(
+        "/api/v1/namespaces/default/services",
+        json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": ports}}),
+    );
     create(
         "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
         json!({
@@ -194,14 +202,23 @@ fn bytes_of_upgraded_connections_go_both_ways() {
     let bench = bench();
     let pod = "/api/v1/namespaces/default/pods/one";
     let spdy = ["upgrade: SPDY/3.1", "x-stream-protocol-version: v4.channel.k8s.io", "content-length: 0"];
-    let socket = ["upgrade: websocket", "sec-websocket-key: a", "sec-websocket-version: 13", "sec-websocket-protocol: v5.channel.k8s.io"];
+    let socket = [
+        "upgrade: websocket",
+        "sec-websocket-key: a",
+        "sec-websocket-version: 13",
+        "sec-websocket-protocol: v5.channel.k8s.io",
+    ];
     let cases = [
         (
             format!("POST {pod}/exec?command=echo&command=a+b&stdout=true&stderr=false&container=c"),
             &spdy[..],
             "POST /exec/default/one/c?command=echo&command=a+b&output=1 ",
         ),
-        (format!("GET {pod}/exec?command=sh&stdin=1&tty=true"), &socket, "GET /exec/default/one/c?command=sh&input=1&tty=1 "),
+        (
+            format!("GET {pod}/exec?command=sh&stdin=1&tty=true"),
+            &socket,
+            "GET /exec/default/one/c?command=sh&input=1&tty=1 ",
+        ),
         (format!("POST {pod}/attach?stdout=true"), &spdy, "POST /attach/default/one/c?output=1 "),
         (format!("POST {pod}/portforward?ports=8080"), &spdy, "POST /portForward/default/one?port=8080 "),
         ("GET /api/v1/nodes/n/proxy/run?x=y".to_owned(), &socket, "GET /run?x=y "),
@@ -224,7 +241,12 @@ fn what_cannot_be_streamed_is_refused() {
     let upgrade = ["connection: upgrade", "upgrade: SPDY/3.1"];
     let cases: [(String, &[&str], u16, &str); 12] = [
         (format!("POST {pods}/one/exec?command=a"), &[], 400, "Upgrade request required"),
-        (format!("POST {pods}/p/exec?command=a"), &upgrade, 400, "a container name must be specified for pod p, choose one of: [a b]"),
+        (
+            format!("POST {pods}/p/exec?command=a"),
+            &upgrade,
+            400,
+            "a container name must be specified for pod p, choose one of: [a b]",
+        ),
         (format!("POST {pods}/p/exec?container=x"), &upgrade, 400, "container x is not valid for pod p"),
         (format!("POST {pods}/homeless/exec"), &upgrade, 400, "pod homeless does not have a host assigned"),
         (format!("POST {pods}/lost/exec"), &upgrade, 404, "nodes \\\"gone\\\" not found"),
@@ -232,9 +254,24 @@ fn what_cannot_be_streamed_is_refused() {
         (format!("PUT {pods}/one/exec"), &upgrade, 405, "the server does not allow this method"),
         (format!("GET {pods}/p/log"), &[], 400, "choose one of: [a b]"),
         (format!("GET {pods}/p/log?container=b"), &[], 400, "no such logs"),
-        (format!("GET {pods}/one/log?tailLines=-1"), &[], 422, "PodLogOptions \\\"one\\\" is invalid: tailLines: Invalid value: -1"),
-        (format!("GET {pods}/one:9/proxy/"), &[], 503, "error trying to reach service: dial tcp 10.0.1.7:9: connect: connection refused"),
-        ("GET /api/v1/namespaces/default/services/web:81/proxy/".to_owned(), &[], 503, "no service port 81 found for service \\\"web\\\""),
+        (
+            format!("GET {pods}/one/log?tailLines=-1"),
+            &[],
+            422,
+            "PodLogOptions \\\"one\\\" is invalid: tailLines: Invalid value: -1",
+        ),
+        (
+            format!("GET {pods}/one:9/proxy/"),
+            &[],
+            503,
+            "error trying to reach service: dial tcp 10.0.1.7:9: connect: connection refused",
+        ),
+        (
+            "GET /api/v1/namespaces/default/services/web:81/proxy/".to_owned(),
+            &[],
+            503,
+            "no service port 81 found for service \\\"web\\\"",
+        ),
     ];
     for (line, headers, status, message) in cases {
         let (own, _, body) = bench.served.admin(&line, headers, "");
@@ -247,7 +284,10 @@ fn logs_and_requests_are_passed_on() {
     let bench = bench();
     let pods = "/api/v1/namespaces/default/pods";
     let (status, head, body) = bench.served.admin(&format!("GET {pods}/one/log?follow=true&tailLines=2"), &[], "");
-    assert!(status == 200 && head.contains("content-type: text/plain") && body.contains("one\n") && body.contains("two\n"), "{head} {body}");
+    assert!(
+        status == 200 && head.contains("content-type: text/plain") && body.contains("one\n") && body.contains("two\n"),
+        "{head} {body}"
+    );
     let sent = bench.kubelet.lock().unwrap().pop().unwrap();
     assert!(sent.starts_with("GET /containerLogs/default/one/c?follow=true&tailLines=2 "), "{sent}");
     assert_eq!(bench.served.admin(&format!("GET {pods}/homeless/log"), &[], "").0, 200);
@@ -264,7 +304,12 @@ fn logs_and_requests_are_passed_on() {
         let sent = bench.backend.lock().unwrap().pop().unwrap();
         assert!(sent.starts_with(expected), "{line}: {sent}");
         let sent = sent.to_lowercase();
-        assert!(!sent.contains("authorization") && !sent.contains("x-remote-user") && sent.contains("x-forwarded-uri: /api/v1/"), "{sent}");
+        assert!(
+            !sent.contains("authorization")
+                && !sent.contains("x-remote-user")
+                && sent.contains("x-forwarded-uri: /api/v1/"),
+            "{sent}"
+        );
         let prefix = line.split(' ').nth(1).unwrap().split("/proxy").next().unwrap();
         assert!(head.contains(&format!("location: {prefix}/proxy/elsewhere")), "{head}");
     }

@@ -138,7 +138,7 @@ pub struct Identity {
 impl Identity {
     /// The certificate in PEM.
     pub fn certificate_pem(&self) -> String {
-        pem(&self.certificate)
+        certificate_pem(&self.certificate)
     }
 }
 
@@ -249,7 +249,8 @@ fn date(timestamp: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(timestamp.seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-fn pem(certificate: &CertificateDer<'_>) -> String {
+/// A certificate in PEM.
+pub fn certificate_pem(certificate: &CertificateDer<'_>) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(certificate);
     let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
@@ -306,7 +307,8 @@ pub fn user_of_certificate(der: &[u8], now: Timestamp) -> Result<UserInfo, PkiEr
     let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok()).filter(|name| !name.is_empty());
     let groups: Vec<&str> = subject.iter_organization().filter_map(|group| group.as_str().ok()).collect();
     let mut user = UserInfo::new(name.ok_or(PkiError::NoName)?, &groups);
-    let uids = subject.iter().flat_map(|part| part.iter()).filter(|attribute| attribute.attr_type().to_id_string() == UID);
+    let uids =
+        subject.iter().flat_map(|part| part.iter()).filter(|attribute| attribute.attr_type().to_id_string() == UID);
     let mut uids: Vec<String> = uids.filter_map(|attribute| attribute.as_str().ok().map(str::to_owned)).collect();
     user.uid = match (uids.pop(), uids.is_empty()) {
         (None, _) => String::new(),

@@ -233,7 +233,9 @@ impl Claims {
             match find(kind, namespace, &wanted.name) {
                 Some(found) if found.uid != wanted.uid => {
                     let (own, claimed) = (found.uid, &wanted.uid);
-                    return unbound(format!("{word} UID ({own}) does not match service account {word} ref claim ({claimed})"));
+                    return unbound(format!(
+                        "{word} UID ({own}) does not match service account {word} ref claim ({claimed})"
+                    ));
                 }
                 Some(found) if !gone(&found) => {}
                 _ => return unbound("service account token has been invalidated".to_owned()),

@@ -83,7 +83,13 @@ pub const fn stream(name: &'static str, kind: &'static str) -> Subresource {
 
 /// `proxy` of what is a server, by what its parameters are called.
 pub const fn proxy(kind: &'static str) -> Subresource {
-    Subresource { name: "proxy", group: "", version: "v1", kind, verbs: &["create", "delete", "get", "patch", "update"] }
+    Subresource {
+        name: "proxy",
+        group: "",
+        version: "v1",
+        kind,
+        verbs: &["create", "delete", "get", "patch", "update"],
+    }
 }
 
 /// What most kinds can do, in the order of discovery.

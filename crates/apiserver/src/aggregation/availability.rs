@@ -25,8 +25,8 @@ const ATTEMPTS: usize = 5;
 
 /// Runs until it is dropped.
 pub(crate) async fn run(core: Arc<Core>) {
-    let caches =
-        [(GROUP, PLURAL), ("", "services"), ("discovery.k8s.io", "endpointslices")].map(|(group, plural)| core.registry.cache(group, plural));
+    let caches = [(GROUP, PLURAL), ("", "services"), ("discovery.k8s.io", "endpointslices")]
+        .map(|(group, plural)| core.registry.cache(group, plural));
     let [Some(own), Some(services), Some(slices)] = caches else { return };
     let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
     let (mut own_changes, mut service_changes, mut slice_changes) =
@@ -110,9 +110,8 @@ fn reachable(core: &Core, remote: &Remote) -> Option<Found> {
         slice["endpoints"].as_array().into_iter().flatten().any(ready)
             && slice["ports"].as_array().into_iter().flatten().any(named)
     });
-    let why = || {
-        format!("endpointslices for service/{name} in {namespace:?} have no addresses with port name {port_name:?}")
-    };
+    let why =
+        || format!("endpointslices for service/{name} in {namespace:?} have no addresses with port name {port_name:?}");
     (!active).then(|| ("False", "MissingEndpoints", why()))
 }
 
@@ -139,12 +138,23 @@ async fn openapi(core: &Core, remote: &Remote) -> Option<String> {
 async fn ask(core: &Core, remote: &Remote, path: &str) -> Result<Value, String> {
     let address = remote.address();
     let (host, port) = address.resolve(core).map_err(|error| error.message)?;
-    let shown = if host.contains(':') { format!("https://[{host}]:{port}{path}") } else { format!("https://{host}:{port}{path}") };
+    let shown = if host.contains(':') {
+        format!("https://[{host}]:{port}{path}")
+    } else {
+        format!("https://{host}:{port}{path}")
+    };
     // Whoever owns the network may tell lies about availability, and nothing else: no secret is sent.
     let client = Client::new(core, address, path.to_owned(), &Trust::Anybody, identity(core));
     let client = client.map_err(|error| error.to_string())?;
     let mut headers = HeaderMap::new();
-    set_user(&mut headers, &Arc::new(UserInfo { groups: vec!["system:masters".into()], username: "system:kube-aggregator".into(), ..UserInfo::default() }));
+    set_user(
+        &mut headers,
+        &Arc::new(UserInfo {
+            groups: vec!["system:masters".into()],
+            username: "system:kube-aggregator".into(),
+            ..UserInfo::default()
+        }),
+    );
     let answer = client.send(core, Method::GET, "", headers, Bytes::new(), TIMEOUT).await;
     let answer = answer.map_err(|why| format!("failing or missing response from {shown}: {why}"))?;
     if !(200..300).contains(&answer.status) {

@@ -48,7 +48,8 @@ pub(crate) fn aggregated_versions(aggregator: &Aggregator, group: &str) -> Vec<V
         .map(|remote| {
             let told = aggregator.said(&remote.name).filter(|_| remote.available);
             let freshness = if told.is_some() { "Current" } else { "Stale" };
-            let resources = told.map(|told| resources(&told.resources, &remote.group, &remote.version)).unwrap_or_default();
+            let resources =
+                told.map(|told| resources(&told.resources, &remote.group, &remote.version)).unwrap_or_default();
             json!({"version": remote.version, "resources": resources, "freshness": freshness})
         })
         .collect()

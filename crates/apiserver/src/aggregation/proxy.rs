@@ -19,11 +19,7 @@ use crate::webhook::ClientIdentity;
 ///
 /// # Errors
 /// If the user may not do that.
-pub(crate) async fn answer(
-    remote: &Remote,
-    passing: Passing,
-    is_resource: bool,
-) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn answer(remote: &Remote, passing: Passing, is_resource: bool) -> Result<Response<Body>, ApiError> {
     let core = passing.core.clone();
     if !is_resource {
         let verb = passing.http.method().as_str().to_lowercase();
@@ -130,7 +126,8 @@ mod tests {
         headers.insert("x-remote-user", HeaderValue::from_static("root"));
         headers.insert("x-remote-extra-other", HeaderValue::from_static("x"));
         set_user(&mut headers, &Arc::new(user));
-        let all = |name: &str| -> Vec<&str> { headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect() };
+        let all =
+            |name: &str| -> Vec<&str> { headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect() };
         assert_eq!((all("x-remote-user"), all("x-remote-uid")), (vec!["jane"], vec!["7"]));
         assert_eq!(all("x-remote-group"), ["g", "system:authenticated"]);
         assert_eq!(all("x-remote-extra-example.com%2fscope"), ["a", "b"]);

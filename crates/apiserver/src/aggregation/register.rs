@@ -56,7 +56,8 @@ fn wanted(core: &Core) -> BTreeMap<String, Wanted> {
     for resource in served.resources() {
         let (group, version) = (resource.group.as_str(), resource.version.as_str());
         let custom = matches!(resource.strategy, Strategy::Custom(_));
-        let Some((of_group, of_version)) = priorities::of(group, version).or(custom.then_some(priorities::CUSTOM)) else {
+        let Some((of_group, of_version)) = priorities::of(group, version).or(custom.then_some(priorities::CUSTOM))
+        else {
             continue;
         };
         let mut spec = json!({"version": version, "groupPriorityMinimum": of_group, "versionPriority": of_version});

@@ -83,7 +83,11 @@ mod tests {
         let now = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
         let check = |change: &[(&str, &str)]| {
             let mut data = json!({});
-            let own = [("token-id", "abcdef"), ("token-secret", "0123456789abcdef"), ("usage-bootstrap-authentication", "true")];
+            let own = [
+                ("token-id", "abcdef"),
+                ("token-secret", "0123456789abcdef"),
+                ("usage-bootstrap-authentication", "true"),
+            ];
             for (key, value) in own.iter().chain(change) {
                 data[*key] = json!(STANDARD.encode(value));
             }

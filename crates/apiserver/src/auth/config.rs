@@ -44,10 +44,7 @@ fn parse(text: &str, kind: &str) -> Result<Value, ConfigError> {
 ///
 /// # Errors
 /// All that is wrong with it. `own_issuer` is the cluster's own, whose tokens nobody else may issue.
-pub fn authentication(
-    text: &str,
-    own_issuer: &str,
-) -> Result<(Vec<JwtAuthenticator>, Option<Anonymous>), ConfigError> {
+pub fn authentication(text: &str, own_issuer: &str) -> Result<(Vec<JwtAuthenticator>, Option<Anonymous>), ConfigError> {
     let config = parse(text, "AuthenticationConfiguration")?;
     let issuers = oidc::parse(&config["jwt"], own_issuer).map_err(ConfigError)?;
     let anonymous = &config["anonymous"];
@@ -74,10 +71,7 @@ pub fn authentication(
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn authorization(
-    text: &str,
-    load: impl Fn(&str) -> std::io::Result<Vec<u8>>,
-) -> Result<Vec<Mode>, ConfigError> {
+pub fn authorization(text: &str, load: impl Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<Vec<Mode>, ConfigError> {
     let config = parse(text, "AuthorizationConfiguration")?;
     let list = config["authorizers"].as_array().map(Vec::as_slice).unwrap_or_default();
     if list.is_empty() {
@@ -260,10 +254,22 @@ authorizers:
         let times = [hook.timeout, hook.authorized_ttl, hook.unauthorized_ttl].map(|time| time.as_secs());
         assert_eq!((times, hook.failure_policy), ([5, 90, 30], FailurePolicy::NoOpinion));
         let cases = [
-            ("type: Node", "type: ABAC", "authorizers[0].type: Unsupported value: \"ABAC\": supported values: \"Node\", \"RBAC\", \"Webhook\""),
+            (
+                "type: Node",
+                "type: ABAC",
+                "authorizers[0].type: Unsupported value: \"ABAC\": supported values: \"Node\", \"RBAC\", \"Webhook\"",
+            ),
             ("name: rbac", "name: node", "authorizers[2].name: Duplicate value: \"node\""),
-            ("timeout: 5s", "timeout: 31s", "authorizers[1].webhook.timeout: Invalid value: \"31s\": must be > 0s and <= 30s"),
-            ("NoOpinion", "Ignore", "authorizers[1].webhook.failurePolicy: Unsupported value: \"Ignore\": supported values: \"NoOpinion\", \"Deny\""),
+            (
+                "timeout: 5s",
+                "timeout: 31s",
+                "authorizers[1].webhook.timeout: Invalid value: \"31s\": must be > 0s and <= 30s",
+            ),
+            (
+                "NoOpinion",
+                "Ignore",
+                "authorizers[1].webhook.failurePolicy: Unsupported value: \"Ignore\": supported values: \"NoOpinion\", \"Deny\"",
+            ),
             (
                 "kubeConfigFile: /hook",
                 "kubeConfigFile: /none",

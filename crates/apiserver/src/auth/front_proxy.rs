@@ -115,7 +115,8 @@ mod tests {
         assert_eq!((jane.username.as_str(), jane.uid.as_str()), ("jane", "7"));
         assert_eq!(jane.groups, ["a", "b", "system:authenticated"]);
         assert_eq!(jane.extra["example.com/scope"], ["s"]);
-        let stranger = of(&[("x-remote-user", "system:anonymous"), ("x-remote-group", "system:unauthenticated")]).unwrap();
+        let stranger =
+            of(&[("x-remote-user", "system:anonymous"), ("x-remote-group", "system:unauthenticated")]).unwrap();
         assert_eq!(stranger.groups, ["system:unauthenticated"]);
     }
 }

@@ -6,6 +6,7 @@ mod front_proxy;
 mod node;
 mod oidc;
 mod options;
+pub(crate) mod published;
 pub(crate) mod reconcile;
 mod tokens;
 mod webhook;

@@ -30,8 +30,7 @@ fn names_node(core: &Core, group: &str, plural: &str, name: &str, node: &str) ->
 fn claims_volume(core: &Core, node: &str, volume: &Value) -> bool {
     let claim = &volume["spec"]["claimRef"];
     let text = |field: &str| claim[field].as_str().unwrap_or("");
-    !text("name").is_empty()
-        && pods_lead(core, node, Related::PersistentVolumeClaim, text("namespace"), text("name"))
+    !text("name").is_empty() && pods_lead(core, node, Related::PersistentVolumeClaim, text("namespace"), text("name"))
 }
 
 /// Whether a volume that a pod on the node uses is mounted with this secret.
@@ -79,7 +78,8 @@ fn pods_lead(core: &Core, node: &str, kind: Related, namespace: &str, name: &str
     let quoted = format!("\"{name}\"");
     let mentioned = |pod: &str, json: &[u8]| {
         // A claim of an ephemeral volume is called after pod and volume, and written nowhere in the pod.
-        let made = kind == Related::PersistentVolumeClaim && name.strip_prefix(pod).is_some_and(|tail| tail.starts_with('-'));
+        let made =
+            kind == Related::PersistentVolumeClaim && name.strip_prefix(pod).is_some_and(|tail| tail.starts_with('-'));
         made || std::str::from_utf8(json).is_ok_and(|text| text.contains(&quoted))
     };
     pods.any(|(key, held)| {
@@ -111,9 +111,8 @@ fn refers(pod: &Value, kind: Related, name: &str) -> bool {
         ),
         Related::ServiceAccount => spec["serviceAccountName"] == name,
         Related::ResourceClaim => {
-            let claims = |list: &Value| {
-                list.as_array().into_iter().flatten().any(|claim| claim["resourceClaimName"] == name)
-            };
+            let claims =
+                |list: &Value| list.as_array().into_iter().flatten().any(|claim| claim["resourceClaimName"] == name);
             let status = &pod["status"];
             claims(&spec["resourceClaims"])
                 || claims(&status["resourceClaimStatuses"])

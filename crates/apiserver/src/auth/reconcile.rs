@@ -48,7 +48,8 @@ pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
         let done = match reconcile(&own, wanted) {
             Change::Nothing => continue,
             Change::Update(value) => {
-                core.execute(&core.keyspace, &user, AGENT, None, request(Verb::Update, &meta.name, Body::Json(value))).await
+                core.execute(&core.keyspace, &user, AGENT, None, request(Verb::Update, &meta.name, Body::Json(value)))
+                    .await
             }
             Change::Replace(value) => {
                 let delete = request(Verb::Delete, &meta.name, Body::None);
@@ -92,7 +93,10 @@ fn reconcile(own: &Object, wanted: &Object) -> Change {
     let lists = |value: &Value| value.as_array().is_some_and(|list| !list.is_empty());
     if wanted["aggregationRule"].is_object() {
         // Its rules are gathered by a controller.
-        append(&mut value["aggregationRule"]["clusterRoleSelectors"], &wanted["aggregationRule"]["clusterRoleSelectors"]);
+        append(
+            &mut value["aggregationRule"]["clusterRoleSelectors"],
+            &wanted["aggregationRule"]["clusterRoleSelectors"],
+        );
     } else if wanted["rules"].is_array() && wanted["rules"] != before["rules"] {
         let rules = |value: &Value| serde_json::from_value::<Vec<PolicyRule>>(value.clone()).unwrap_or_default();
         let missing = covers(&rules(&before["rules"]), &rules(&wanted["rules"]));

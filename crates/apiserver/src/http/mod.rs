@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use serve::{Body, Handler, Peer, ReadError};
 use world::BoxFuture;
 
-use crate::core::{Core, MAX_REQUEST_BYTES, Outcome};
 use crate::aggregation::{self, Remote};
+use crate::core::{Core, MAX_REQUEST_BYTES, Outcome};
 use crate::proxy::{self, Passing};
 use crate::registry::Resource;
 use crate::{list_options, schema};
@@ -33,9 +33,9 @@ use negotiate::{Accepted, Content, Format, View};
 use path::{Query, ResourceRoute, Route};
 use table::Include;
 
+pub(crate) use authn::BEARER_PROTOCOL;
 pub(crate) use health::is_ready;
 pub(crate) use openapi::Documents;
-pub(crate) use authn::BEARER_PROTOCOL;
 pub(crate) use path::{decode, query_pairs};
 pub(crate) use respond::{plain_stream, text as plain};
 

@@ -70,7 +70,8 @@ pub(super) fn node(core: &Core, id: &str) -> Result<Location, ApiError> {
 }
 
 fn number(port: &str) -> Result<u16, ApiError> {
-    port.parse().map_err(|_| unavailable(format!("error trying to reach service: dial tcp: lookup tcp/{port}: unknown port")))
+    port.parse()
+        .map_err(|_| unavailable(format!("error trying to reach service: dial tcp: lookup tcp/{port}: unknown port")))
 }
 
 /// A port of a pod: the first that it names, unless another is.
@@ -120,7 +121,8 @@ pub(super) fn service(core: &Core, namespace: &str, id: &str) -> Result<Location
         let port = ports.filter(|port| port["name"].as_str().unwrap_or("") == port_name);
         let Some(port) = port.filter_map(|port| port["port"].as_u64()).next() else { continue };
         let ready = slice["endpoints"].as_array().into_iter().flatten();
-        let ready = ready.filter(|own| own["conditions"]["ready"].as_bool().unwrap_or(true) && is_pod(core, namespace, own));
+        let ready =
+            ready.filter(|own| own["conditions"]["ready"].as_bool().unwrap_or(true) && is_pod(core, namespace, own));
         found.extend(ready.filter_map(|own| Some((own["addresses"][0].as_str()?.to_owned(), port))));
     }
     if found.is_empty() {
@@ -170,9 +172,14 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_to_the_machine_itself() {
-        for (address, expected) in
-            [("10.0.0.1", true), ("127.0.0.1", false), ("169.254.169.254", false), ("::1", false), ("fd00::1", true), ("0.0.0.0", false)]
-        {
+        for (address, expected) in [
+            ("10.0.0.1", true),
+            ("127.0.0.1", false),
+            ("169.254.169.254", false),
+            ("::1", false),
+            ("fd00::1", true),
+            ("0.0.0.0", false),
+        ] {
             assert_eq!(is_global(address.parse().unwrap()), expected, "{address}");
         }
     }

@@ -153,9 +153,10 @@ impl LogOptions {
     fn parse(query: &[(String, String)]) -> Result<LogOptions, ApiError> {
         let number = |name: &str| match first(query, name).filter(|text| !text.is_empty()) {
             None => Ok(None),
-            Some(text) => text.parse::<i64>().map(Some).map_err(|_| {
-                ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-            }),
+            Some(text) => text
+                .parse::<i64>()
+                .map(Some)
+                .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
         };
         let text = |name: &str| first(query, name).filter(|text| !text.is_empty()).map(str::to_owned);
         Ok(LogOptions {
@@ -199,7 +200,8 @@ impl LogOptions {
                 parameters.push((name.to_owned(), "true".to_owned()));
             }
         }
-        let numbers = [("limitBytes", self.limit_bytes), ("sinceSeconds", self.since_seconds), ("tailLines", self.tail_lines)];
+        let numbers =
+            [("limitBytes", self.limit_bytes), ("sinceSeconds", self.since_seconds), ("tailLines", self.tail_lines)];
         for (name, number) in numbers {
             parameters.extend(number.map(|number| (name.to_owned(), number.to_string())));
         }
@@ -211,7 +213,8 @@ impl LogOptions {
 /// Parameters as a query, in order of their names (Go's `url.Values.Encode`).
 fn encoded(mut parameters: Vec<(String, String)>) -> String {
     parameters.sort_by(|a, b| a.0.cmp(&b.0));
-    let pairs: Vec<String> = parameters.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    let pairs: Vec<String> =
+        parameters.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
     pairs.join("&")
 }
 
@@ -264,7 +267,10 @@ mod tests {
         };
         let cases: [(&[(&str, &str)], &str); 7] = [
             (&[], ""),
-            (&[("follow", "true"), ("previous", "false"), ("tailLines", "3"), ("timestamps", "")], "follow=true&tailLines=3&timestamps=true"),
+            (
+                &[("follow", "true"), ("previous", "false"), ("tailLines", "3"), ("timestamps", "")],
+                "follow=true&tailLines=3&timestamps=true",
+            ),
             (&[("sinceTime", "2026-01-01T00:00:00Z")], "sinceTime=2026-01-01T00%3A00%3A00Z"),
             (&[("tailLines", "-1")], "tailLines: Invalid value: -1: must be greater than or equal to 0"),
             (&[("limitBytes", "0")], "limitBytes: Invalid value: 0: must be greater than 0"),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::Uri;
-use k8s_object::ApiError;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
@@ -26,14 +25,6 @@ pub(crate) struct Location {
     pub trust: Trust,
     /// Who the API server is there.
     pub identity: Option<ClientIdentity>,
-}
-
-/// Why nobody is reached.
-pub(super) enum Failure {
-    /// Nobody is there to be asked.
-    Refused(ApiError),
-    /// The connection or the server fails.
-    Broken(String),
 }
 
 impl Location {
@@ -65,23 +56,25 @@ impl Location {
     }
 
     /// A connection on which HTTP is spoken.
-    pub(super) async fn connect(&mut self, core: &Core) -> Result<Box<dyn Connection>, Failure> {
-        let dialer = core.dialer.clone().ok_or_else(|| Failure::Broken("this API server opens no connections".into()))?;
-        let broken = Failure::Broken;
+    ///
+    /// # Errors
+    /// Why there is none, in Go's words.
+    pub(super) async fn connect(&mut self, core: &Core) -> Result<Box<dyn Connection>, String> {
+        let dialer = core.dialer.clone().ok_or("this API server opens no connections")?;
         let (host, port) = (self.host.clone(), self.port);
-        let name = ServerName::try_from(self.server_name.clone()).map_err(|error| broken(error.to_string()))?;
+        let name = ServerName::try_from(self.server_name.clone()).map_err(|error| error.to_string())?;
         let (authority, identity) = (self.authority(), self.identity.take());
         let open = async {
-            let socket = dialer.dial(&host, port).await.map_err(|error| broken(dial_error(&host, port, &error)))?;
+            let socket = dialer.dial(&host, port).await.map_err(|error| dial_error(&host, port, &error))?;
             if !self.https {
                 return Ok(socket);
             }
             let roots = if self.trust == Trust::System { dialer.roots() } else { Vec::new() };
-            let tls = client_config(&core.world, &self.trust, &roots, identity).map_err(broken)?;
+            let tls = client_config(&core.world, &self.trust, &roots, identity)?;
             let stream = TlsConnector::from(tls).connect(name, socket).await;
-            stream.map(|stream| Box::new(stream) as Box<dyn Connection>).map_err(|error| broken(tls_error(&error)))
+            stream.map(|stream| Box::new(stream) as Box<dyn Connection>).map_err(|error| tls_error(&error))
         };
-        let timed_out = || broken(format!("dial tcp {authority}: i/o timeout"));
-        core.world.timeout(DIAL_TIMEOUT, open).await.unwrap_or_else(|_| Err(timed_out()))
+        let timed_out = |_| Err(format!("dial tcp {authority}: i/o timeout"));
+        core.world.timeout(DIAL_TIMEOUT, open).await.unwrap_or_else(timed_out)
     }
 }

@@ -22,7 +22,6 @@ use crate::audit;
 use crate::core::Core;
 use crate::http::query_pairs;
 pub(crate) use location::Location;
-use location::Failure;
 
 /// What is below an object and passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +106,10 @@ async fn pass(passing: Passing, stream: Stream) -> Result<Response<Body>, ApiErr
         Stream::Pod => backend::pod(core, &request.namespace, &request.name)?,
         Stream::Service => backend::service(core, &request.namespace, &request.name)?,
     };
+    if core.kubelets.simulated {
+        let message = "the nodes and pods of this cluster are simulated by Minato and answer no connections";
+        return Err(ApiError::new(Reason::ServiceUnavailable, message));
+    }
     let upgrade = relay::wants_upgrade(passing.http.headers());
     match stream {
         Stream::Container(_) if !upgrade => Err(ApiError::bad_request("Upgrade request required")),
@@ -147,13 +150,8 @@ pub(crate) async fn pass_on(passing: Passing, location: Location) -> Result<Resp
 }
 
 /// The error of a backend that cannot be reached by a request.
-fn unreachable(failure: Failure) -> ApiError {
-    match failure {
-        Failure::Refused(error) => error,
-        Failure::Broken(why) => {
-            ApiError::new(Reason::ServiceUnavailable, format!("error trying to reach service: {why}"))
-        }
-    }
+fn unreachable(why: String) -> ApiError {
+    ApiError::new(Reason::ServiceUnavailable, format!("error trying to reach service: {why}"))
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ impl ClientCertificate {
 /// The API server as a client of kubelets (`--kubelet-*`).
 #[derive(Clone, Default)]
 pub struct Kubelets {
+    /// Whether nodes and pods are nothing but objects, so that there is nobody to connect to.
+    pub simulated: bool,
     /// Of kubelets' certificates, as PEM; whatever a kubelet shows is taken when empty.
     pub authorities_pem: Vec<u8>,
     pub certificate: Option<ClientCertificate>,

@@ -15,7 +15,7 @@ use k8s_object::{ApiError, Reason};
 use serve::Body;
 use tokio::io::{AsyncWriteExt, copy, split};
 
-use super::location::{Failure, Location};
+use super::location::Location;
 use super::{Passing, unreachable};
 use crate::webhook::Connection;
 
@@ -163,7 +163,6 @@ fn strip_hops(headers: &mut HeaderMap) {
 
 /// Passes a request on and streams the answer back.
 pub(super) async fn request(passing: Passing, mut location: Location) -> Result<Response<Body>, ApiError> {
-    let fail = |why: String| unreachable(Failure::Broken(why));
     let Passing { core, peer, http, .. } = passing;
     let (parts, body) = http.into_parts();
     let prefix = parts.uri.path().strip_suffix(&location.path).unwrap_or("").to_owned();
@@ -185,10 +184,10 @@ pub(super) async fn request(passing: Passing, mut location: Location) -> Result<
     }
     let mut onward = Request::new(body);
     *onward.method_mut() = parts.method.clone();
-    *onward.uri_mut() = location.target().map_err(fail)?;
+    *onward.uri_mut() = location.target().map_err(unreachable)?;
     *onward.headers_mut() = headers;
     let stream = location.connect(&core).await.map_err(unreachable)?;
-    let Answered { response, driver } = send(stream, onward).await.map_err(fail)?;
+    let Answered { response, driver } = send(stream, onward).await.map_err(unreachable)?;
     let (mut head, body) = response.into_parts();
     strip_hops(&mut head.headers);
     for name in [
@@ -231,10 +230,7 @@ pub(super) async fn log(passing: Passing, mut location: Location) -> Result<Resp
     if let Ok(value) = HeaderValue::from_str(&authority) {
         onward.headers_mut().insert(header::HOST, value);
     }
-    let stream = location.connect(&passing.core).await.map_err(|failure| match failure {
-        Failure::Refused(error) => error,
-        Failure::Broken(why) => failed(why),
-    })?;
+    let stream = location.connect(&passing.core).await.map_err(failed)?;
     let Answered { response, driver } = send(stream, onward).await.map_err(failed)?;
     let status = response.status();
     if !(200..=206).contains(&status.as_u16()) {
@@ -272,9 +268,13 @@ fn refused(status: StatusCode, text: &str, name: &str) -> ApiError {
     match status.as_u16() {
         400 => ApiError::bad_request(text),
         500 => ApiError::internal(text),
-        404 => generic(Reason::NotFound, format!("the server could not find the requested resource ( pods/log {name})")),
+        404 => {
+            generic(Reason::NotFound, format!("the server could not find the requested resource ( pods/log {name})"))
+        }
         code => {
-            let message = format!("the server responded with the status code {code} but did not return more information ( pods/log {name})");
+            let message = format!(
+                "the server responded with the status code {code} but did not return more information ( pods/log {name})"
+            );
             generic(Reason::InternalError, message).verbatim(code, "")
         }
     }
@@ -290,10 +290,8 @@ pub(super) async fn upgrade(passing: Passing, mut location: Location) -> Result<
     *onward.method_mut() = parts.method.clone();
     *onward.uri_mut() = location.target().map_err(internal)?;
     *onward.headers_mut() = passed_on(&parts.headers, peer.address.ip());
-    let stream = location.connect(&core).await.map_err(|failure| match failure {
-        Failure::Refused(error) => error,
-        Failure::Broken(why) => internal(format!("error dialing backend: {why}")),
-    })?;
+    let stream = location.connect(&core).await;
+    let stream = stream.map_err(|why| internal(format!("error dialing backend: {why}")))?;
     let Answered { mut response, driver } =
         send(stream, onward).await.map_err(|why| internal(format!("error sending request: {why}")))?;
     let status = response.status();
@@ -380,7 +378,8 @@ mod tests {
 
     #[test]
     fn what_is_between_neighbours_stays_there() {
-        let mut sent = headers(&[("connection", "close, x-own"), ("x-own", "1"), ("te", "trailers"), ("accept", "*/*")]);
+        let mut sent =
+            headers(&[("connection", "close, x-own"), ("x-own", "1"), ("te", "trailers"), ("accept", "*/*")]);
         strip_hops(&mut sent);
         assert_eq!(sent, headers(&[("accept", "*/*")]));
     }

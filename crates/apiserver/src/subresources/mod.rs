@@ -41,7 +41,8 @@ pub(crate) fn missing() -> ApiError {
 
 /// The error for what is bytes on a connection, for those who have none.
 fn streamed(plural: &str, subresource: &str) -> ApiError {
-    let message = format!("{plural}/{subresource} is passed on over HTTP, which clients in the same process do not speak");
+    let message =
+        format!("{plural}/{subresource} is passed on over HTTP, which clients in the same process do not speak");
     ApiError::new(Reason::ServiceUnavailable, message)
 }
 

@@ -91,7 +91,8 @@ fn authenticator(value: &Value, path: &str, own_issuer: &str, found: &mut Vec<Ca
         }
         url => check_url(url, &at("discoveryURL"), found),
     }
-    let audiences: Vec<String> = list(&issuer["audiences"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let audiences: Vec<String> =
+        list(&issuer["audiences"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     if audiences.is_empty() {
         let field = at("audiences");
         found.push(causes::required(field.clone(), &format!("at least one {field} is required")));

@@ -69,7 +69,9 @@ async fn fetch(core: &Core, config: &JwtAuthenticator) -> Result<Vec<Key>, Strin
     let issuer = document["issuer"].as_str().unwrap_or("");
     if issuer != config.issuer {
         let wanted = &config.issuer;
-        return Err(format!("oidc: issuer did not match the issuer returned by provider, expected {wanted:?} got {issuer:?}"));
+        return Err(format!(
+            "oidc: issuer did not match the issuer returned by provider, expected {wanted:?} got {issuer:?}"
+        ));
     }
     let keys = get(core, document["jwks_uri"].as_str().unwrap_or(""), &trust).await?;
     let keys = keys["keys"].as_array().into_iter().flatten().filter_map(Key::parse);

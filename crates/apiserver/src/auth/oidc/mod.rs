@@ -8,8 +8,8 @@ use k8s_object::UserInfo;
 use serde_json::{Map, Value};
 use world::Timestamp;
 
-pub use config::{JwtAuthenticator, Prefixed};
 pub(super) use config::parse;
+pub use config::{JwtAuthenticator, Prefixed};
 
 use crate::core::Core;
 use keys::Keys;
@@ -35,13 +35,14 @@ impl Oidc {
             return Ok(None);
         }
         let fits = |own: &signature::Key| parts.key_id.is_empty() || own.id == parts.key_id;
-        let verifies = |own: &signature::Key| {
-            fits(own) && own.verifies(&parts.algorithm, parts.signed, &parts.signature)
-        };
+        let verifies =
+            |own: &signature::Key| fits(own) && own.verifies(&parts.algorithm, parts.signed, &parts.signature);
         let keys = self.keys.get(core, &self.config, |keys| keys.iter().any(fits)).await;
         let keys = keys.map_err(|why| format!("oidc: {why}"))?;
         if !keys.iter().any(verifies) {
-            return Err("oidc: verify token: failed to verify signature: failed to verify id token signature".to_owned());
+            return Err(
+                "oidc: verify token: failed to verify signature: failed to verify id token signature".to_owned()
+            );
         }
         check(&self.config, &parts.claims, core.world.now()).map_err(|why| format!("oidc: verify token: {why}"))?;
         map(&self.config, &parts.claims).map(Some).map_err(|why| format!("oidc: {why}"))
@@ -101,7 +102,8 @@ fn map(config: &JwtAuthenticator, claims: &Map<String, Value>) -> Result<UserInf
     if let Some(groups) = &config.groups
         && let Some(value) = claims.get(&groups.claim)
     {
-        let names = strings(value).ok_or_else(|| format!("parse groups claim {:?}: it is no list of texts", groups.claim))?;
+        let names =
+            strings(value).ok_or_else(|| format!("parse groups claim {:?}: it is no list of texts", groups.claim))?;
         user.groups = names.into_iter().map(|name| format!("{}{name}", groups.prefix)).collect();
     }
     if !config.uid.is_empty() {

@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn a_question_says_what_there_is_to_say() {
         let user = UserInfo::new("jane", &["g"]);
-        let (fields, labels) = (FieldSelector::parse("spec.nodeName=n").unwrap(), LabelSelector::parse("a in (b)").unwrap());
+        let (fields, labels) =
+            (FieldSelector::parse("spec.nodeName=n").unwrap(), LabelSelector::parse("a in (b)").unwrap());
         let pods = Attributes {
             namespace: "d",
             field_selector: Some(&fields),

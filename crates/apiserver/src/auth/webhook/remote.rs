@@ -37,10 +37,7 @@ impl Remote {
     ///
     /// # Errors
     /// What is missing or cannot be read.
-    pub fn from_kubeconfig(
-        text: &str,
-        load: impl Fn(&str) -> std::io::Result<Vec<u8>>,
-    ) -> Result<Remote, String> {
+    pub fn from_kubeconfig(text: &str, load: impl Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<Remote, String> {
         let config: Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
         let named = |list: &str, name: &Value, what: &str| {
             let items = config[list].as_array().into_iter().flatten();
