@@ -1,6 +1,7 @@
 //! One API server in a simulated world.
 #![allow(dead_code)] // Not every test file uses all of it.
 
+pub mod hooks;
 pub mod http;
 pub mod tls;
 

@@ -9,6 +9,7 @@ mod namespace;
 mod node_lifecycle;
 mod pod_garbage_collector;
 mod replicaset;
+mod resource_quota;
 mod root_ca_certificate_publisher;
 mod serviceaccount;
 mod taint_eviction;
@@ -31,6 +32,7 @@ pub static CONTROLLERS: &[&Controller] = &[
     &node_lifecycle::CONTROLLER,
     &pod_garbage_collector::CONTROLLER,
     &replicaset::CONTROLLER,
+    &resource_quota::CONTROLLER,
     &root_ca_certificate_publisher::CONTROLLER,
     &serviceaccount::CONTROLLER,
     &taint_eviction::CONTROLLER,

@@ -37,6 +37,7 @@ const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (PODS, "Pod", true),
     (GroupVersionResource::of("policy", "v1", "poddisruptionbudgets"), "PodDisruptionBudget", true),
     (REPLICA_SETS, "ReplicaSet", true),
+    (GroupVersionResource::of("", "v1", "resourcequotas"), "ResourceQuota", true),
     (SERVICE_ACCOUNTS, "ServiceAccount", true),
     (SERVICES, "Service", true),
 ];

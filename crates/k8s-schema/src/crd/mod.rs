@@ -2,7 +2,6 @@
 
 mod format;
 mod lists;
-mod pattern;
 mod read;
 mod validate;
 
@@ -10,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use pattern::Pattern;
+use cel::Pattern;
 
 pub(crate) use read::read;
 pub(crate) use validate::validate;

@@ -1,4 +1,4 @@
-//! Regular expressions of schemas, which are written for Go's RE2.
+//! Regular expressions that are written for Go's RE2: of schemas and of expressions.
 //!
 //! Rust's `regex` has the same guarantees (linear time, no look-around) and almost the same syntax; this file rewrites
 //! the difference: ASCII-only classes, literal brackets and braces, `\Q…\E`, and class operators that Go does not have.
@@ -15,28 +15,29 @@ const MAX_PATTERN_BYTES: usize = 16 << 10;
 
 /// A pattern that is known to compile. Compiled when first used, because most of a schema's patterns never are.
 #[derive(Debug)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     source: Box<str>,
     compiled: OnceLock<Option<Regex>>,
 }
 
 impl Pattern {
-    pub(crate) fn new(source: &str) -> Result<Self, String> {
+    /// Errors with why the pattern cannot be compiled.
+    pub fn new(source: &str) -> Result<Self, String> {
         compile(source)?;
         Ok(Self { source: source.into(), compiled: OnceLock::new() })
     }
 
-    pub(crate) fn source(&self) -> &str {
+    pub fn source(&self) -> &str {
         &self.source
     }
 
-    pub(crate) fn is_match(&self, text: &str) -> bool {
+    pub fn is_match(&self, text: &str) -> bool {
         let compiled = self.compiled.get_or_init(|| compile(&self.source).ok());
         compiled.as_ref().is_some_and(|regex| regex.is_match(text))
     }
 }
 
-fn compile(source: &str) -> Result<Regex, String> {
+pub(crate) fn compile(source: &str) -> Result<Regex, String> {
     if source.len() > MAX_PATTERN_BYTES {
         return Err(format!("longer than {MAX_PATTERN_BYTES} bytes"));
     }

@@ -1,0 +1,323 @@
+//! Webhooks through the whole path of a request.
+
+mod support;
+
+use std::sync::Arc;
+
+use k8s_client::{Options, PatchType, Preconditions, Request, Verb};
+use k8s_object::{ApiError, GroupVersionResource, resources};
+use serde_json::{Value, json};
+use store::Store;
+use support::hooks::{Answer, Hooks, patch, review};
+use support::http::{ask, with_names};
+use support::{Cluster, request};
+use world::World;
+
+const MUTATING: GroupVersionResource =
+    GroupVersionResource::of("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations");
+const VALIDATING: GroupVersionResource =
+    GroupVersionResource::of("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations");
+const CM: GroupVersionResource = resources::CONFIG_MAPS;
+
+fn with_hooks<F: Future<Output = ()>>(answer: Answer, test: impl FnOnce(Cluster, Arc<Hooks>) -> F) {
+    let (world, mut simulation) = World::simulated(1);
+    let store = Store::memory(&world, store::Limits::default());
+    simulation.block_on(async move {
+        let hooks = Hooks::new(&world, &["hooks.example", "hook.default.svc"], answer);
+        let dialer = hooks.clone();
+        let change = |options: &mut apiserver::Options| {
+            with_names(options);
+            options.dialer = Some(dialer);
+        };
+        let cluster = support::start_with(&world, &store, change).await;
+        test(cluster, hooks).await;
+    });
+}
+
+/// A webhook about ConfigMaps, with what `extra` adds or changes.
+fn hook(hooks: &Hooks, name: &str, extra: Value) -> Value {
+    let mut hook = json!({
+        "name": name, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "clientConfig": {"url": format!("https://hooks.example:8443/{name}"), "caBundle": hooks.ca},
+        "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}],
+    });
+    for (key, value) in extra.as_object().unwrap() {
+        hook[key] = value.clone();
+    }
+    hook
+}
+
+async fn configure(cluster: &Cluster, resource: &GroupVersionResource, name: &str, webhooks: &[Value]) {
+    let body = json!({"metadata": {"name": name}, "webhooks": webhooks});
+    cluster.admin().create(resource, "", body).await.unwrap();
+}
+
+async fn create(cluster: &Cluster, name: &str, extra: Value) -> Result<Value, ApiError> {
+    let mut object = json!({"metadata": {"name": name}});
+    for (key, value) in extra.as_object().unwrap() {
+        object[key] = value.clone();
+    }
+    cluster.admin().create(&CM, "default", object).await.map(|object| object.value())
+}
+
+#[test]
+fn a_refusal_is_told_in_the_words_of_the_webhook() {
+    let answer: Answer = Arc::new(|path, question| {
+        let response = match path.split('?').next().unwrap() {
+            "/coded.example.io" => {
+                json!({"allowed": false, "status": {"code": 418, "message": "tea", "reason": "Teapot"}})
+            }
+            "/warns.example.io" => {
+                json!({"allowed": true, "warnings": ["mind the gap"], "auditAnnotations": {"k": "v"}})
+            }
+            _ => json!({"allowed": false, "status": {"message": "not today"}}),
+        };
+        Some(review(question, response))
+    });
+    with_hooks(answer, |cluster, hooks| async move {
+        let warns = hook(&hooks, "warns.example.io", json!({}));
+        configure(&cluster, &VALIDATING, "a", &[warns]).await;
+        let line = "POST /api/v1/namespaces/default/configmaps";
+        let answer = ask(&cluster, "admin", line, &[], &json!({"metadata": {"name": "a"}}).to_string()).await;
+        assert_eq!((answer.status, answer.header("warning")), (201, r#"299 - "mind the gap""#), "{}", answer.text());
+
+        configure(&cluster, &VALIDATING, "b", &[hook(&hooks, "denies.example.io", json!({}))]).await;
+        let answer = ask(&cluster, "admin", line, &[], &json!({"metadata": {"name": "b"}}).to_string()).await;
+        let told = answer.json();
+        assert_eq!(answer.status, 400);
+        assert_eq!(told["message"], r#"admission webhook "denies.example.io" denied the request: not today"#);
+        assert_eq!(told["reason"], Value::Null);
+
+        // The first in the order of configurations is told.
+        configure(&cluster, &VALIDATING, "aa", &[hook(&hooks, "coded.example.io", json!({}))]).await;
+        let answer = ask(&cluster, "admin", line, &[], &json!({"metadata": {"name": "b"}}).to_string()).await;
+        let told = answer.json();
+        assert_eq!((answer.status, told["reason"].as_str()), (418, Some("Teapot")));
+        assert_eq!(told["message"], r#"admission webhook "coded.example.io" denied the request: tea"#);
+
+        // Deletions and updates are asked about as well.
+        let refused = cluster.admin().delete(&CM, "default", "a", Preconditions::default()).await;
+        assert_eq!(refused.unwrap_err().code(), 418);
+        let question = hooks.take().pop().unwrap();
+        assert_eq!(question["operation"], "DELETE");
+        assert_eq!((&question["object"], &question["oldObject"]["metadata"]["name"]), (&Value::Null, &json!("a")));
+        cluster.admin().delete(&VALIDATING, "", "aa", Preconditions::default()).await.unwrap();
+        cluster.admin().delete(&VALIDATING, "", "b", Preconditions::default()).await.unwrap();
+        create(&cluster, "b", json!({})).await.unwrap();
+    });
+}
+
+#[test]
+fn the_question_is_upstreams() {
+    let answer: Answer = Arc::new(|_, question| Some(review(question, json!({"allowed": true}))));
+    with_hooks(answer, |cluster, hooks| async move {
+        configure(&cluster, &VALIDATING, "a", &[hook(&hooks, "a.example.io", json!({"timeoutSeconds": 7}))]).await;
+        let options = Options { dry_run: true, field_manager: Some("me".into()), ..Options::default() };
+        let body = k8s_client::Body::Json(json!({"metadata": {"name": "a"}, "data": {"k": "v"}}));
+        let call = Request { body, options, ..request(Verb::Create, &CM, "default", "") };
+        cluster.admin().call(call).await.unwrap();
+        let (path, asked) = hooks.asked.lock().unwrap().pop().unwrap();
+        assert_eq!(path, "/a.example.io?timeout=7s");
+        let mut question = asked["request"].clone();
+        assert_eq!((&asked["kind"], &asked["apiVersion"]), (&json!("AdmissionReview"), &json!("admission.k8s.io/v1")));
+        assert_eq!(question["object"]["data"], json!({"k": "v"}));
+        for field in ["object", "uid"] {
+            question.as_object_mut().unwrap().remove(field).unwrap();
+        }
+        assert_eq!(
+            question,
+            json!({
+                "kind": {"group": "", "version": "v1", "kind": "ConfigMap"},
+                "resource": {"group": "", "version": "v1", "resource": "configmaps"},
+                "requestKind": {"group": "", "version": "v1", "kind": "ConfigMap"},
+                "requestResource": {"group": "", "version": "v1", "resource": "configmaps"},
+                "name": "a", "namespace": "default", "operation": "CREATE",
+                "userInfo": {"username": "admin", "groups": ["system:masters", "system:authenticated"]},
+                "oldObject": null, "dryRun": true,
+                "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "dryRun": ["All"], "fieldManager": "me"},
+            })
+        );
+        // Connections are kept.
+        create(&cluster, "a", json!({})).await.unwrap();
+        create(&cluster, "b", json!({})).await.unwrap();
+        assert_eq!(*hooks.dialled.lock().unwrap(), ["hooks.example:8443"]);
+    });
+}
+
+#[test]
+fn patches_are_applied_one_after_the_other_and_seen_again() {
+    let answer: Answer = Arc::new(|path, question| {
+        let data = &question["request"]["object"]["data"];
+        let operations = match path.split('?').next().unwrap() {
+            // Wants "first" to be there, and says how many fields it saw.
+            "/first.example.io" => {
+                let seen = data.as_object().map_or(0, serde_json::Map::len);
+                json!([
+                    {"op": "add", "path": "/data/first", "value": format!("saw {seen}")},
+                    {"op": "add", "path": "/unknown", "value": 1},
+                ])
+            }
+            _ => json!([{"op": "add", "path": "/data/second", "value": "x"}]),
+        };
+        Some(review(question, patch(&operations)))
+    });
+    with_hooks(answer, |cluster, hooks| async move {
+        let again = json!({"reinvocationPolicy": "IfNeeded"});
+        let webhooks = [hook(&hooks, "first.example.io", again), hook(&hooks, "second.example.io", json!({}))];
+        configure(&cluster, &MUTATING, "a", &webhooks).await;
+        let created = create(&cluster, "a", json!({"data": {"k": "v"}})).await.unwrap();
+        assert_eq!(created["data"], json!({"k": "v", "first": "saw 3", "second": "x"}));
+        assert_eq!(created["unknown"], Value::Null);
+        assert_eq!(hooks.take().len(), 3, "the first sees what the second has changed");
+        // Only what webhooks ask for is theirs: a deletion cannot be patched.
+        let refused = cluster.admin().delete(&CM, "default", "a", Preconditions::default()).await.unwrap_err();
+        assert_eq!(
+            refused.message,
+            r#"Internal error occurred: admission webhook "first.example.io" attempted to modify the object, which is not supported for this operation"#
+        );
+    });
+}
+
+#[test]
+fn webhooks_are_asked_about_what_they_select() {
+    let answer: Answer = Arc::new(|_, question| Some(review(question, json!({"allowed": true}))));
+    with_hooks(answer, |cluster, hooks| async move {
+        let rule = |extra: Value| {
+            let mut rule =
+                json!({"operations": ["CREATE"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]});
+            for (key, value) in extra.as_object().unwrap() {
+                rule[key] = value.clone();
+            }
+            json!({"rules": [rule]})
+        };
+        let with = |mut base: Value, field: &str, value: Value| {
+            base[field] = value;
+            base
+        };
+        let labelled = json!({"matchLabels": {"team": "a"}});
+        let webhooks = [
+            hook(&hooks, "all.example.io", rule(json!({}))),
+            hook(&hooks, "namespace.example.io", with(rule(json!({})), "namespaceSelector", labelled.clone())),
+            hook(&hooks, "object.example.io", with(rule(json!({})), "objectSelector", labelled)),
+            hook(&hooks, "cluster.example.io", rule(json!({"scope": "Cluster"}))),
+            hook(&hooks, "apps.example.io", rule(json!({"apiGroups": ["apps"]}))),
+            hook(&hooks, "status.example.io", rule(json!({"resources": ["*/status"], "operations": ["UPDATE"]}))),
+        ];
+        configure(&cluster, &VALIDATING, "a", &webhooks).await;
+        let admin = cluster.admin();
+        let asked = || {
+            let asked = std::mem::take(&mut *hooks.asked.lock().unwrap());
+            let mut names: Vec<String> = asked
+                .into_iter()
+                .map(|(path, _)| path.trim_start_matches('/').split('.').next().unwrap().to_owned())
+                .collect();
+            names.sort();
+            names.join(" ")
+        };
+        create(&cluster, "a", json!({})).await.unwrap();
+        assert_eq!(asked(), "all");
+        let team = json!({"labels": {"team": "a"}});
+        let mut labelled = team.clone();
+        labelled["name"] = json!("b");
+        admin.create(&CM, "default", json!({"metadata": labelled.clone()})).await.unwrap();
+        assert_eq!(asked(), "all object");
+        admin.create(&resources::NAMESPACES, "", json!({"metadata": labelled.clone()})).await.unwrap();
+        assert_eq!(asked(), "all cluster namespace object");
+        admin.create(&CM, "b", json!({"metadata": {"name": "c"}})).await.unwrap();
+        assert_eq!(asked(), "all namespace");
+        let body = json!({"metadata": {"labels": {"x": "y"}}});
+        admin.patch(&resources::NAMESPACES, "", "b", "status", PatchType::Merge, body).await.unwrap();
+        assert_eq!(asked(), "status");
+        // Nobody is asked about the configurations themselves.
+        configure(&cluster, &VALIDATING, "b", &[hook(&hooks, "other.example.io", json!({}))]).await;
+        assert_eq!(asked(), "");
+    });
+}
+
+#[test]
+fn failures_count_as_the_policy_says() {
+    let answer: Answer = Arc::new(|path, question| {
+        let question = question.clone();
+        match path.split('?').next().unwrap() {
+            "/silent.example.io" => None,
+            "/broken.example.io" => Some((500, json!("it broke"))),
+            "/absent.example.io" => Some((404, json!("no"))),
+            "/odd.example.io" => Some((200, json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}))),
+            _ => Some(review(&question, json!({"allowed": true}))),
+        }
+    });
+    with_hooks(answer, |cluster, hooks| async move {
+        let url = |url: &str, ca: bool| {
+            let mut config = json!({"url": url});
+            if ca {
+                config["caBundle"] = json!(hooks.ca);
+            }
+            json!({"clientConfig": config})
+        };
+        let service = json!({"clientConfig": {"caBundle": hooks.ca, "service": {"namespace": "default", "name": "hook", "path": "/p"}}});
+        let post = |rest: &str| format!("failed to call webhook: Post \"https://{rest}");
+        let cases = [
+            ("silent.example.io", json!({"timeoutSeconds": 3}), post("hooks.example:8443/silent.example.io?timeout=3s\": context deadline exceeded")),
+            ("broken.example.io", json!({}), "failed to call webhook: an error on the server (\"it broke\") has prevented the request from succeeding".to_owned()),
+            ("absent.example.io", json!({}), "failed to call webhook: the server could not find the requested resource".to_owned()),
+            ("odd.example.io", json!({}), "received invalid webhook response: webhook response was absent".to_owned()),
+            ("refused.example.io", url("https://hooks.example:1/x", true), post("hooks.example:1/x?timeout=10s\": dial tcp hooks.example:1: connect: connection refused")),
+            ("untrusted.example.io", url("https://hooks.example/x", false), post("hooks.example:443/x?timeout=10s\": tls: failed to verify certificate: x509: certificate signed by unknown authority")),
+            ("misnamed.example.io", url("https://other.example/x", true), post("other.example:443/x?timeout=10s\": tls: failed to verify certificate: x509: certificate is valid for hooks.example, hook.default.svc, not other.example")),
+            ("nowhere.example.io", service, post("hook.default.svc:443/p?timeout=10s\": service \"hook\" not found")),
+        ];
+        for (name, extra, expected) in cases {
+            for (policy, fails) in [("Fail", true), ("Ignore", false)] {
+                let mut extra = extra.clone();
+                extra["failurePolicy"] = json!(policy);
+                configure(&cluster, &VALIDATING, "a", &[hook(&hooks, name, extra)]).await;
+                let dry = Options { dry_run: true, ..Options::default() };
+                let body = k8s_client::Body::Json(json!({"metadata": {"name": "x"}}));
+                let call = Request { body, options: dry, ..request(Verb::Create, &CM, "default", "") };
+                let message = cluster.admin().call(call).await.err().map(|error| error.message);
+                let whole = format!("Internal error occurred: failed calling webhook {name:?}: {expected}");
+                assert_eq!(message, fails.then_some(whole), "{name} {policy}");
+                cluster.admin().delete(&VALIDATING, "", "a", Preconditions::default()).await.unwrap();
+            }
+        }
+        let extra = json!({"sideEffects": "Some"});
+        // Of sorts that are no more made, but stored ones may be.
+        assert!(
+            cluster
+                .admin()
+                .create(
+                    &VALIDATING,
+                    "",
+                    json!({"metadata": {"name": "s"}, "webhooks": [hook(&hooks, "s.example.io", extra)]})
+                )
+                .await
+                .is_err()
+        );
+    });
+}
+
+#[test]
+fn a_service_is_reached_at_one_of_its_endpoints() {
+    let answer: Answer = Arc::new(|_, question| Some(review(question, json!({"allowed": true}))));
+    with_hooks(answer, |cluster, hooks| async move {
+        let admin = cluster.admin();
+        let service = json!({"metadata": {"name": "hook"}, "spec": {"ports": [{"name": "https", "port": 443, "targetPort": 9443}]}});
+        admin.create(&resources::SERVICES, "default", service).await.unwrap();
+        let config =
+            json!({"clientConfig": {"caBundle": hooks.ca, "service": {"namespace": "default", "name": "hook"}}});
+        configure(&cluster, &VALIDATING, "a", &[hook(&hooks, "a.example.io", config)]).await;
+        let refused = create(&cluster, "a", json!({})).await.unwrap_err().message;
+        assert!(refused.ends_with(r#": no endpoints available for service "hook""#), "{refused}");
+        let slice = json!({
+            "metadata": {"name": "hook-1", "labels": {"kubernetes.io/service-name": "hook"}}, "addressType": "IPv4",
+            "ports": [{"name": "https", "port": 9443, "protocol": "TCP"}],
+            "endpoints": [
+                {"addresses": ["10.0.0.7"], "conditions": {"ready": false}},
+                {"addresses": ["10.0.0.8"], "conditions": {"ready": true}},
+            ],
+        });
+        admin.create(&resources::ENDPOINT_SLICES, "default", slice).await.unwrap();
+        create(&cluster, "a", json!({})).await.unwrap();
+        assert_eq!(*hooks.dialled.lock().unwrap(), ["10.0.0.8:9443"]);
+    });
+}

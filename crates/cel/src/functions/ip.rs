@@ -1,0 +1,267 @@
+//! Addresses and networks: `ip("192.168.0.1")`, `cidr("192.168.0.0/24")`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Def, Library};
+use crate::convert::quoted;
+use crate::error::EvalError;
+use crate::val::Val;
+
+pub(super) const DEFS: &[Def] = &[
+    Def {
+        name: "ip",
+        since: 30,
+        call: |args, _| match args {
+            [Val::String(text)] => parse_ip(text.as_str()).map(|address| Val::Library(Library::Ip(address))),
+            [Val::Library(Library::Cidr(cidr))] => Ok(Val::Library(Library::Ip(cidr.address))),
+            _ => Err(EvalError::NoSuchOverload),
+        },
+        overloads: &[("string_to_ip", "string", "net.IP"), ("cidr_ip", ".net.CIDR", "net.IP")],
+    },
+    Def {
+        name: "family",
+        since: 30,
+        call: |args, _| address(args, |address| Val::Int(if address.is_ipv4() { 4 } else { 6 })),
+        overloads: &[("ip_family", ".net.IP", "int")],
+    },
+    Def {
+        name: "ip.isCanonical",
+        since: 30,
+        call: |args, _| match args {
+            [Val::String(text)] => Ok(Val::Bool(parse_ip(text.as_str())?.to_string() == text.as_str())),
+            _ => Err(EvalError::NoSuchOverload),
+        },
+        overloads: &[("ip_is_canonical", "string", "bool")],
+    },
+    Def {
+        name: "isUnspecified",
+        since: 30,
+        call: |args, _| address(args, |address| Val::Bool(address.is_unspecified())),
+        overloads: &[("ip_is_unspecified", ".net.IP", "bool")],
+    },
+    Def {
+        name: "isLoopback",
+        since: 30,
+        call: |args, _| address(args, |address| Val::Bool(address.is_loopback())),
+        overloads: &[("ip_is_loopback", ".net.IP", "bool")],
+    },
+    Def {
+        name: "isLinkLocalMulticast",
+        since: 30,
+        call: |args, _| address(args, |address| Val::Bool(is_link_local_multicast(address))),
+        overloads: &[("ip_is_link_local_multicast", ".net.IP", "bool")],
+    },
+    Def {
+        name: "isLinkLocalUnicast",
+        since: 30,
+        call: |args, _| address(args, |address| Val::Bool(is_link_local_unicast(address))),
+        overloads: &[("ip_is_link_local_unicast", ".net.IP", "bool")],
+    },
+    Def {
+        name: "isGlobalUnicast",
+        since: 30,
+        call: |args, _| {
+            address(args, |address| {
+                let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+                let other = address.is_unspecified()
+                    || address.is_loopback()
+                    || address.is_multicast()
+                    || is_link_local_unicast(address);
+                Val::Bool(!broadcast && !other)
+            })
+        },
+        overloads: &[("ip_is_global_unicast", ".net.IP", "bool")],
+    },
+    Def {
+        name: "isIP",
+        since: 30,
+        call: |args, _| match args {
+            [Val::String(text)] => Ok(Val::Bool(parse_ip(text.as_str()).is_ok())),
+            _ => Err(EvalError::NoSuchOverload),
+        },
+        overloads: &[("is_ip", "string", "bool")],
+    },
+    Def {
+        name: "cidr",
+        since: 30,
+        call: |args, _| match args {
+            [Val::String(text)] => to_cidr(text.as_str()).map(|cidr| Val::Library(Library::Cidr(cidr))),
+            _ => Err(EvalError::NoSuchOverload),
+        },
+        overloads: &[("string_to_cidr", "string", "net.CIDR")],
+    },
+    Def {
+        name: "containsIP",
+        since: 30,
+        call: |args, _| match args {
+            [Val::Library(Library::Cidr(cidr)), Val::String(text)] => {
+                Ok(Val::Bool(cidr.contains(parse_ip(text.as_str())?)))
+            }
+            [Val::Library(Library::Cidr(cidr)), Val::Library(Library::Ip(address))] => {
+                Ok(Val::Bool(cidr.contains(*address)))
+            }
+            _ => Err(EvalError::NoSuchOverload),
+        },
+        overloads: &[
+            ("cidr_contains_ip_string", ".net.CIDR, string", "bool"),
+            ("cidr_contains_ip_ip", ".net.CIDR, net.IP", "bool"),
+        ],
+    },
+    Def {
+        name: "containsCIDR",
+        since: 30,
+        call: |args, _| match args {
+            [Val::Library(Library::Cidr(cidr)), Val::String(text)] => {
+                Ok(Val::Bool(cidr.covers(to_cidr(text.as_str())?)))
+            }
+            [Val::Library(Library::Cidr(cidr)), Val::Library(Library::Cidr(other))] => {
+                Ok(Val::Bool(cidr.covers(*other)))
+            }
+            _ => Err(EvalError::NoSuchOverload),
+        },
+        overloads: &[
+            ("cidr_contains_cidr_string", ".net.CIDR, string", "bool"),
+            ("cidr_contains_cidr", ".net.CIDR, net.CIDR", "bool"),
+        ],
+    },
+    Def {
+        name: "prefixLength",
+        since: 30,
+        call: |args, _| match args {
+            [Val::Library(Library::Cidr(cidr))] => Ok(Val::Int(i64::from(cidr.bits))),
+            _ => Err(EvalError::NoSuchOverload),
+        },
+        overloads: &[("cidr_prefix_length", ".net.CIDR", "int")],
+    },
+    Def {
+        name: "masked",
+        since: 30,
+        call: |args, _| match args {
+            [Val::Library(Library::Cidr(cidr))] => Ok(Val::Library(Library::Cidr(cidr.masked()))),
+            _ => Err(EvalError::NoSuchOverload),
+        },
+        overloads: &[("cidr_masked", ".net.CIDR", "net.CIDR")],
+    },
+    Def {
+        name: "isCIDR",
+        since: 30,
+        call: |args, _| match args {
+            [Val::String(text)] => Ok(Val::Bool(parse_cidr(text.as_str()).is_ok())),
+            _ => Err(EvalError::NoSuchOverload),
+        },
+        overloads: &[("is_cidr", "string", "bool")],
+    },
+];
+
+/// An address with the length of its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    pub(super) address: IpAddr,
+    pub(super) bits: u8,
+}
+
+impl Cidr {
+    fn contains(self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
+                Self { address, ..self }.masked() == self.masked()
+            }
+            _ => false,
+        }
+    }
+
+    fn covers(self, other: Self) -> bool {
+        self.bits <= other.bits && self.contains(other.address)
+    }
+
+    fn masked(self) -> Self {
+        let address = match self.address {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from(u32::from(v4) & mask))
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from(u128::from(v6) & mask))
+            }
+        };
+        Self { address, ..self }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+fn address<'a>(args: &[Val<'a>], of: fn(IpAddr) -> Val<'a>) -> Result<Val<'a>, EvalError> {
+    match args {
+        [Val::Library(Library::Ip(address))] => Ok(of(*address)),
+        _ => Err(EvalError::NoSuchOverload),
+    }
+}
+
+fn is_link_local_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80,
+    }
+}
+
+fn is_link_local_multicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
+        IpAddr::V6(v6) => v6.segments()[0] & 0xff0f == 0xff02,
+    }
+}
+
+fn parse_ip(text: &str) -> Result<IpAddr, EvalError> {
+    if let Some((before, zone)) = text.split_once('%')
+        && !zone.is_empty()
+        && before.parse::<Ipv6Addr>().is_ok()
+    {
+        return Err(EvalError::new(format!("IP address {} with zone value is not allowed", quoted(text))));
+    }
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+            Err(EvalError::new(format!("IPv4-mapped IPv6 address {} is not allowed", quoted(text))))
+        }
+        Ok(address) => Ok(address),
+        Err(_) => {
+            let shown = quoted(text);
+            Err(EvalError::new(format!(
+                "IP Address {shown} parse error during conversion from string: ParseAddr({shown}): unable to parse IP"
+            )))
+        }
+    }
+}
+
+fn parse_cidr(text: &str) -> Result<Cidr, String> {
+    let shown = quoted(text);
+    let failed = |problem: String| {
+        Err(format!("network address parse error during conversion from string: netip.ParsePrefix({shown}): {problem}"))
+    };
+    let Some((address, bits)) = text.rsplit_once('/') else { return failed("no '/'".to_owned()) };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return failed(format!("ParseAddr({}): unable to parse IP", quoted(address)));
+    };
+    let plain = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
+    let Some(length) = plain.then(|| bits.parse::<u8>().ok()).flatten() else {
+        return failed(format!("bad bits after slash: {}", quoted(bits)));
+    };
+    if length > if address.is_ipv4() { 32 } else { 128 } {
+        return failed("prefix length out of range".to_owned());
+    }
+    if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        return Err(format!("IPv4-mapped IPv6 address {shown} is not allowed"));
+    }
+    Ok(Cidr { address, bits: length })
+}
+
+fn to_cidr(text: &str) -> Result<Cidr, EvalError> {
+    parse_cidr(text).map_err(|problem| {
+        EvalError::new(format!("network address parse error during conversion from string: {problem}"))
+    })
+}

@@ -1,0 +1,642 @@
+//! Tokens into a tree. Macros are expanded as their calls are read.
+//!
+//! After a syntax error nothing more is read; the texts of syntax errors follow those of upstream's generated parser.
+
+use crate::ast::{Call, Entry, Expr, Field, Id, Kind, Literal, Select, op};
+use crate::lexer::{self, MAX_CODE_POINTS, Span, Token};
+use crate::macros;
+use crate::source::{Issue, Issues, Lines, MAX_ISSUES};
+
+/// Deepest nesting of expressions in each other, and longest chain of operators and selections (cel-go's default).
+const MAX_RECURSION: usize = 250;
+
+/// Deepest tree after macros are expanded. Everything that walks trees recurses this deep at most.
+const MAX_DEPTH: u16 = 600;
+
+/// Most nodes of one tree: macros copy, and a text may be full of them.
+const MAX_NODES: usize = 200_000;
+
+/// What may stand where an operand is expected.
+const OPERAND: &str =
+    "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+const OPERAND_OR_PAREN: &str = "{'[', '{', '(', ')', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+
+const RESERVED: &[&str] = &[
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
+];
+
+/// What the parser must know of the environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Syntax {
+    /// Macros of libraries are there from some minor of Kubernetes on.
+    pub(crate) minor: u32,
+}
+
+/// A tree, and where in the text each node is.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) root: Expr,
+    pub(crate) offsets: Vec<u32>,
+    pub(crate) lines: Lines,
+}
+
+/// The text was given up.
+pub(crate) struct Stop;
+
+pub(crate) type Result<T> = std::result::Result<T, Stop>;
+
+pub(crate) fn parse(text: &str, syntax: Syntax) -> std::result::Result<Parsed, Issues> {
+    let chars: Vec<char> = text.chars().take(MAX_CODE_POINTS + 1).collect();
+    if chars.len() > MAX_CODE_POINTS {
+        let size = text.chars().count();
+        let message = format!("expression code point size exceeds limit: size: {size}, limit {MAX_CODE_POINTS}");
+        return Err(Issues::new(text, vec![Issue { line: -1, column: -1, message }]));
+    }
+    let lines = Lines::new(&chars);
+    let mut issues = Vec::new();
+    let tokens = lexer::tokens(&chars, &lines, &mut issues);
+    let mut parser =
+        Parser { chars: &chars, lines, tokens, at: 0, issues, offsets: Vec::new(), nesting: 0, chain: 0, syntax };
+    let root = parser.start();
+    match root {
+        Ok(root) if parser.issues.is_empty() => Ok(Parsed { root, offsets: parser.offsets, lines: parser.lines }),
+        _ => Err(Issues::new(text, parser.issues)),
+    }
+}
+
+pub(crate) struct Parser<'a> {
+    chars: &'a [char],
+    lines: Lines,
+    tokens: Vec<Span>,
+    at: usize,
+    issues: Vec<Issue>,
+    offsets: Vec<u32>,
+    nesting: usize,
+    chain: usize,
+    syntax: Syntax,
+}
+
+impl Parser<'_> {
+    fn start(&mut self) -> Result<Expr> {
+        let root = self.expr()?;
+        if self.token() == Token::End {
+            return Ok(root);
+        }
+        let extraneous = self.tokens.get(self.at + 1).is_some_and(|next| next.token == Token::End);
+        let what = if extraneous { "extraneous" } else { "mismatched" };
+        let text = self.text(self.at);
+        Err(self.syntax_error(format!("{what} input '{text}' expecting <EOF>")))
+    }
+
+    fn token(&self) -> Token {
+        self.span().token
+    }
+
+    fn span(&self) -> Span {
+        self.tokens[self.at.min(self.tokens.len() - 1)]
+    }
+
+    fn ahead(&self, count: usize) -> Token {
+        self.tokens[(self.at + count).min(self.tokens.len() - 1)].token
+    }
+
+    fn text(&self, at: usize) -> String {
+        let span = self.tokens[at.min(self.tokens.len() - 1)];
+        if span.token == Token::End {
+            return "<EOF>".to_owned();
+        }
+        self.chars[span.start as usize..span.end as usize].iter().collect()
+    }
+
+    fn advance(&mut self) -> Span {
+        let span = self.span();
+        if self.at + 1 < self.tokens.len() {
+            self.at += 1;
+        }
+        span
+    }
+
+    fn eat(&mut self, token: Token) -> Option<Span> {
+        (self.token() == token).then(|| self.advance())
+    }
+
+    fn syntax_error(&mut self, message: String) -> Stop {
+        let offset = self.span().start;
+        let mut issue = self.lines.issue(offset, format!("Syntax error: {message}"));
+        if self.chars.is_empty() {
+            issue.column = -1;
+        }
+        self.push(issue);
+        Stop
+    }
+
+    fn push(&mut self, issue: Issue) {
+        if self.issues.len() < MAX_ISSUES {
+            self.issues.push(issue);
+        }
+    }
+
+    /// Reports, and reads on behind a node that stands for what is wrong.
+    pub(crate) fn error(&mut self, offset: u32, message: impl Into<String>) -> Expr {
+        let issue = self.lines.issue(offset, message);
+        self.push(issue);
+        let id = self.offsets.len() as Id;
+        self.offsets.push(offset);
+        Expr { id, depth: 1, kind: Kind::Error }
+    }
+
+    fn too_deep(&mut self) -> Stop {
+        let message = format!("expression recursion limit exceeded: {MAX_RECURSION}");
+        self.push(Issue { line: -1, column: -1, message });
+        Stop
+    }
+
+    /// Takes `token`, or fails as upstream's parser does: it looks whether one token too many or too few explains best.
+    fn expect(&mut self, token: Token, expecting: &str, follows: impl Fn(Token) -> bool) -> Result<Span> {
+        if let Some(span) = self.eat(token) {
+            return Ok(span);
+        }
+        let text = self.text(self.at);
+        Err(if self.token() != Token::End && self.ahead(1) == token {
+            self.syntax_error(format!("extraneous input '{text}' expecting {expecting}"))
+        } else if follows(self.token()) {
+            self.syntax_error(format!("missing {} at '{text}'", token.display()))
+        } else {
+            self.syntax_error(format!("mismatched input '{text}' expecting {expecting}"))
+        })
+    }
+
+    pub(crate) fn offset_of(&self, id: Id) -> u32 {
+        self.offsets.get(id as usize).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn syntax(&self) -> Syntax {
+        self.syntax
+    }
+
+    pub(crate) fn node(&mut self, offset: u32, kind: Kind) -> Result<Expr> {
+        let id = self.offsets.len() as Id;
+        if self.offsets.len() >= MAX_NODES {
+            let message = format!("expression has more than {MAX_NODES} nodes");
+            self.push(Issue { line: -1, column: -1, message });
+            return Err(Stop);
+        }
+        self.offsets.push(offset);
+        let mut expr = Expr { id, depth: 0, kind };
+        let mut depth = 0;
+        expr.for_each_child(&mut |child| depth = depth.max(child.depth));
+        expr.depth = depth + 1;
+        if expr.depth > MAX_DEPTH {
+            return Err(self.too_deep());
+        }
+        Ok(expr)
+    }
+
+    pub(crate) fn call(&mut self, offset: u32, function: &str, args: Vec<Expr>) -> Result<Expr> {
+        let call = Call { target: None, function: function.to_owned(), args };
+        self.node(offset, Kind::Call(Box::new(call)))
+    }
+
+    pub(crate) fn literal(&mut self, offset: u32, literal: Literal) -> Result<Expr> {
+        self.node(offset, Kind::Literal(literal))
+    }
+
+    pub(crate) fn expr(&mut self) -> Result<Expr> {
+        self.nesting += 1;
+        if self.nesting > MAX_RECURSION {
+            return Err(self.too_deep());
+        }
+        let condition = self.or()?;
+        let result = match self.eat(Token::Question) {
+            None => condition,
+            Some(mark) => {
+                let yes = self.or()?;
+                let next_is_operand = starts_operand;
+                self.expect(Token::Colon, "':'", next_is_operand)?;
+                let no = self.expr()?;
+                self.call(mark.start, op::CONDITIONAL, vec![condition, yes, no])?
+            }
+        };
+        self.nesting -= 1;
+        Ok(result)
+    }
+
+    fn or(&mut self) -> Result<Expr> {
+        let first = self.and()?;
+        self.logical(first, Token::Or, op::OR, Self::and)
+    }
+
+    fn and(&mut self) -> Result<Expr> {
+        let first = self.binary(0)?;
+        self.logical(first, Token::And, op::AND, |parser| parser.binary(0))
+    }
+
+    fn logical(
+        &mut self,
+        first: Expr,
+        token: Token,
+        function: &str,
+        next: impl Fn(&mut Self) -> Result<Expr>,
+    ) -> Result<Expr> {
+        if self.token() != token {
+            return Ok(first);
+        }
+        let mut terms = vec![Some(first)];
+        let mut offsets = Vec::new();
+        while let Some(span) = self.eat(token) {
+            offsets.push(span.start);
+            terms.push(Some(next(self)?));
+        }
+        self.balanced(function, &mut terms, &offsets, 0, offsets.len() - 1)
+    }
+
+    /// Chains of && and || become balanced trees, so that they may be long.
+    fn balanced(
+        &mut self,
+        function: &str,
+        terms: &mut [Option<Expr>],
+        offsets: &[u32],
+        low: usize,
+        high: usize,
+    ) -> Result<Expr> {
+        let middle = (low + high).div_ceil(2);
+        let left = if middle == low {
+            terms[middle].take()
+        } else {
+            Some(self.balanced(function, terms, offsets, low, middle - 1)?)
+        };
+        let right = if middle == high {
+            terms[middle + 1].take()
+        } else {
+            Some(self.balanced(function, terms, offsets, middle + 1, high)?)
+        };
+        self.call(offsets[middle], function, left.into_iter().chain(right).collect())
+    }
+
+    /// Relations (0), sums (1) and products (2), all from left to right.
+    fn binary(&mut self, level: u8) -> Result<Expr> {
+        if level == 3 {
+            return self.unary();
+        }
+        let mut left = self.binary(level + 1)?;
+        let chain = self.chain;
+        while let Some(function) = operator(level, self.token()) {
+            self.lengthen()?;
+            let span = self.advance();
+            let right = self.binary(level + 1)?;
+            left = self.call(span.start, function, vec![left, right])?;
+        }
+        self.chain = chain;
+        Ok(left)
+    }
+
+    fn lengthen(&mut self) -> Result<()> {
+        self.chain += 1;
+        if self.chain > MAX_RECURSION { Err(self.too_deep()) } else { Ok(()) }
+    }
+
+    fn unary(&mut self) -> Result<Expr> {
+        let (token, function) = match self.token() {
+            Token::Not => (Token::Not, op::NOT),
+            // A sign in front of a number is part of it.
+            Token::Minus if !matches!(self.ahead(1), Token::Int | Token::Float) => (Token::Minus, op::NEGATE),
+            _ => return self.member(),
+        };
+        let start = self.span().start;
+        let mut count = 0;
+        while self.eat(token).is_some() {
+            count += 1;
+        }
+        if self.token() == Token::End && token == Token::Not {
+            return Err(self.syntax_error(format!("extraneous input '<EOF>' expecting {OPERAND}")));
+        }
+        let operand = self.member()?;
+        if count % 2 == 0 { Ok(operand) } else { self.call(start, function, vec![operand]) }
+    }
+
+    fn member(&mut self) -> Result<Expr> {
+        let mut operand = self.primary()?;
+        let chain = self.chain;
+        loop {
+            match self.token() {
+                Token::Dot => {
+                    self.lengthen()?;
+                    operand = self.select(operand)?;
+                }
+                Token::LeftBracket => {
+                    self.lengthen()?;
+                    let open = self.advance();
+                    let optional = self.eat(Token::Question).is_some();
+                    let index = self.expr()?;
+                    self.expect(Token::RightBracket, "']'", |next| !starts_operand(next))?;
+                    let function = if optional { op::OPT_INDEX } else { op::INDEX };
+                    operand = self.call(open.start, function, vec![operand, index])?;
+                }
+                _ => break,
+            }
+        }
+        self.chain = chain;
+        Ok(operand)
+    }
+
+    fn select(&mut self, operand: Expr) -> Result<Expr> {
+        let dot = self.advance();
+        let optional = self.eat(Token::Question).is_some();
+        let name = self.span();
+        match name.token {
+            Token::Ident => {
+                self.advance();
+            }
+            Token::EscapedIdent => {
+                self.advance();
+                let error = self.error(name.start, "unsupported syntax: '`'");
+                return Ok(error);
+            }
+            Token::True | Token::False | Token::Null => {
+                let text = self.text(self.at);
+                return Err(self.syntax_error(format!("mismatched input '{text}' expecting IDENTIFIER")));
+            }
+            Token::End => return Err(self.syntax_error("no viable alternative at input '.'".to_owned())),
+            _ => {
+                let text = self.text(self.at);
+                return Err(self.syntax_error(format!("no viable alternative at input '.{text}'")));
+            }
+        }
+        let field: String = self.chars[name.start as usize..name.end as usize].iter().collect();
+        if optional {
+            let field = self.literal(name.start, Literal::String(field))?;
+            return self.call(dot.start, op::OPT_SELECT, vec![operand, field]);
+        }
+        if self.token() != Token::LeftParen {
+            return self.node(dot.start, Kind::Select(Box::new(Select { operand, field, test: false })));
+        }
+        let open = self.advance();
+        let args = self.args()?;
+        macros::member_call(self, open.start, field, operand, args)
+    }
+
+    /// The arguments of a call whose parenthesis is open.
+    fn args(&mut self) -> Result<Vec<Expr>> {
+        let mut args = Vec::new();
+        if self.eat(Token::RightParen).is_some() {
+            return Ok(args);
+        }
+        if !starts_operand(self.token()) {
+            return Err(self.no_operand(OPERAND_OR_PAREN));
+        }
+        loop {
+            args.push(self.expr()?);
+            if self.eat(Token::Comma).is_none() {
+                break;
+            }
+        }
+        self.expect(Token::RightParen, "')'", |next| !starts_operand(next))?;
+        Ok(args)
+    }
+
+    fn no_operand(&mut self, expecting: &str) -> Stop {
+        let text = self.text(self.at);
+        let extraneous = self.token() != Token::End && starts_operand(self.ahead(1));
+        let what = if extraneous { "extraneous" } else { "mismatched" };
+        self.syntax_error(format!("{what} input '{text}' expecting {expecting}"))
+    }
+
+    fn primary(&mut self) -> Result<Expr> {
+        let span = self.span();
+        match span.token {
+            Token::Dot if self.ahead(1) == Token::Ident => {
+                self.advance();
+                self.name(true)
+            }
+            Token::Ident => self.name(false),
+            Token::LeftParen => {
+                self.advance();
+                let inside = self.expr()?;
+                self.expect(Token::RightParen, "')'", |next| !starts_operand(next))?;
+                Ok(inside)
+            }
+            Token::LeftBracket => self.list(),
+            Token::LeftBrace => self.map(),
+            Token::Minus
+            | Token::Int
+            | Token::Uint
+            | Token::Float
+            | Token::String
+            | Token::Bytes
+            | Token::True
+            | Token::False
+            | Token::Null => self.constant(),
+            _ => Err(self.no_operand(OPERAND)),
+        }
+    }
+
+    fn constant(&mut self) -> Result<Expr> {
+        let span = self.advance();
+        let (sign, number) = if span.token == Token::Minus { ("-", self.advance()) } else { ("", span) };
+        let chars = &self.chars[number.start as usize..number.end as usize];
+        let text = || -> String { sign.chars().chain(chars.iter().copied()).collect() };
+        let literal = match number.token {
+            Token::True => Ok(Literal::Bool(true)),
+            Token::False => Ok(Literal::Bool(false)),
+            Token::Null => Ok(Literal::Null),
+            Token::Int => {
+                let text = text().replacen("0x", "", usize::from(chars.get(1) == Some(&'x')));
+                let radix = if chars.get(1) == Some(&'x') { 16 } else { 10 };
+                i64::from_str_radix(&text, radix).map(Literal::Int).map_err(|_| "invalid int literal")
+            }
+            Token::Uint => {
+                let text: String = chars[..chars.len() - 1].iter().collect();
+                let parsed = match text.strip_prefix("0x") {
+                    Some(hex) => u64::from_str_radix(hex, 16),
+                    None => text.parse(),
+                };
+                parsed.map(Literal::Uint).map_err(|_| "invalid uint literal")
+            }
+            Token::Float => match text().parse::<f64>() {
+                Ok(value) if value.is_finite() => Ok(Literal::Double(value)),
+                _ => Err("invalid double literal"),
+            },
+            Token::String => lexer::unescape(chars, false).map(|bytes| {
+                // The text was UTF-8, and escapes of strings are whole code points.
+                Literal::String(String::from_utf8_lossy(&bytes).into_owned())
+            }),
+            Token::Bytes => lexer::unescape(chars, true).map(Literal::Bytes),
+            _ => {
+                self.at -= 1;
+                return Err(self.no_operand(OPERAND));
+            }
+        };
+        match literal {
+            Ok(literal) => self.literal(span.start, literal),
+            Err(message) => Ok(self.error(span.start, message)),
+        }
+    }
+
+    fn name(&mut self, leading_dot: bool) -> Result<Expr> {
+        let span = self.advance();
+        let word: String = self.chars[span.start as usize..span.end as usize].iter().collect();
+        if let Some(end) = self.message_name() {
+            return self.message(leading_dot, word, end);
+        }
+        let is_reserved = RESERVED.binary_search(&word.as_str()).is_ok();
+        let name = if leading_dot { format!(".{word}") } else { word.clone() };
+        let open = self.eat(Token::LeftParen);
+        let expr = match open {
+            None if is_reserved => self.error(span.start, format!("reserved identifier: {word}")),
+            None => self.node(span.start, Kind::Ident(name))?,
+            Some(open) => {
+                let args = self.args()?;
+                if is_reserved {
+                    self.error(span.start, format!("reserved identifier: {word}"))
+                } else {
+                    macros::global_call(self, open.start, name, args)?
+                }
+            }
+        };
+        Ok(expr)
+    }
+
+    /// Whether `.b.c {` follows a name; the place of the brace.
+    fn message_name(&self) -> Option<usize> {
+        let mut at = self.at;
+        while self.tokens[at].token == Token::Dot && self.tokens.get(at + 1)?.token == Token::Ident {
+            at += 2;
+        }
+        (self.tokens.get(at)?.token == Token::LeftBrace).then_some(at)
+    }
+
+    fn message(&mut self, leading_dot: bool, first: String, brace: usize) -> Result<Expr> {
+        let mut name = if leading_dot { format!(".{first}") } else { first };
+        while self.at < brace {
+            if self.advance().token == Token::Ident {
+                name.push('.');
+                name.push_str(&self.text(self.at - 1));
+            }
+        }
+        let open = self.advance();
+        let mut fields = Vec::new();
+        while !self.close(Token::RightBrace, fields.is_empty()) {
+            let optional = self.eat(Token::Question).is_some();
+            let field = self.span();
+            if field.token != Token::Ident {
+                let text = self.text(self.at);
+                let expecting = "{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}";
+                return Err(self.syntax_error(format!("mismatched input '{text}' expecting {expecting}")));
+            }
+            self.advance();
+            let field_name: String = self.chars[field.start as usize..field.end as usize].iter().collect();
+            let colon = self.expect(Token::Colon, "':'", starts_operand)?;
+            let value = self.expr()?;
+            let id = self.offsets.len() as Id;
+            self.offsets.push(colon.start);
+            fields.push(Field { id, name: field_name, value, optional });
+            self.separator(Token::RightBrace)?;
+        }
+        self.node(open.start, Kind::Struct { name, fields })
+    }
+
+    /// Whether the literal ends here; a literal may be a lone comma.
+    fn close(&mut self, closing: Token, empty: bool) -> bool {
+        if empty && self.token() == Token::Comma && self.ahead(1) == closing {
+            self.advance();
+        }
+        self.eat(closing).is_some()
+    }
+
+    /// What stands behind an element of a literal.
+    fn separator(&mut self, closing: Token) -> Result<()> {
+        if self.eat(Token::Comma).is_some() || self.token() == closing {
+            return Ok(());
+        }
+        let text = self.text(self.at);
+        let extraneous =
+            self.token() != Token::End && matches!(self.ahead(1), Token::Comma) | (self.ahead(1) == closing);
+        let what = if extraneous { "extraneous" } else { "mismatched" };
+        Err(self.syntax_error(format!("{what} input '{text}' expecting {{{}, ','}}", closing.display())))
+    }
+
+    fn list(&mut self) -> Result<Expr> {
+        let open = self.advance();
+        let mut elements = Vec::new();
+        let mut optional = Vec::new();
+        while !self.close(Token::RightBracket, elements.is_empty()) {
+            optional.push(self.eat(Token::Question).is_some());
+            elements.push(self.expr()?);
+            self.separator(Token::RightBracket)?;
+        }
+        self.node(open.start, Kind::List { elements, optional })
+    }
+
+    fn map(&mut self) -> Result<Expr> {
+        let open = self.advance();
+        let mut entries = Vec::new();
+        while !self.close(Token::RightBrace, entries.is_empty()) {
+            let optional = self.eat(Token::Question).is_some();
+            let key = self.expr()?;
+            self.expect(Token::Colon, "':'", starts_operand)?;
+            let value = self.expr()?;
+            entries.push(Entry { key, value, optional });
+            self.separator(Token::RightBrace)?;
+        }
+        self.node(open.start, Kind::Map(entries))
+    }
+}
+
+fn starts_operand(token: Token) -> bool {
+    matches!(
+        token,
+        Token::LeftBracket
+            | Token::LeftBrace
+            | Token::LeftParen
+            | Token::Dot
+            | Token::Minus
+            | Token::Not
+            | Token::True
+            | Token::False
+            | Token::Null
+            | Token::Float
+            | Token::Int
+            | Token::Uint
+            | Token::String
+            | Token::Bytes
+            | Token::Ident
+    )
+}
+
+fn operator(level: u8, token: Token) -> Option<&'static str> {
+    Some(match (level, token) {
+        (0, Token::Less) => op::LESS,
+        (0, Token::LessEqual) => op::LESS_EQUALS,
+        (0, Token::GreaterEqual) => op::GREATER_EQUALS,
+        (0, Token::Greater) => op::GREATER,
+        (0, Token::Equal) => op::EQUALS,
+        (0, Token::NotEqual) => op::NOT_EQUALS,
+        (0, Token::In) => op::IN,
+        (1, Token::Plus) => op::ADD,
+        (1, Token::Minus) => op::SUBTRACT,
+        (2, Token::Star) => op::MULTIPLY,
+        (2, Token::Slash) => op::DIVIDE,
+        (2, Token::Percent) => op::MODULO,
+        _ => return None,
+    })
+}
