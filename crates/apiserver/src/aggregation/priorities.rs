@@ -1,8 +1,11 @@
 //! In which order groups and their versions are told (kubernetes `DefaultGenericAPIServicePriorities`). Those that are not here are
 //! of custom resources.
 
+/// A name and its priority.
+type Named = (&'static str, i64);
+
 /// Group, its priority, and versions with theirs.
-pub(super) static PRIORITIES: &[(&str, i64, &[(&str, i64)])] = &[
+static PRIORITIES: &[(&str, i64, &[Named])] = &[
     ("", 18000, &[("v1", 1)]),
     ("admissionregistration.k8s.io", 16700, &[("v1", 15), ("v1beta1", 12), ("v1alpha1", 9)]),
     ("apiextensions.k8s.io", 16700, &[("v1", 15)]),

@@ -95,7 +95,8 @@ mod tests {
             of_secret(&object, "abcdef", "0123456789abcdef", now).map(|user| user.groups.join(" "))
         };
         let plain = Some("system:bootstrappers system:authenticated".to_owned());
-        let cases: [(&[(&str, &str)], Option<String>); 9] = [
+        type Change<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Change<'_>, Option<String>); 9] = [
             (&[], plain.clone()),
             (&[("expiration", "2026-01-01T00:00:01Z")], plain.clone()),
             (&[("expiration", "2025-12-31T23:59:59Z")], None),

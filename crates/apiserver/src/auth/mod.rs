@@ -46,7 +46,7 @@ pub(crate) struct Known {
 enum Authority {
     Node,
     Rbac,
-    Webhook(Asking),
+    Webhook(Box<Asking>),
 }
 
 pub(crate) struct Auth {
@@ -85,7 +85,7 @@ impl Auth {
         let mode = |mode| match mode {
             Mode::Node => Authority::Node,
             Mode::Rbac => Authority::Rbac,
-            Mode::Webhook(webhook) => Authority::Webhook(Asking::new(webhook)),
+            Mode::Webhook(webhook) => Authority::Webhook(Box::new(Asking::new(webhook))),
         };
         let modes = modes.into_iter().map(mode).collect();
         Ok(Auth { issuer, authenticators, authorizers, rbac, authentication, issuers, token_webhook, modes, chains })

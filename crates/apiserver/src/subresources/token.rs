@@ -29,7 +29,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
         let given = metadata::text(&request, field);
         if !given.is_empty() && given != own {
             let problem = format!("must match the service account {whose} if specified");
-            return invalid(&name, vec![causes::invalid(&format!("metadata.{field}"), given, &problem)]);
+            return invalid(&name, vec![causes::invalid(format!("metadata.{field}"), given, &problem)]);
         }
     }
     let account = call.current()?;
