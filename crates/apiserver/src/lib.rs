@@ -40,8 +40,8 @@ mod webhook;
 mod write;
 
 pub use auth::{
-    Anonymous, Authentication, AuthorizationWebhook, ConfigError, FailurePolicy, FrontProxy, JwtAuthenticator, Mode,
-    Prefixed, Remote, TokenWebhook, authentication_from, authorization_from,
+    Anonymous, Authentication, AuthorizationWebhook, ConfigError, FailurePolicy, FrontProxy, JwtAuthenticator, Mapping,
+    Mode, Remote, Rule, TokenWebhook, authentication_from, authorization_from,
 };
 pub use network::ServiceCidr;
 pub use ports::{AuditEvent, AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};

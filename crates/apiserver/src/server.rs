@@ -11,7 +11,7 @@ use world::{Tasks, World};
 
 use crate::admission::{Admission, Charging};
 use crate::aggregation::{self, Aggregator};
-use crate::auth::{Auth, Authentication, Mode, published, reconcile};
+use crate::auth::{Auth, Authentication, Mode, account_secrets, published, reconcile};
 use crate::core::{Core, InProcess};
 use crate::feed::Feed;
 use crate::http::{ApiHandler, Documents, is_ready};
@@ -112,8 +112,12 @@ impl ApiServer {
             stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;
         });
         let (cleaning, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("custom resource cleanup", async move {
-            stop.or(crd::cleanup(cleaning)).await;
+        tasks.spawn("custom resource definitions", async move {
+            stop.or(crd::control(cleaning)).await;
+        });
+        let (filling, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("secrets of service accounts", async move {
+            stop.or(account_secrets::run(filling)).await;
         });
         let (registering, stop) = (core.clone(), tasks.stop());
         tasks.spawn("API services", async move {

@@ -23,7 +23,9 @@ fn answer(path: &str, _: &Value) -> Option<(u16, Value)> {
             "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "metrics.example/v1",
             "resources": [{"name": "pods", "singularName": "", "namespaced": true, "kind": "PodMetrics", "verbs": ["get", "list"]}],
         }),
-        "/openapi/v3" => json!({"paths": {"apis/metrics.example/v1": {"serverRelativeURL": "/openapi/v3/apis/metrics.example/v1?hash=X"}}}),
+        "/openapi/v3" => {
+            json!({"paths": {"apis/metrics.example/v1": {"serverRelativeURL": "/openapi/v3/apis/metrics.example/v1?hash=X"}}})
+        }
         "/openapi/v3/apis/metrics.example/v1?hash=X" => json!({"openapi": "3.0.0"}),
         "/apis/metrics.example/v1/namespaces/default/pods?limit=x" => json!({"kind": "PodMetricsList", "items": []}),
         _ => return Some((404, json!({"kind": "Status", "code": 404}))),
@@ -103,7 +105,8 @@ fn versions_of_other_servers_are_served_as_long_as_they_are_there() {
         let answer = ask(&cluster, "admin", &line, &headers, "").await;
         assert_eq!((answer.status, &answer.json()["kind"]), (200, &json!("PodMetricsList")), "{}", answer.text());
         let sent = hooks.headers.lock().unwrap().pop().unwrap();
-        let all = |name: &str| -> Vec<&str> { sent.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect() };
+        let all =
+            |name: &str| -> Vec<&str> { sent.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect() };
         assert_eq!(all("x-remote-user"), ["admin"]);
         assert_eq!(all("x-remote-group"), ["system:masters", "system:authenticated"]);
         assert!(all("authorization").is_empty());
@@ -119,7 +122,13 @@ fn versions_of_other_servers_are_served_as_long_as_they_are_there() {
         assert_eq!(get("admin", VERSION).await.json()["kind"], "APIResourceList");
         let accept = ["accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"];
         let list = ask(&cluster, "admin", "GET /apis", &accept, "").await.json();
-        let own = list["items"].as_array().unwrap().iter().find(|group| group["metadata"]["name"] == "metrics.example").unwrap().clone();
+        let own = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|group| group["metadata"]["name"] == "metrics.example")
+            .unwrap()
+            .clone();
         assert_eq!(own["versions"][0]["resources"][0]["resource"], "pods");
         let paths = get("admin", "/openapi/v3").await.json()["paths"].clone();
         let url = paths["apis/metrics.example/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
@@ -151,8 +160,14 @@ fn what_this_server_serves_is_registered() {
         client.create(&resources::CUSTOM_RESOURCE_DEFINITIONS, "", definition).await.unwrap();
         until(&cluster, "v1.own.example", "Local").await;
         let own = client.get(&API_SERVICES, "", "v1.own.example").await.unwrap().value();
-        assert_eq!((&own["spec"]["groupPriorityMinimum"], &own["spec"]["versionPriority"]), (&json!(1000), &json!(100)));
-        client.delete(&resources::CUSTOM_RESOURCE_DEFINITIONS, "", "things.own.example", Default::default()).await.unwrap();
+        assert_eq!(
+            (&own["spec"]["groupPriorityMinimum"], &own["spec"]["versionPriority"]),
+            (&json!(1000), &json!(100))
+        );
+        client
+            .delete(&resources::CUSTOM_RESOURCE_DEFINITIONS, "", "things.own.example", Default::default())
+            .await
+            .unwrap();
         until(&cluster, "v1.own.example", "").await;
     });
 }

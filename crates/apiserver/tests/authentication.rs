@@ -157,6 +157,42 @@ fn tokens_of_secrets_live_as_long_as_their_secret() {
 }
 
 #[test]
+fn secrets_of_accounts_are_filled_and_go_with_them() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        client.create(&resources::SERVICE_ACCOUNTS, "default", json!({"metadata": {"name": "a"}})).await.unwrap();
+        let secret = |name: &str, account: &str| {
+            let annotations = json!({"kubernetes.io/service-account.name": account});
+            json!({"metadata": {"name": name, "annotations": annotations}, "type": "kubernetes.io/service-account-token"})
+        };
+        client.create(&resources::SECRETS, "default", secret("s", "a")).await.unwrap();
+        client.create(&resources::SECRETS, "default", secret("orphan", "none")).await.unwrap();
+        let get =
+            async |name: &str| client.get(&resources::SECRETS, "default", name).await.map(|object| object.value()).ok();
+        let mut token = String::new();
+        for _ in 0..100 {
+            cluster.world.sleep(std::time::Duration::from_millis(100)).await;
+            let data = get("s").await.unwrap()["data"]["token"].as_str().unwrap_or("").to_owned();
+            token = String::from_utf8(STANDARD.decode(data).unwrap()).unwrap();
+            if !token.is_empty() && get("orphan").await.is_none() {
+                break;
+            }
+        }
+        assert!(get("orphan").await.is_none());
+        assert_eq!(named(&cluster, &token).await.unwrap()["username"], "system:serviceaccount:default:a");
+        client.delete(&resources::SERVICE_ACCOUNTS, "default", "a", Default::default()).await.unwrap();
+        assert_eq!(named(&cluster, &token).await, Err(401));
+        for _ in 0..100 {
+            cluster.world.sleep(std::time::Duration::from_millis(100)).await;
+            if get("s").await.is_none() {
+                return;
+            }
+        }
+        panic!("the Secret of an account that is gone stays");
+    });
+}
+
+#[test]
 fn browsers_hand_a_token_over_with_a_websocket() {
     with_options(with_names, |cluster| async move {
         let protocol = format!("base64url.bearer.authorization.k8s.io.{}", URL_SAFE_NO_PAD.encode("user:jane"));

@@ -5,7 +5,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use apiserver::{AuthorizationWebhook, FailurePolicy, JwtAuthenticator, Mode, Prefixed, Remote, TokenWebhook};
+use apiserver::{AuthorizationWebhook, FailurePolicy, JwtAuthenticator, Mapping, Mode, Remote, TokenWebhook};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_auth::{Issuer, ObjectRef, PrivateKey, TokenRequest};
@@ -67,7 +67,7 @@ fn tokens_of_issuers_are_verified_with_the_keys_that_they_publish() {
                 issuer: ISSUER.into(),
                 authorities_pem: authorities,
                 audiences: vec!["app".into()],
-                username: Prefixed { claim: "sub".into(), prefix: "oidc:".into() },
+                username: Mapping { claim: "sub".into(), prefix: "oidc:".into(), ..Mapping::default() },
                 ..JwtAuthenticator::default()
             });
         })
@@ -201,6 +201,18 @@ fn a_webhook_decides_in_its_place_and_is_believed_for_a_while() {
         let status = ask(&cluster, "admin", path, &[], &review).await.json()["status"].clone();
         let error = "webhook subject access review returned both allow and deny response";
         assert_eq!(status, json!({"allowed": false, "evaluationError": error}));
+        cluster.tasks.shutdown(Duration::from_secs(1)).await;
+
+        let about_pods = AuthorizationWebhook {
+            match_conditions: vec!["has(request.resourceAttributes) && request.resourceAttributes.resource != 'pods'".into()],
+            ..AuthorizationWebhook::new("hook", remote(up), FailurePolicy::Deny)
+        };
+        let cluster = start(vec![Mode::Webhook(about_pods), Mode::Rbac]).await;
+        hooks.asked.lock().unwrap().clear();
+        for (line, status, times) in [(PODS, 403, 0), ("GET /api/v1/nodes", 200, 1)] {
+            assert_eq!(ask(&cluster, "jane", line, &[], "").await.status, status, "{line}");
+            assert_eq!(std::mem::take(&mut *hooks.asked.lock().unwrap()).len(), times, "{line}");
+        }
         cluster.tasks.shutdown(Duration::from_secs(1)).await;
 
         // Nobody listens on port 1: the policy says what that means.

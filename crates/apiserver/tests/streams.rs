@@ -313,6 +313,9 @@ fn logs_and_requests_are_passed_on() {
         let prefix = line.split(' ').nth(1).unwrap().split("/proxy").next().unwrap();
         assert!(head.contains(&format!("location: {prefix}/proxy/elsewhere")), "{head}");
     }
-    let (status, head, _) = bench.served.admin(&format!("GET {services}/web/proxy?x=y"), &[], "");
-    assert!(status == 301 && head.contains("location: /api/v1/namespaces/default/services/web/proxy/?x=y"), "{head}");
+    let (status, head, _) = bench.served.admin(&format!("GET {services}/web:80/proxy?x=y"), &[], "");
+    assert!(
+        status == 301 && head.contains("location: /api/v1/namespaces/default/services/web:80/proxy/?x=y"),
+        "{head}"
+    );
 }

@@ -18,6 +18,7 @@ mod control_plane;
 mod credentials;
 mod front;
 mod identity;
+mod known_tokens;
 mod lead;
 mod marker;
 mod node_bootstrap;

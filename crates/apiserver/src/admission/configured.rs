@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use k8s_object::Object;
 
 use super::hooks::{self, Hooks};
+use super::policies::{Binding, Policy};
 use super::rules::GROUP;
 use crate::core::Core;
 
@@ -19,6 +20,8 @@ pub(super) struct Configured {
     changes: u64,
     known_mutating: Known<Hooks>,
     known_validating: Known<Hooks>,
+    known_policies: Known<Arc<Policy>>,
+    known_bindings: Known<Arc<Binding>>,
     pub mutating: Hooks,
     pub validating: Hooks,
 }
@@ -58,6 +61,20 @@ impl Admission {
 }
 
 impl Configured {
+    /// Policies that something is bound to, by name.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.known_policies.values().map(|(_, policy)| policy.as_ref())
+    }
+
+    pub(super) fn bindings(&self) -> Vec<&Binding> {
+        self.known_bindings.values().map(|(_, binding)| binding.as_ref()).collect()
+    }
+
+    /// Whether anything that judges is configured.
+    pub(super) fn judges(&self) -> bool {
+        !self.validating.is_empty() || !self.known_bindings.is_empty()
+    }
+
     fn read(core: &Core, before: &Configured, changes: u64) -> Configured {
         let hooks =
             |plural: &str, known: &Known<Hooks>| renew(core, plural, known, |object| hooks::compile(core, object));
@@ -70,6 +87,12 @@ impl Configured {
             validating: flat(&known_validating),
             known_mutating,
             known_validating,
+            known_policies: renew(core, "validatingadmissionpolicies", &before.known_policies, |object| {
+                Arc::new(Policy::of(object))
+            }),
+            known_bindings: renew(core, "validatingadmissionpolicybindings", &before.known_bindings, |object| {
+                Arc::new(Binding::of(object))
+            }),
         }
     }
 }

@@ -8,11 +8,13 @@ mod claim_resize;
 mod configured;
 mod default_class;
 mod escalation;
+mod expressions;
 mod hooks;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
+mod policies;
 mod priority;
 mod resource_quota;
 mod rules;
@@ -211,9 +213,17 @@ async fn others_judge(
     object: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<(), ApiError> {
-    let Some(configured) = configured(call).filter(|configured| !configured.validating.is_empty()) else {
+    let Some(configured) = configured(call).filter(|configured| configured.judges()) else { return Ok(()) };
+    // Reviews of access and identity are nobody's business but the server's.
+    if !call.resource.is_virtual() {
+        let review = Review { call, operation, old };
+        let (said, judged) = policies::validate(configured.policies(), &configured.bindings(), &review, object);
+        call.say(said);
+        judged?;
+    }
+    if configured.validating.is_empty() {
         return Ok(());
-    };
+    }
     let (said, judged) =
         Box::pin(async { hooks::validate(&configured.validating, &Review { call, operation, old }, object).await })
             .await;

@@ -7,6 +7,7 @@ use k8s_kinds::causes;
 use k8s_object::Cause;
 use serde_json::Value;
 
+use super::expressions::{About, Expression};
 use super::oidc::{self, JwtAuthenticator};
 use super::options::{Anonymous, Mode};
 use super::webhook::{AuthorizationWebhook, FailurePolicy, Remote};
@@ -15,7 +16,9 @@ const VERSIONS: &[&str] =
     &["apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1", "apiserver.config.k8s.io/v1alpha1"];
 /// The longest that an authorizer may take.
 const MAX_TIMEOUT: Duration = Duration::from_secs(30);
-const ALWAYS: &[&str] = &["Node", "RBAC", "Webhook"];
+/// Conditions of one webhook.
+const MAX_CONDITIONS: usize = 64;
+const KINDS: &[&str] = &["Node", "RBAC", "Webhook"];
 
 /// A configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +92,7 @@ pub fn authorization(text: &str, load: impl Fn(&str) -> std::io::Result<Vec<u8>>
                     found.push(causes::duplicate(format!("{path}.type"), kind));
                 }
             }
-            other => found.push(causes::not_supported(format!("{path}.type"), other, ALWAYS)),
+            other => found.push(causes::not_supported(format!("{path}.type"), other, KINDS)),
         }
         kinds.push(kind);
         if name.is_empty() {
@@ -161,11 +164,7 @@ fn webhook(
             FailurePolicy::Deny
         }
     };
-    if value["matchConditions"].as_array().is_some_and(|conditions| !conditions.is_empty()) {
-        // Were they left out, the webhook would decide about more than it is to.
-        let problem = "CEL expressions in AuthorizationConfiguration are not supported by Minato yet";
-        found.push(causes::invalid(at("matchConditions"), "", problem));
-    }
+    let match_conditions = conditions(value, path, found);
     let connection = &value["connectionInfo"];
     let file = connection["kubeConfigFile"].as_str().unwrap_or("");
     match connection["type"].as_str().unwrap_or("") {
@@ -190,7 +189,13 @@ fn webhook(
     match remote {
         Ok(remote) => {
             let own = AuthorizationWebhook::new(name, remote, failure_policy);
-            Some(Mode::Webhook(AuthorizationWebhook { timeout, authorized_ttl, unauthorized_ttl, ..own }))
+            Some(Mode::Webhook(AuthorizationWebhook {
+                timeout,
+                authorized_ttl,
+                unauthorized_ttl,
+                match_conditions,
+                ..own
+            }))
         }
         Err(why) => {
             let problem = format!("error loading file: {why}");
@@ -198,6 +203,41 @@ fn webhook(
             None
         }
     }
+}
+
+fn conditions(value: &Value, path: &str, found: &mut Vec<Cause>) -> Vec<String> {
+    let list = value["matchConditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if list.len() > MAX_CONDITIONS {
+        found.push(causes::too_many(format!("{path}.matchConditions"), list.len(), MAX_CONDITIONS));
+        return Vec::new();
+    }
+    if !list.is_empty() {
+        match value["matchConditionSubjectAccessReviewVersion"].as_str().unwrap_or("") {
+            "v1" => {}
+            "" => {
+                let problem = "required if match conditions are specified";
+                found.push(causes::required(format!("{path}.matchConditionSubjectAccessReviewVersion"), problem));
+            }
+            other => {
+                let field = format!("{path}.matchConditionSubjectAccessReviewVersion");
+                found.push(causes::not_supported(field, other, &["v1"]));
+            }
+        }
+    }
+    let mut texts = Vec::<String>::new();
+    for (index, condition) in list.iter().enumerate() {
+        let path = format!("{path}.matchConditions[{index}].expression");
+        let text = condition["expression"].as_str().unwrap_or("").to_owned();
+        if text.trim().is_empty() {
+            found.push(causes::required(path, ""));
+        } else if texts.contains(&text) {
+            found.push(causes::duplicate(path, text.as_str()));
+        } else if let Err(why) = Expression::condition(About::Request, &text) {
+            found.push(causes::invalid(path, text.as_str(), &why));
+        }
+        texts.push(text);
+    }
+    texts
 }
 
 /// A duration as Go writes it, of whole units: `1m30s`, `500ms`.
@@ -269,6 +309,11 @@ authorizers:
                 "NoOpinion",
                 "Ignore",
                 "authorizers[1].webhook.failurePolicy: Unsupported value: \"Ignore\": supported values: \"NoOpinion\", \"Deny\"",
+            ),
+            (
+                "failurePolicy: NoOpinion",
+                "failurePolicy: NoOpinion\n    matchConditionSubjectAccessReviewVersion: v1\n    matchConditions: [{expression: request.user}]",
+                "authorizers[1].webhook.matchConditions[0].expression: Invalid value: \"request.user\": must evaluate to bool",
             ),
             (
                 "kubeConfigFile: /hook",

@@ -1,7 +1,9 @@
 //! Who a client is, and whether it may do what it asks for. Ports come before what is built in; `system:masters` before all.
 
+pub(crate) mod account_secrets;
 mod bootstrap_tokens;
 mod config;
+mod expressions;
 mod front_proxy;
 mod node;
 mod oidc;
@@ -20,7 +22,7 @@ use k8s_object::{ApiError, NamespacedName, Object, Reason, UserInfo};
 use rustls::pki_types::CertificateDer;
 
 pub use config::{ConfigError, authentication as authentication_from, authorization as authorization_from};
-pub use oidc::{JwtAuthenticator, Prefixed};
+pub use oidc::{JwtAuthenticator, Mapping, Rule};
 pub use options::{Anonymous, Authentication, FrontProxy, Mode};
 pub use webhook::{AuthorizationWebhook, FailurePolicy, Remote, TokenWebhook};
 
@@ -80,14 +82,17 @@ impl Auth {
             None => None,
         };
         let rbac = RwLock::new(RbacIndex::new());
-        let issuers = authentication.jwt.iter().cloned().map(Oidc::new).collect();
+        let issuers =
+            authentication.jwt.iter().cloned().map(Oidc::new).collect::<Result<_, _>>().map_err(ApiError::internal)?;
         let token_webhook = authentication.webhook.clone().map(TokenAsking::new);
-        let mode = |mode| match mode {
-            Mode::Node => Authority::Node,
-            Mode::Rbac => Authority::Rbac,
-            Mode::Webhook(webhook) => Authority::Webhook(Box::new(Asking::new(webhook))),
+        let mode = |mode| {
+            Ok(match mode {
+                Mode::Node => Authority::Node,
+                Mode::Rbac => Authority::Rbac,
+                Mode::Webhook(webhook) => Authority::Webhook(Box::new(Asking::new(webhook)?)),
+            })
         };
-        let modes = modes.into_iter().map(mode).collect();
+        let modes = modes.into_iter().map(mode).collect::<Result<_, String>>().map_err(ApiError::internal)?;
         Ok(Auth { issuer, authenticators, authorizers, rbac, authentication, issuers, token_webhook, modes, chains })
     }
 

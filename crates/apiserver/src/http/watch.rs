@@ -96,7 +96,11 @@ impl Stream {
         }
         loop {
             let mut frames = BytesMut::new();
-            let caught_up = match self.cursor.take(&self.core) {
+            let taken = match self.cursor.take(&self.core) {
+                Ok((items, revision)) => self.cursor.convert(&self.core, items).await.map(|items| (items, revision)),
+                Err(error) => Err(error),
+            };
+            let caught_up = match taken {
                 Ok((items, revision)) => {
                     for item in items {
                         self.frame(&mut frames, item);

@@ -32,7 +32,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
             return invalid(&name, vec![causes::invalid(format!("metadata.{field}"), given, &problem)]);
         }
     }
-    let account = call.current()?;
+    let account = call.current().await?;
     let uid = metadata::text(&request, "uid");
     if !uid.is_empty() && uid != account.meta().uid {
         let own = &account.meta().uid;

@@ -4,6 +4,8 @@ use k8s_kinds::causes;
 use k8s_object::Cause;
 use serde_json::Value;
 
+use crate::auth::expressions::{About, Expression};
+
 /// Authenticators of one configuration.
 const MAX_AUTHENTICATORS: usize = 64;
 
@@ -20,17 +22,32 @@ pub struct JwtAuthenticator {
     pub audiences: Vec<String>,
     /// Claims and the values that they must have.
     pub required_claims: Vec<(String, String)>,
-    pub username: Prefixed,
-    pub groups: Option<Prefixed>,
-    /// The claim that is the uid; no uid when empty.
-    pub uid: String,
+    /// What must hold of `claims`.
+    pub claim_rules: Vec<Rule>,
+    pub username: Mapping,
+    /// No groups when empty.
+    pub groups: Mapping,
+    /// No uid when empty.
+    pub uid: Mapping,
+    /// Keys of extra values and expressions of `claims` for them.
+    pub extra: Vec<(String, String)>,
+    /// What must hold of the `user` that all this makes.
+    pub user_rules: Vec<Rule>,
 }
 
-/// A claim and what is put before it.
+/// What a claim is mapped to: its value behind a prefix, or what an expression makes of all `claims`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Prefixed {
+pub struct Mapping {
     pub claim: String,
     pub prefix: String,
+    pub expression: String,
+}
+
+/// An expression that must be true, and what is told when it is not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    pub expression: String,
+    pub message: String,
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -41,11 +58,10 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Expressions are refused by name: a rule that is not applied would let in whom it is to keep out.
-fn refuse_expression(value: &Value, name: &str, path: &str, found: &mut Vec<Cause>) {
-    if !text(value, name).is_empty() {
-        let problem = "CEL expressions in AuthenticationConfiguration are not supported by Minato yet";
-        found.push(causes::invalid(format!("{path}.{name}"), text(value, name), problem));
+/// Finds what is wrong with an expression.
+fn check(compiled: Result<Expression, String>, expression: &str, path: String, found: &mut Vec<Cause>) {
+    if let Err(why) = compiled {
+        found.push(causes::invalid(path, expression, &why));
     }
 }
 
@@ -123,62 +139,157 @@ fn authenticator(value: &Value, path: &str, own_issuer: &str, found: &mut Vec<Ca
     let at = |field: &str| format!("{path}.claimMappings.{field}");
     let username = prefixed(&mappings["username"], &at("username"), true, found);
     let groups = prefixed(&mappings["groups"], &at("groups"), false, found);
-    refuse_expression(&mappings["uid"], "expression", &at("uid"), found);
-    for (index, extra) in list(&mappings["extra"]).iter().enumerate() {
-        refuse_expression(extra, "valueExpression", &format!("{}[{index}]", at("extra")), found);
+    let own = |field: &str| text(&mappings["uid"], field).to_owned();
+    let uid = Mapping { claim: own("claim"), prefix: String::new(), expression: own("expression") };
+    if !uid.claim.is_empty() && !uid.expression.is_empty() {
+        found.push(causes::invalid(at("uid"), "", "claim and expression can't both be set"));
+    } else if !uid.expression.is_empty() {
+        check(Expression::compile(About::Claims, &uid.expression), &uid.expression, at("uid.expression"), found);
     }
-    for (index, rule) in list(&value["userValidationRules"]).iter().enumerate() {
-        refuse_expression(rule, "expression", &format!("{path}.userValidationRules[{index}]"), found);
+    let extra = extra(&mappings["extra"], &at("extra"), found);
+    let (required_claims, claim_rules) = claim_rules(&value["claimValidationRules"], path, found);
+    let uses = |claim: &str| {
+        let named = [
+            format!("claims.{claim}"),
+            format!("claims.?{claim}"),
+            format!("claims[\"{claim}\"]"),
+            format!("claims['{claim}']"),
+        ];
+        move |text: &str| named.iter().any(|name| text.contains(name.as_str()))
+    };
+    let verified = uses("email_verified");
+    let all = std::iter::once(&username.expression).chain(extra.iter().map(|(_, text)| text));
+    let mut all = all.chain(claim_rules.iter().map(|rule| &rule.expression));
+    // An address that nobody has verified is anybody's.
+    if uses("email")(&username.expression.replace("email_verified", "")) && !all.any(|text| verified(text)) {
+        let problem = "claims.email_verified must be used in claimMappings.username.expression or claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email is used in claimMappings.username.expression";
+        found.push(causes::invalid(at("username.expression"), username.expression.as_str(), problem));
     }
     JwtAuthenticator {
         issuer: text(issuer, "url").to_owned(),
         discovery_url: text(issuer, "discoveryURL").to_owned(),
         authorities_pem: authorities.to_owned(),
         audiences,
-        required_claims: required(&value["claimValidationRules"], path, found),
+        required_claims,
+        claim_rules,
         username,
-        groups: Some(groups).filter(|groups| !groups.claim.is_empty()),
-        uid: text(&mappings["uid"], "claim").to_owned(),
+        groups,
+        uid,
+        extra,
+        user_rules: user_rules(&value["userValidationRules"], path, found),
     }
 }
 
-fn required(rules: &Value, path: &str, found: &mut Vec<Cause>) -> Vec<(String, String)> {
-    let mut claims: Vec<(String, String)> = Vec::new();
-    for (index, rule) in list(rules).iter().enumerate() {
+fn rule(value: &Value) -> Rule {
+    Rule { expression: text(value, "expression").to_owned(), message: text(value, "message").to_owned() }
+}
+
+fn claim_rules(rules: &Value, path: &str, found: &mut Vec<Cause>) -> (Vec<(String, String)>, Vec<Rule>) {
+    let (mut claims, mut expressions) = (Vec::<(String, String)>::new(), Vec::<Rule>::new());
+    for (index, value) in list(rules).iter().enumerate() {
         let path = format!("{path}.claimValidationRules[{index}]");
-        let claim = text(rule, "claim");
-        match (claim.is_empty(), text(rule, "expression").is_empty()) {
+        let (claim, expression) = (text(value, "claim"), text(value, "expression"));
+        match (claim.is_empty(), expression.is_empty()) {
             (false, false) => found.push(causes::invalid(path, claim, "claim and expression can't both be set")),
             (true, true) => found.push(causes::required(path, "claim or expression is required")),
-            (true, false) => refuse_expression(rule, "expression", &path, found),
+            (true, false) => {
+                if !text(value, "requiredValue").is_empty() {
+                    let problem = "may not be specified when expression is set";
+                    found.push(causes::invalid(format!("{path}.requiredValue"), text(value, "requiredValue"), problem));
+                }
+                if expressions.iter().any(|own| own.expression == expression) {
+                    found.push(causes::duplicate(format!("{path}.expression"), expression));
+                }
+                check(
+                    Expression::condition(About::Claims, expression),
+                    expression,
+                    format!("{path}.expression"),
+                    found,
+                );
+                expressions.push(rule(value));
+            }
             (false, true) => {
-                if !text(rule, "message").is_empty() {
+                if !text(value, "message").is_empty() {
                     let problem = "may not be specified when claim is set";
-                    found.push(causes::invalid(format!("{path}.message"), text(rule, "message"), problem));
+                    found.push(causes::invalid(format!("{path}.message"), text(value, "message"), problem));
                 }
                 if claims.iter().any(|(own, _)| own == claim) {
                     found.push(causes::duplicate(format!("{path}.claim"), claim));
                 }
-                claims.push((claim.to_owned(), text(rule, "requiredValue").to_owned()));
+                claims.push((claim.to_owned(), text(value, "requiredValue").to_owned()));
             }
         }
     }
-    claims
+    (claims, expressions)
 }
 
-fn prefixed(value: &Value, path: &str, required: bool, found: &mut Vec<Cause>) -> Prefixed {
+fn user_rules(rules: &Value, path: &str, found: &mut Vec<Cause>) -> Vec<Rule> {
+    let mut expressions = Vec::<Rule>::new();
+    for (index, value) in list(rules).iter().enumerate() {
+        let path = format!("{path}.userValidationRules[{index}].expression");
+        let expression = text(value, "expression");
+        if expression.is_empty() {
+            found.push(causes::required(path, ""));
+            continue;
+        }
+        if expressions.iter().any(|own| own.expression == expression) {
+            found.push(causes::duplicate(path.clone(), expression));
+        }
+        check(Expression::condition(About::User, expression), expression, path, found);
+        expressions.push(rule(value));
+    }
+    expressions
+}
+
+fn extra(mappings: &Value, path: &str, found: &mut Vec<Cause>) -> Vec<(String, String)> {
+    let mut parsed = Vec::<(String, String)>::new();
+    for (index, value) in list(mappings).iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let (key, expression) = (text(value, "key"), text(value, "valueExpression"));
+        let domain = key.split('/').next().unwrap_or("");
+        let reserved = |own: &str| domain == own || domain.ends_with(&format!(".{own}"));
+        if key.is_empty() {
+            found.push(causes::required(format!("{path}.key"), ""));
+        } else if key.to_lowercase() != key {
+            found.push(causes::invalid(format!("{path}.key"), key, "must be lowercase"));
+        } else if reserved("k8s.io") || reserved("kubernetes.io") {
+            let problem = "k8s.io, kubernetes.io and their subdomains are reserved for Kubernetes use";
+            found.push(causes::invalid(format!("{path}.key"), key, problem));
+        } else if parsed.iter().any(|(own, _)| own == key) {
+            found.push(causes::duplicate(format!("{path}.key"), key));
+        }
+        if expression.is_empty() {
+            found.push(causes::required(format!("{path}.valueExpression"), ""));
+        } else {
+            let path = format!("{path}.valueExpression");
+            check(Expression::compile(About::Claims, expression), expression, path, found);
+        }
+        parsed.push((key.to_owned(), expression.to_owned()));
+    }
+    parsed
+}
+
+fn prefixed(value: &Value, path: &str, required: bool, found: &mut Vec<Cause>) -> Mapping {
     let (claim, expression) = (text(value, "claim"), text(value, "expression"));
     match (claim.is_empty(), expression.is_empty()) {
         (false, false) => found.push(causes::invalid(path, "", "claim and expression can't both be set")),
         (true, true) if required => found.push(causes::required(path, "claim or expression is required")),
-        (true, false) => refuse_expression(value, "expression", path, found),
+        (true, false) => {
+            if value["prefix"].is_string() {
+                let problem = "may not be specified when expression is set";
+                found.push(causes::invalid(format!("{path}.prefix"), text(value, "prefix"), problem));
+            }
+            let compiled = Expression::compile(About::Claims, expression);
+            check(compiled, expression, format!("{path}.expression"), found);
+        }
         (false, true) if !value["prefix"].is_string() => {
             let problem = "prefix is required when claim is set. It can be set to an empty string to disable prefixing";
             found.push(causes::required(format!("{path}.prefix"), problem));
         }
         _ => {}
     }
-    Prefixed { claim: claim.to_owned(), prefix: text(value, "prefix").to_owned() }
+    let prefix = text(value, "prefix").to_owned();
+    Mapping { claim: claim.to_owned(), prefix, expression: expression.to_owned() }
 }
 
 fn check_url(url: &str, path: &str, found: &mut Vec<Cause>) {
@@ -245,6 +356,18 @@ mod tests {
             (
                 with("/claimValidationRules", json!([{"claim": "hd", "requiredValue": "a"}, {"claim": "hd"}])),
                 "jwt[0].claimValidationRules[1].claim: Duplicate value: \"hd\"",
+            ),
+            (
+                with("/claimMappings/username", json!({"expression": "claims.email"})),
+                "jwt[0].claimMappings.username.expression: Invalid value: \"claims.email\": claims.email_verified must be used in claimMappings.username.expression or claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email is used in claimMappings.username.expression",
+            ),
+            (
+                with("/userValidationRules", json!([{"expression": "user.username"}])),
+                "jwt[0].userValidationRules[0].expression: Invalid value: \"user.username\": must evaluate to bool",
+            ),
+            (
+                with("/claimMappings/extra", json!([{"key": "kubernetes.io/x", "valueExpression": "claims.x"}])),
+                "jwt[0].claimMappings.extra[0].key: Invalid value: \"kubernetes.io/x\": k8s.io, kubernetes.io and their subdomains are reserved for Kubernetes use",
             ),
             (json!([valid(), valid()]), "jwt[1].issuer.url: Duplicate value: \"https://issuer.example\""),
         ];

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::cache::{Cache, key};
 use super::remote::Remote;
+use crate::auth::expressions::{About, Expression};
 use crate::core::Core;
 use crate::ports::Decision;
 use crate::selectors;
@@ -35,6 +36,8 @@ pub struct AuthorizationWebhook {
     /// How long it is believed that something is not.
     pub unauthorized_ttl: Duration,
     pub failure_policy: FailurePolicy,
+    /// What must hold of a `request` for it to be asked about.
+    pub match_conditions: Vec<String>,
 }
 
 impl AuthorizationWebhook {
@@ -47,6 +50,7 @@ impl AuthorizationWebhook {
             authorized_ttl: Duration::from_secs(300),
             unauthorized_ttl: Duration::from_secs(30),
             failure_policy,
+            match_conditions: Vec::new(),
         }
     }
 }
@@ -54,13 +58,36 @@ impl AuthorizationWebhook {
 /// Asks and remembers.
 pub(in crate::auth) struct Asking {
     config: AuthorizationWebhook,
+    conditions: Vec<Expression>,
     client: OnceCell<Client>,
     known: Cache<Decision>,
 }
 
 impl Asking {
-    pub(in crate::auth) fn new(config: AuthorizationWebhook) -> Asking {
-        Asking { config, client: OnceCell::new(), known: Cache::new() }
+    /// # Errors
+    /// If a condition does not compile.
+    pub(in crate::auth) fn new(config: AuthorizationWebhook) -> Result<Asking, String> {
+        let conditions = config.match_conditions.iter().map(|text| Expression::condition(About::Request, text));
+        let conditions = conditions.collect::<Result<_, _>>()?;
+        Ok(Asking { config, conditions, client: OnceCell::new(), known: Cache::new() })
+    }
+
+    /// Whether a question is for this webhook. One condition that does not hold is enough, whatever else fails.
+    fn matches(&self, spec: &Value) -> Result<bool, String> {
+        let mut failed = None;
+        for condition in &self.conditions {
+            match condition.holds(spec) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(why) => {
+                    failed = failed.or(Some(format!(
+                        "cel evaluation error: expression '{}' resulted in error: {why}",
+                        condition.text
+                    )))
+                }
+            }
+        }
+        failed.map_or(Ok(true), Err)
     }
 
     /// A decision, or what is decided when there is none and why there is none.
@@ -70,6 +97,11 @@ impl Asking {
         attributes: &Attributes<'_>,
     ) -> Result<Decision, (Decision, String)> {
         let spec = spec(attributes);
+        match self.matches(&spec) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Decision::NoOpinion(String::new())),
+            Err(why) => return Err((self.without_answer(), why)),
+        }
         let text = spec.to_string();
         let key = key(&[text.as_bytes()]);
         if let Some(decision) = self.known.get(&key, core.world.elapsed()) {
@@ -86,13 +118,14 @@ impl Asking {
                 }
                 Ok(decision)
             }
-            Err(why) => {
-                let decision = match self.config.failure_policy {
-                    FailurePolicy::NoOpinion => Decision::NoOpinion(String::new()),
-                    FailurePolicy::Deny => Decision::Deny(String::new()),
-                };
-                Err((decision, why))
-            }
+            Err(why) => Err((self.without_answer(), why)),
+        }
+    }
+
+    fn without_answer(&self) -> Decision {
+        match self.config.failure_policy {
+            FailurePolicy::NoOpinion => Decision::NoOpinion(String::new()),
+            FailurePolicy::Deny => Decision::Deny(String::new()),
         }
     }
 

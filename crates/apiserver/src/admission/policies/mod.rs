@@ -1,0 +1,8 @@
+//! Policies: rules of the cluster in expressions, bound to what they are for (apiserver `admission/plugin/policy`).
+
+mod compiled;
+mod params;
+mod validate;
+
+pub(super) use compiled::{Binding, Policy};
+pub(super) use validate::validate;
