@@ -17,6 +17,7 @@ use crate::audit;
 use crate::auth::Auth;
 use crate::crd;
 use crate::feed::{Feed, Target};
+use crate::horizon::Horizon;
 use crate::leases::EventLeases;
 use crate::network::ServiceNetwork;
 use crate::ports::AuditSink;
@@ -45,6 +46,7 @@ pub(crate) struct Core {
     pub network: ServiceNetwork,
     pub event_leases: EventLeases,
     pub documents: http::Documents,
+    pub horizon: Horizon,
     pub admission: Admission,
     pub charging: Charging,
     /// How it reaches others; none where it cannot.

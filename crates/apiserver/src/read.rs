@@ -135,6 +135,9 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
         }
     };
     if let Some(revision) = at {
+        if call.core.horizon.hides(revision) {
+            return Err(expired(after.key.as_ref(), after.sent));
+        }
         call.core.reach_soon(revision).await?;
     }
     let reply = match (page(call, &selection, at, &after), at) {

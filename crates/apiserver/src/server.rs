@@ -14,6 +14,7 @@ use crate::aggregation::{self, Aggregator};
 use crate::auth::{Auth, Authentication, Mode, account_secrets, published, reconcile};
 use crate::core::{Core, InProcess};
 use crate::feed::Feed;
+use crate::horizon::Horizon;
 use crate::http::{ApiHandler, Documents, is_ready};
 use crate::leases::EventLeases;
 use crate::network::{ServiceCidr, ServiceNetwork};
@@ -21,7 +22,7 @@ use crate::ports::{AuditSink, Authorizer, TokenAuthenticator};
 use crate::proxy::Kubelets;
 use crate::registry::Registry;
 use crate::webhook::Dialer;
-use crate::{bootstrap, crd};
+use crate::{bootstrap, crd, horizon};
 
 /// What a cluster's API server is made of.
 pub struct Options {
@@ -95,6 +96,7 @@ impl ApiServer {
             network: ServiceNetwork::new(options.service_cidr),
             event_leases: EventLeases::default(),
             documents: Documents::default(),
+            horizon: Horizon::default(),
             admission: Admission::default(),
             charging: Charging::default(),
             dialer: options.dialer,
@@ -110,6 +112,10 @@ impl ApiServer {
         let (feeding, stop) = (core.clone(), tasks.stop());
         tasks.spawn("watch cache", async move {
             stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;
+        });
+        let (moving, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("horizon of lists", async move {
+            stop.or(horizon::run(&moving)).await;
         });
         let (cleaning, stop) = (core.clone(), tasks.stop());
         tasks.spawn("custom resource definitions", async move {
