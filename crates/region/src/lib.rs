@@ -13,6 +13,7 @@
 //! Several processes may be the same region on one store: each is a [`Region`], and each answers everything.
 
 mod admin;
+mod cloud_provider;
 mod components;
 mod control_plane;
 mod credentials;

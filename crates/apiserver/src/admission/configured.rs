@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use k8s_object::Object;
 
 use super::hooks::{self, Hooks};
-use super::policies::{Binding, Policy};
+use super::policies::{Binding, MutatingPolicy, Policy};
 use super::rules::GROUP;
 use crate::core::Core;
 
@@ -22,6 +22,8 @@ pub(super) struct Configured {
     known_validating: Known<Hooks>,
     known_policies: Known<Arc<Policy>>,
     known_bindings: Known<Arc<Binding>>,
+    known_mutating_policies: Known<Arc<MutatingPolicy>>,
+    known_mutating_bindings: Known<Arc<Binding>>,
     pub mutating: Hooks,
     pub validating: Hooks,
 }
@@ -70,6 +72,20 @@ impl Configured {
         self.known_bindings.values().map(|(_, binding)| binding.as_ref()).collect()
     }
 
+    /// Policies that change objects, by name, and what is bound to them.
+    pub(super) fn mutating_policies(&self) -> impl Iterator<Item = &MutatingPolicy> {
+        self.known_mutating_policies.values().map(|(_, policy)| policy.as_ref())
+    }
+
+    pub(super) fn mutating_bindings(&self) -> Vec<&Binding> {
+        self.known_mutating_bindings.values().map(|(_, binding)| binding.as_ref()).collect()
+    }
+
+    /// Whether anything that changes objects is configured.
+    pub(super) fn mutates(&self) -> bool {
+        !self.mutating.is_empty() || !self.known_mutating_bindings.is_empty()
+    }
+
     /// Whether anything that judges is configured.
     pub(super) fn judges(&self) -> bool {
         !self.validating.is_empty() || !self.known_bindings.is_empty()
@@ -93,6 +109,18 @@ impl Configured {
             known_bindings: renew(core, "validatingadmissionpolicybindings", &before.known_bindings, |object| {
                 Arc::new(Binding::of(object))
             }),
+            known_mutating_policies: renew(
+                core,
+                "mutatingadmissionpolicies",
+                &before.known_mutating_policies,
+                |object| Arc::new(MutatingPolicy::of(object)),
+            ),
+            known_mutating_bindings: renew(
+                core,
+                "mutatingadmissionpolicybindings",
+                &before.known_mutating_bindings,
+                |object| Arc::new(Binding::of(object)),
+            ),
         }
     }
 }

@@ -7,5 +7,5 @@ mod validate;
 
 pub(super) use ask::request;
 pub(super) use compiled::{Hooks, compile};
-pub(super) use mutate::{Reinvocation, mutate};
+pub(super) use mutate::{Key, mutate};
 pub(super) use validate::validate;

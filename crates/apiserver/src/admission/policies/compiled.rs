@@ -17,7 +17,7 @@ pub(super) struct Constraints {
 }
 
 impl Constraints {
-    fn of(value: &Value) -> Constraints {
+    pub(super) fn of(value: &Value) -> Constraints {
         Constraints {
             rules: Rule::all(&value["resourceRules"]),
             excluded: Rule::all(&value["excludeResourceRules"]),
@@ -77,12 +77,29 @@ pub(in super::super) struct Policy {
     pub(super) annotations: Vec<(String, Expression)>,
 }
 
-fn text(value: &Value, field: &str) -> String {
+pub(super) fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or("").to_owned()
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// `apiVersion` and `kind` of a policy's parameters.
+pub(super) fn param_kind(spec: &Value) -> Option<(String, String)> {
+    let kind = &spec["paramKind"];
+    kind.is_object().then(|| (text(kind, "apiVersion"), text(kind, "kind")))
+}
+
+/// The variables that a policy defines; each sees those before it.
+pub(super) fn variables(env: &cel::Env, spec: &Value) -> Vec<(String, Expression)> {
+    let own = list(&spec["variables"]);
+    let names: Vec<String> = own.iter().map(|own| text(own, "name")).collect();
+    let compiled = own.iter().enumerate().map(|(index, own)| {
+        let env = with_variables(env.clone(), names[..index].iter().map(String::as_str));
+        (text(own, "name"), Expression::compile(&env, &text(own, "expression")))
+    });
+    compiled.collect()
 }
 
 impl Policy {
@@ -93,13 +110,8 @@ impl Policy {
         let env = environment(May { params, authorizer: true, mutation: false });
         let compile = |env: &cel::Env, value: &Value, field: &str| Expression::compile(env, &text(value, field));
         let conditions = list(&spec["matchConditions"]).iter().map(|own| compile(&env, own, "expression")).collect();
-        let names: Vec<String> = list(&spec["variables"]).iter().map(|own| text(own, "name")).collect();
-        let variables = list(&spec["variables"]).iter().enumerate().map(|(index, own)| {
-            // A variable sees those before it.
-            let env = with_variables(env.clone(), names[..index].iter().map(String::as_str));
-            (text(own, "name"), compile(&env, own, "expression"))
-        });
-        let variables = variables.collect();
+        let variables = variables(&env, spec);
+        let names: Vec<String> = variables.iter().map(|(name, _)| name.clone()).collect();
         let env = with_variables(env, names.iter().map(String::as_str));
         // Messages and annotations cannot ask the authorizer.
         let quiet = with_variables(
@@ -121,7 +133,7 @@ impl Policy {
         Policy {
             name: object.meta().name.clone(),
             constraints: Constraints::of(&spec["matchConstraints"]),
-            params: params.then(|| (text(&spec["paramKind"], "apiVersion"), text(&spec["paramKind"], "kind"))),
+            params: param_kind(spec),
             fails: spec["failurePolicy"] != "Ignore",
             conditions,
             variables,

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use k8s_object::{GroupVersionKind, NamespacedName, Object};
 
-use super::compiled::{Binding, Policy};
+use super::compiled::Binding;
 use crate::core::{Call, in_version};
 use crate::registry::{Entry, Resource};
 
 /// The resource of the parameters' kind.
-pub(super) fn resource(call: &Call<'_>, policy: &Policy) -> Result<Option<(Entry, Arc<Resource>)>, String> {
-    let Some((api_version, kind)) = &policy.params else { return Ok(None) };
+pub(super) fn resource(
+    call: &Call<'_>,
+    kind: Option<&(String, String)>,
+) -> Result<Option<(Entry, Arc<Resource>)>, String> {
+    let Some((api_version, kind)) = kind else { return Ok(None) };
     let wanted = GroupVersionKind::parse(api_version, kind);
     let served = call.core.registry.served();
     let found = served.entries().find_map(|entry| {

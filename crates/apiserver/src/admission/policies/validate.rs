@@ -69,7 +69,7 @@ pub(in super::super) fn validate<'p>(
                 continue;
             }
         };
-        let resource = match params::resource(review.call, policy) {
+        let resource = match params::resource(review.call, policy.params.as_ref()) {
             Ok(resource) => resource,
             Err(problem) => {
                 if policy.fails {
