@@ -22,7 +22,7 @@ use crate::leases::EventLeases;
 use crate::network::ServiceNetwork;
 use crate::ports::AuditSink;
 use crate::proxy::Kubelets;
-use crate::registry::{Entry, Registry, Resource, Strategy};
+use crate::registry::{Entry, Registry, Resource, Served, Strategy};
 use crate::schema::FieldValidation;
 use crate::webhook::Dialer;
 use crate::{aggregation, create, delete, http, read, storage, subresources, update, virtuals, watch};
@@ -201,6 +201,11 @@ impl Core {
         };
         audit::end(self, audit, result.as_ref().map_or_else(ApiError::code, |_| 200));
         result
+    }
+
+    /// Counts changes of what is served, here and by others.
+    pub(crate) fn generation(&self, served: &Served) -> u64 {
+        served.generation.wrapping_add(self.aggregator.generation())
     }
 
     /// The newest revision that caches have.

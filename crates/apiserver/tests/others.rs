@@ -160,7 +160,7 @@ fn a_webhook_decides_in_its_place_and_is_believed_for_a_while() {
         };
         let hooks = Hooks::new(&world, &["hook.example"], Arc::new(answer));
         let remote = |url: &str| Remote { url: url.into(), authorities_pem: pem(&hooks), ..Remote::default() };
-        let webhook = |url: &str, policy| Mode::Webhook(AuthorizationWebhook::new("hook", remote(url), policy));
+        let webhook = |url: &str, policy| Mode::Webhook(Box::new(AuthorizationWebhook::new("hook", remote(url), policy)));
         let start = async |modes: Vec<Mode>| {
             let dialer = hooks.clone();
             start_with(&world, &store, |options| {
@@ -207,7 +207,7 @@ fn a_webhook_decides_in_its_place_and_is_believed_for_a_while() {
             match_conditions: vec!["has(request.resourceAttributes) && request.resourceAttributes.resource != 'pods'".into()],
             ..AuthorizationWebhook::new("hook", remote(up), FailurePolicy::Deny)
         };
-        let cluster = start(vec![Mode::Webhook(about_pods), Mode::Rbac]).await;
+        let cluster = start(vec![Mode::Webhook(Box::new(about_pods)), Mode::Rbac]).await;
         hooks.asked.lock().unwrap().clear();
         for (line, status, times) in [(PODS, 403, 0), ("GET /api/v1/nodes", 200, 1)] {
             assert_eq!(ask(&cluster, "jane", line, &[], "").await.status, status, "{line}");

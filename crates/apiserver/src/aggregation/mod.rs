@@ -7,6 +7,7 @@ mod proxy;
 mod register;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use k8s_client::{Body, Options, Request, Verb};
@@ -114,6 +115,8 @@ pub(crate) struct Aggregator {
     remotes: RwLock<Arc<Remotes>>,
     /// What each said when it was last asked, by the name of its APIService.
     said: RwLock<BTreeMap<String, Arc<Told>>>,
+    /// Counts changes of all this, for documents that are kept.
+    generation: AtomicU64,
 }
 
 /// What a remote server says of itself.
@@ -126,6 +129,15 @@ struct Told {
 }
 
 impl Aggregator {
+    /// Another number after each change.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    fn advance(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// All of them, by group and version.
     pub(crate) fn remotes(&self) -> Arc<Remotes> {
         self.remotes.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -156,7 +168,11 @@ impl Aggregator {
                 None => self.set_said(&name.name, None),
             }
         }
-        *slot = Arc::new(remotes);
+        // Most changes are of what this server serves itself.
+        if !(slot.is_empty() && remotes.is_empty()) {
+            *slot = Arc::new(remotes);
+            self.advance();
+        }
     }
 
     /// Takes in all APIServices, and nothing else.
@@ -164,6 +180,7 @@ impl Aggregator {
         let remotes = objects.filter_map(|object| Remote::of(object));
         let remotes = remotes.map(|remote| ((remote.group.clone(), remote.version.clone()), Arc::new(remote)));
         *self.remotes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(remotes.collect());
+        self.advance();
     }
 
     /// Whether this server serves all there is.
@@ -188,9 +205,13 @@ impl Aggregator {
 
     fn set_said(&self, name: &str, told: Option<Told>) {
         let mut known = self.said.write().unwrap_or_else(PoisonError::into_inner);
+        if known.get(name).map(Arc::as_ref) == told.as_ref() {
+            return;
+        }
         match told {
             Some(told) => known.insert(name.to_owned(), Arc::new(told)),
             None => known.remove(name),
         };
+        self.advance();
     }
 }

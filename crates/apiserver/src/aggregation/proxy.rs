@@ -11,7 +11,7 @@ use serve::Body;
 use super::Remote;
 use crate::audit;
 use crate::core::Core;
-use crate::http::plain;
+use crate::http::plain_text;
 use crate::proxy::{Location, Passing, pass_on};
 use crate::webhook::ClientIdentity;
 
@@ -41,7 +41,7 @@ pub(crate) async fn answer(remote: &Remote, passing: Passing, is_resource: bool)
 
 /// Upstream tells what is wrong here in plain text.
 fn unavailable(why: &str) -> Response<Body> {
-    plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
+    plain_text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
 }
 
 async fn pass(remote: &Remote, mut passing: Passing) -> Response<Body> {

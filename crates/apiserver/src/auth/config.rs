@@ -189,13 +189,8 @@ fn webhook(
     match remote {
         Ok(remote) => {
             let own = AuthorizationWebhook::new(name, remote, failure_policy);
-            Some(Mode::Webhook(AuthorizationWebhook {
-                timeout,
-                authorized_ttl,
-                unauthorized_ttl,
-                match_conditions,
-                ..own
-            }))
+            let webhook = AuthorizationWebhook { timeout, authorized_ttl, unauthorized_ttl, match_conditions, ..own };
+            Some(Mode::Webhook(Box::new(webhook)))
         }
         Err(why) => {
             let problem = format!("error loading file: {why}");

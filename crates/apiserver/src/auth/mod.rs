@@ -89,7 +89,7 @@ impl Auth {
             Ok(match mode {
                 Mode::Node => Authority::Node,
                 Mode::Rbac => Authority::Rbac,
-                Mode::Webhook(webhook) => Authority::Webhook(Box::new(Asking::new(webhook)?)),
+                Mode::Webhook(webhook) => Authority::Webhook(Box::new(Asking::new(*webhook)?)),
             })
         };
         let modes = modes.into_iter().map(mode).collect::<Result<_, String>>().map_err(ApiError::internal)?;

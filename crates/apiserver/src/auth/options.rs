@@ -43,7 +43,7 @@ pub enum Mode {
     Node,
     /// Roles.
     Rbac,
-    Webhook(AuthorizationWebhook),
+    Webhook(Box<AuthorizationWebhook>),
 }
 
 impl Mode {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use k8s_auth::Attributes;
 use k8s_object::{ApiError, UserInfo};
 
-use super::{decode, respond};
+use super::decode;
 use crate::core::Core;
 
 const USER: &str = "impersonate-user";
@@ -21,20 +21,6 @@ pub(super) enum Refused {
     Forbidden(ApiError),
     /// What is asked for means nothing. Upstream answers with plain text.
     Nonsense(String),
-}
-
-impl Refused {
-    /// The answer to a request for this path and query.
-    pub(super) fn respond(self, target: &str) -> http::Response<serve::Body> {
-        match self {
-            Refused::Forbidden(error) => respond::failure(&error),
-            Refused::Nonsense(why) => {
-                let text = format!("Internal Server Error: {target:?}: {why}\n");
-                let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-                respond::text(StatusCode::INTERNAL_SERVER_ERROR, text)
-            }
-        }
-    }
 }
 
 /// What a header asks for: one of the resources that the verb `impersonate` is about.

@@ -100,7 +100,7 @@ async fn pass(passing: Passing, stream: Stream) -> Result<Response<Body>, ApiErr
         Stream::Log => match kubelet::log(core, request, &query)? {
             Some(location) => location,
             // A pod that runs nowhere has said nothing.
-            None => return Ok(crate::http::plain(StatusCode::OK, "")),
+            None => return Ok(crate::http::plain_text(StatusCode::OK, "")),
         },
         Stream::Node => backend::node(core, &request.name)?,
         Stream::Pod => backend::pod(core, &request.namespace, &request.name)?,
