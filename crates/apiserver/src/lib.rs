@@ -6,6 +6,7 @@
 
 mod admission;
 mod aggregation;
+mod apply;
 mod audit;
 mod auth;
 mod bootstrap;
@@ -21,6 +22,7 @@ mod http;
 mod jsonpath;
 mod leases;
 mod list_options;
+mod managed;
 mod metadata;
 mod network;
 mod ports;
