@@ -170,7 +170,7 @@ fn options(call: &Call<'_>, operation: Operation) -> Value {
             options[key] = json!(text);
         }
     }
-    if own.force {
+    if own.force == Some(true) {
         options["force"] = json!(true);
     }
     options
