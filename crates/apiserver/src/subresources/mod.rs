@@ -42,9 +42,19 @@ pub(crate) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiEr
     request.resource = k8s_object::resources::PODS;
     request.subresource = "binding".to_owned();
     request.name = name;
-    let (core, space, user, now) = (call.core, call.space, call.user, call.now);
-    let (warnings, annotations) = (Vec::new(), Vec::new());
-    let mut pod = Call { core, space, user, entry, resource, request, now, warnings, annotations, admitted: false };
+    let mut pod = Call {
+        core: call.core,
+        space: call.space,
+        user: call.user,
+        agent: call.agent,
+        entry,
+        resource,
+        request,
+        now: call.now,
+        warnings: Vec::new(),
+        annotations: Vec::new(),
+        admitted: false,
+    };
     let bound = binding::create(&mut pod, Body::Json(object)).await;
     let (mut warnings, mut annotations) = (pod.warnings, pod.annotations);
     call.warnings.append(&mut warnings);
