@@ -410,9 +410,9 @@ fn wrong_definitions_are_refused() {
             (
                 definition(|d| {
                     d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
-                        json!([{"rule": "self.spec.replicas > 0"}])
+                        json!([{"rule": "self.spec.replicas > 'many'"}])
                 }),
-                "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations",
+                "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations[0].rule",
             ),
         ];
         for (definition, field) in cases {

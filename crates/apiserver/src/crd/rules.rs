@@ -13,7 +13,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// What is wrong with a definition, beyond what its type says.
-pub(crate) fn validate(definition: &Value, old: Option<&Value>) -> Vec<Cause> {
+pub(crate) fn validate(definition: &Value, old: Option<&Value>, minor: u8) -> Vec<Cause> {
     let mut found = Vec::new();
     let spec = &definition["spec"];
     let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
@@ -58,6 +58,7 @@ pub(crate) fn validate(definition: &Value, old: Option<&Value>) -> Vec<Cause> {
         ));
     }
     found.extend(versions(spec));
+    found.extend(schemas(spec, old, minor));
     if let Some(old) = old {
         found.extend(update(definition, old));
     }
@@ -84,13 +85,8 @@ fn versions(spec: &Value) -> Vec<Cause> {
             found.push(causes::duplicate(format!("{path}.name"), name));
         }
         let schema_path = format!("{path}.schema.openAPIV3Schema");
-        match &version["schema"]["openAPIV3Schema"] {
-            Value::Null => found.push(causes::required(schema_path, "schemas are required")),
-            schema => {
-                if let Err(errors) = Schema::from_crd_at(&schema_path, schema) {
-                    found.extend(schema::causes(errors));
-                }
-            }
+        if version["schema"]["openAPIV3Schema"].is_null() {
+            found.push(causes::required(schema_path, "schemas are required"));
         }
         for (at, column) in version["additionalPrinterColumns"].as_array().into_iter().flatten().enumerate() {
             let path = format!("{path}.additionalPrinterColumns[{at}]");
@@ -123,6 +119,37 @@ fn versions(spec: &Value) -> Vec<Cause> {
         }
     }
     found
+}
+
+/// The schema of each version of a `spec`, by its name.
+fn schemas_of(spec: &Value) -> Vec<(&str, &Value)> {
+    let versions = spec["versions"].as_array().into_iter().flatten();
+    let schemas = versions.map(|version| (text(&version["name"]), &version["schema"]["openAPIV3Schema"]));
+    schemas.filter(|(_, schema)| !schema.is_null()).collect()
+}
+
+/// What is wrong with schemas. Upstream looks at one that all versions share once, and calls it the definition's own.
+fn schemas(spec: &Value, old: Option<&Value>, minor: u8) -> Vec<Cause> {
+    let all = schemas_of(spec);
+    let before = old.map(|old| schemas_of(&old["spec"])).unwrap_or_default();
+    let stored: Vec<&Value> = before.iter().map(|(_, schema)| *schema).collect();
+    let mut judged: Vec<(String, &Value)> = Vec::new();
+    match all.first() {
+        Some((_, first)) if all.iter().all(|(_, schema)| schema == first) => {
+            judged.push(("spec.validation.openAPIV3Schema".to_owned(), first));
+        }
+        _ => {
+            for (index, version) in spec["versions"].as_array().into_iter().flatten().enumerate() {
+                let schema = &version["schema"]["openAPIV3Schema"];
+                if !schema.is_null() {
+                    judged.push((format!("spec.versions[{index}].schema.openAPIV3Schema"), schema));
+                }
+            }
+        }
+    }
+    let judged = judged.into_iter();
+    let errors = judged.flat_map(|(path, schema)| Schema::from_new_crd_at(&path, schema, minor, &stored).err());
+    errors.flat_map(schema::causes).collect()
 }
 
 fn update(definition: &Value, old: &Value) -> Vec<Cause> {
