@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use cel::Pattern;
 
-pub(crate) use read::read;
 pub(crate) use expressions::Known;
+pub(crate) use read::read;
 pub(crate) use validate::{validate, validate_update};
 
 /// One level of a structural schema. Also used for the value validations inside `allOf`, `anyOf`, `oneOf` and `not`,

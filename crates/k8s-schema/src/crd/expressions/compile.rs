@@ -35,7 +35,8 @@ fn collect(schema: &Value, texts: &mut BTreeSet<String>) {
             for (name, below) in map {
                 if name == "x-kubernetes-validations" {
                     for rule in below.as_array().into_iter().flatten() {
-                        let named = ["rule", "messageExpression"].into_iter().filter_map(|name| rule.get(name)?.as_str());
+                        let named =
+                            ["rule", "messageExpression"].into_iter().filter_map(|name| rule.get(name)?.as_str());
                         texts.extend(named.map(str::to_owned));
                     }
                 } else {
@@ -195,7 +196,8 @@ impl Compiler<'_> {
         self.cost("estimated rule cost", at.child("rule"), max.saturating_mul(cardinality));
         if program.uses("oldSelf") {
             if let Some(place) = &self.uncorrelatable {
-                let detail = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {place}");
+                let detail =
+                    format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {place}");
                 let error = FieldError::invalid(at.child("rule"), rule.rule.as_str().into(), detail);
                 self.errors.push(error);
             }

@@ -15,8 +15,7 @@ use crate::crd::{Additional, Structural};
 use crate::error::{FieldError, MAX_FIELD_ERRORS};
 use crate::path::Path;
 
-const NO_BUDGET: &str =
-    "validation failed due to running out of cost budget, no further validation rules will be run";
+const NO_BUDGET: &str = "validation failed due to running out of cost budget, no further validation rules will be run";
 
 /// What breaks the rules of a schema, with paths that start at the object.
 pub(crate) fn evaluate(schema: &Structural, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -31,7 +30,12 @@ pub(crate) fn evaluate(schema: &Structural, value: &Value, old: Option<&Value>) 
 }
 
 /// What breaks the rules in a default that stands at `path`. Nothing is let through for being as it was.
-pub(super) fn evaluate_default(schema: &Structural, default: &Value, old: Option<&Value>, path: &str) -> Vec<FieldError> {
+pub(super) fn evaluate_default(
+    schema: &Structural,
+    default: &Value,
+    old: Option<&Value>,
+    path: &str,
+) -> Vec<FieldError> {
     let mut walk = Walk { path: Path::new(path), errors: Vec::new(), budget: Budget::default() };
     let _ = walk.visit(schema, default, old, None, None);
     walk.errors
@@ -238,12 +242,7 @@ impl Walk {
     }
 
     /// The message that an expression gives, or that of the rule when it gives none; and whether that was the last rule.
-    fn message<'m>(
-        &mut self,
-        rule: &Rule,
-        program: &Program,
-        variables: &Variables<'_>,
-    ) -> (Cow<'m, str>, bool) {
+    fn message<'m>(&mut self, rule: &Rule, program: &Program, variables: &Variables<'_>) -> (Cow<'m, str>, bool) {
         let result = program.eval(variables, &mut self.budget);
         if self.budget.is_exhausted() {
             let detail = "messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run";

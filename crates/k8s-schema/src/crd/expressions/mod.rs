@@ -61,10 +61,6 @@ impl Rule {
     }
 
     fn failure(&self) -> String {
-        if self.message.is_empty() {
-            format!("failed rule: {}", self.shown())
-        } else {
-            self.message.trim().to_owned()
-        }
+        if self.message.is_empty() { format!("failed rule: {}", self.shown()) } else { self.message.trim().to_owned() }
     }
 }
