@@ -16,6 +16,7 @@ use crate::audit;
 use crate::auth::Auth;
 use crate::crd;
 use crate::feed::{Feed, Target};
+use crate::horizon::Horizon;
 use crate::leases::EventLeases;
 use crate::network::ServiceNetwork;
 use crate::ports::AuditSink;
@@ -43,6 +44,7 @@ pub(crate) struct Core {
     pub network: ServiceNetwork,
     pub event_leases: EventLeases,
     pub documents: http::Documents,
+    pub horizon: Horizon,
     pub admission: Admission,
     pub charging: Charging,
     /// How it reaches others; none where it cannot.
@@ -128,6 +130,7 @@ impl Core {
         if !resource.namespaced && !request.namespace.is_empty() {
             return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
         }
+        let warnings: Vec<String> = crd::deprecation(&resource).cloned().into_iter().collect();
         let now = self.world.now();
         Ok(Call {
             core: self,
@@ -137,7 +140,7 @@ impl Core {
             resource,
             request,
             now,
-            warnings: Vec::new(),
+            warnings,
             annotations: Vec::new(),
             admitted: false,
         })
@@ -313,14 +316,15 @@ impl Call<'_> {
     }
 
     /// The object as it is, in the version of the request.
-    pub(crate) fn current(&self) -> Result<Arc<Object>, ApiError> {
+    pub(crate) async fn current(&self) -> Result<Arc<Object>, ApiError> {
         let found = self.entry.cache.get(&self.key());
-        found.map(|object| self.versioned(object)).ok_or_else(|| self.resource.not_found(&self.request.name))
+        let found = found.ok_or_else(|| self.resource.not_found(&self.request.name))?;
+        self.versioned(found).await
     }
 
     /// A stored object in the version of the request.
-    pub(crate) fn versioned(&self, object: Arc<Object>) -> Arc<Object> {
-        in_version(&self.resource, object)
+    pub(crate) async fn versioned(&self, object: Arc<Object>) -> Result<Arc<Object>, ApiError> {
+        crd::convert::object(self.core, &self.resource, object).await
     }
 
     pub(crate) fn kind_context<'b>(&'b self, old: Option<&'b Value>) -> k8s_kinds::Context<'b> {
@@ -346,10 +350,13 @@ impl Call<'_> {
     }
 }
 
-/// A stored object in the version of `resource`.
+/// A stored object in the version of `resource`; as it is where only a webhook can convert it ([`crd::convert`]).
 pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object> {
     let own = object.kind();
     if own.version == resource.version && own.group == resource.group {
+        return object;
+    }
+    if crd::converts_by_webhook(resource) {
         return object;
     }
     if let Some(conversion) = resource.conversion() {

@@ -103,7 +103,7 @@ async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiEr
     write::validate(call, object, None)?;
     admission::judge(call, object, None).await?;
     let key = key_of(object);
-    let bytes = write::encode(call, object)?;
+    let bytes = write::encode(call, object).await?;
     if call.request.options.dry_run {
         if call.entry.cache.get(&key).is_some() {
             return Ok(Stored::Conflict);

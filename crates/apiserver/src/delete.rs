@@ -77,8 +77,9 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
         let selection = Selection::of(call)?;
         let state = call.entry.cache.read();
         let held = state.range(selection.namespace(), None).filter(|(_, held)| selection.selects(held));
-        held.map(|(_, held)| call.versioned(held.object.clone())).collect()
+        held.map(|(_, held)| held.object.clone()).collect()
     };
+    let selected = crd::convert::objects(call.core, &call.resource, selected).await?;
     for object in &selected {
         call.request.namespace = object.meta().namespace.clone();
         call.request.name = object.meta().name.clone();
@@ -96,7 +97,7 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
 async fn delete_named(call: &mut Call<'_>, name: &str, options: &Options) -> Result<Reply, ApiError> {
     call.request.name = name.to_owned();
     for _ in 0..ATTEMPTS {
-        let old = call.current()?;
+        let old = call.current().await?;
         check_preconditions(call, &old, &options.preconditions)?;
         admission::judge_delete(call, &old).await?;
         if let Some(reply) = attempt(call, &old, options).await? {
@@ -141,7 +142,7 @@ async fn attempt(call: &mut Call<'_>, old: &Arc<Object>, options: &Options) -> R
         return Ok(Some(Reply::Object(write::unstored(new, &old.meta().resource_version)?)));
     }
     let (key, expected) = (call.key(), write::revision(old)?);
-    let bytes = write::encode(call, &mut new)?;
+    let bytes = write::encode(call, &mut new).await?;
     Ok(match write::store(call, &key, bytes, expected, Claims::default()).await? {
         Stored::Done(object) => Some(Reply::Object(object)),
         Stored::Conflict => None,

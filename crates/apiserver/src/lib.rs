@@ -15,6 +15,7 @@ mod create;
 mod delete;
 mod feed;
 mod fields;
+mod horizon;
 mod http;
 mod jsonpath;
 mod leases;

@@ -13,7 +13,7 @@ use store::{RangeRequest, Revision, StoreError};
 use crate::cache::Held;
 use crate::core::{Call, in_version};
 use crate::select::Selection;
-use crate::{list_options, storage};
+use crate::{crd, list_options, storage};
 
 /// Bytes of a continue token; it holds a revision, a namespace and a name.
 const MAX_TOKEN: usize = 4096;
@@ -23,7 +23,7 @@ pub(crate) async fn get(call: &Call<'_>) -> Result<Arc<Object>, ApiError> {
     if let Some(revision) = parse_revision(call.request.options.resource_version.as_deref())? {
         call.core.reach_soon(revision).await?;
     }
-    call.current()
+    call.current().await
 }
 
 /// A revision that a client names; `None` for absent.
@@ -135,13 +135,25 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
         }
     };
     if let Some(revision) = at {
+        if call.core.horizon.hides(revision) {
+            return Err(expired(after.key.as_ref(), after.sent));
+        }
         call.core.reach_soon(revision).await?;
     }
-    match (page(call, &selection, at, &after), at) {
-        (Some(page), _) => Ok(page),
+    let reply = match (page(call, &selection, at, &after), at) {
+        (Some(page), _) => page,
         // The ring does not reach back so far; the store may.
-        (None, Some(revision)) => past(call, &selection, revision, &after).await,
-        (None, None) => Err(ApiError::internal("the watch cache does not know its own state")),
+        (None, Some(revision)) => past(call, &selection, revision, &after).await?,
+        (None, None) => return Err(ApiError::internal("the watch cache does not know its own state")),
+    };
+    match reply {
+        Reply::List { items, resource_version, continue_token, remaining }
+            if crd::converts_by_webhook(&call.resource) =>
+        {
+            let items = crd::convert::objects(call.core, &call.resource, items).await?;
+            Ok(Reply::List { items, resource_version, continue_token, remaining })
+        }
+        reply => Ok(reply),
     }
 }
 

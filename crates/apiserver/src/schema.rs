@@ -97,13 +97,18 @@ pub(crate) fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
         .collect()
 }
 
+/// Which patches custom resources take.
+const CUSTOM_PATCHES: &str = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
 /// What a client is told about its patch.
 pub(crate) fn patch_error(error: PatchError) -> ApiError {
     let reason = match &error {
         PatchError::Malformed(_) => Reason::BadRequest,
         PatchError::TooManyOperations { .. } => Reason::RequestEntityTooLarge,
         PatchError::NotApplicable(_) => Reason::Invalid,
-        PatchError::StrategicUnsupported => Reason::UnsupportedMediaType,
+        PatchError::StrategicUnsupported => {
+            return ApiError::new(Reason::UnsupportedMediaType, CUSTOM_PATCHES);
+        }
     };
     ApiError::new(reason, error.to_string())
 }

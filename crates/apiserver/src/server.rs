@@ -13,13 +13,14 @@ use crate::admission::{Admission, Charging};
 use crate::auth::Auth;
 use crate::core::{Core, InProcess};
 use crate::feed::Feed;
+use crate::horizon::Horizon;
 use crate::http::{ApiHandler, Documents, is_ready};
 use crate::leases::EventLeases;
 use crate::network::{ServiceCidr, ServiceNetwork};
 use crate::ports::{AuditSink, Authorizer, TokenAuthenticator};
 use crate::registry::Registry;
 use crate::webhook::Dialer;
-use crate::{bootstrap, crd};
+use crate::{bootstrap, crd, horizon};
 
 /// What a cluster's API server is made of.
 pub struct Options {
@@ -79,6 +80,7 @@ impl ApiServer {
             network: ServiceNetwork::new(options.service_cidr),
             event_leases: EventLeases::default(),
             documents: Documents::default(),
+            horizon: Horizon::default(),
             admission: Admission::default(),
             charging: Charging::default(),
             dialer: options.dialer,
@@ -91,9 +93,13 @@ impl ApiServer {
         tasks.spawn("watch cache", async move {
             stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;
         });
+        let (moving, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("horizon of lists", async move {
+            stop.or(horizon::run(&moving)).await;
+        });
         let (cleaning, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("custom resource cleanup", async move {
-            stop.or(crd::cleanup(cleaning)).await;
+        tasks.spawn("custom resource definitions", async move {
+            stop.or(crd::control(cleaning)).await;
         });
         let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });
         Ok(ApiServer { core, api })

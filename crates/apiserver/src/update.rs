@@ -31,7 +31,7 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
         return Err(ApiError::invalid(&call.resource.group, &call.resource.kind, &call.request.name, vec![cause]));
     }
     for _ in 0..ATTEMPTS {
-        let old = call.current()?;
+        let old = call.current().await?;
         let attempted = if conditional { new.take() } else { new.clone() };
         if let Some(done) = replace(call, &old, attempted).await? {
             return Ok(done);
@@ -86,7 +86,7 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
     let mut duplicates = Some(duplicates);
     for _ in 0..ATTEMPTS {
         let warnings = call.warnings.len();
-        let old = call.current()?;
+        let old = call.current().await?;
         let mut new = patched(call, &old, &patch, kind)?;
         write::conform(call, &mut new, duplicates.clone().unwrap_or_default())?;
         check_patched_names(call, &new)?;
@@ -176,7 +176,7 @@ pub(crate) async fn replace(
     }
     let key = call.key();
     let expected = write::revision(old)?;
-    let bytes = write::encode(call, &mut new)?;
+    let bytes = write::encode(call, &mut new).await?;
     if call.request.options.dry_run {
         return write::unstored(new, &old.meta().resource_version).map(Some);
     }

@@ -10,6 +10,7 @@ use world::watch;
 
 use crate::cache::{Cache, Event, Held, with_revision};
 use crate::core::{Call, Core, in_version};
+use crate::crd;
 use crate::list_options::{self, Beginning};
 use crate::read::parse_revision;
 use crate::registry::Resource;
@@ -49,6 +50,15 @@ pub(crate) enum Item {
     Deleted(Arc<Object>),
     /// The initial events are complete.
     InitialEnd(Revision),
+}
+
+impl Item {
+    fn object(&mut self) -> Option<&mut Arc<Object>> {
+        match self {
+            Item::Added(object) | Item::Modified(object) | Item::Deleted(object) => Some(object),
+            Item::InitialEnd(_) => None,
+        }
+    }
 }
 
 /// Starts a watch; `send` is `sendInitialEvents`.
@@ -167,6 +177,22 @@ impl Cursor {
         }
     }
 
+    /// What [`Cursor::take`] gave in the version that the client asks for, where a webhook must be asked for that.
+    ///
+    /// # Errors
+    /// What the webhook said.
+    pub(crate) async fn convert(&self, core: &Core, mut items: Vec<Item>) -> Result<Vec<Item>, ApiError> {
+        if !crd::converts_by_webhook(&self.resource) {
+            return Ok(items);
+        }
+        let objects = items.iter_mut().filter_map(Item::object).map(|object| object.clone()).collect();
+        let converted = crd::convert::objects(core, &self.resource, objects).await?;
+        for (object, converted) in items.iter_mut().filter_map(Item::object).zip(converted) {
+            *object = converted;
+        }
+        Ok(items)
+    }
+
     /// Waits until there may be something to take.
     pub(crate) async fn wait(&mut self) {
         // The sender lives in the cache that this cursor holds, so waiting cannot fail.
@@ -184,6 +210,7 @@ impl WatchSource for InProcessWatch {
         Box::pin(async move {
             loop {
                 let (items, _) = self.cursor.take(&self.core)?;
+                let items = self.cursor.convert(&self.core, items).await?;
                 if !items.is_empty() {
                     let events = items.into_iter().map(|item| match item {
                         Item::Added(object) => WatchEvent::Added(object),

@@ -120,13 +120,14 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
 }
 
 /// The form in which an object is stored: in the storage version, without its resourceVersion.
-pub(crate) fn encode(call: &Call<'_>, object: &mut Value) -> Result<Bytes, ApiError> {
+pub(crate) async fn encode(call: &Call<'_>, object: &mut Value) -> Result<Bytes, ApiError> {
     metadata::of(object)?.remove("resourceVersion");
     let stored = call.entry.stored();
     let bytes = if Arc::ptr_eq(stored, &call.resource) {
         k8s_object::encode(object)
     } else {
         let mut object = object.clone();
+        crd::convert::value(call.core, stored, &mut object).await?;
         if let Some(conversion) = call.resource.conversion() {
             (conversion.to_storage)(&mut object);
         }
@@ -176,7 +177,7 @@ pub(crate) async fn store(
                 // Somebody wrote again in between: the answer is still the state of this write.
                 None => Arc::new(Object::from_stored(&bytes, revision).map_err(ApiError::internal)?),
             };
-            Ok(Stored::Done(call.versioned(object)))
+            call.versioned(object).await.map(Stored::Done)
         }
         Written::Conflict(revision) => {
             core.reach(revision).await;

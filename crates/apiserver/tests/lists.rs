@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use k8s_client::{Client, Options, PatchType, Preconditions, Reply, Request, Verb};
 use k8s_object::{ApiError, Reason, resources};
 use serde_json::{Value, json};
@@ -50,7 +52,7 @@ async fn create(client: &Client, namespace: &str, names: &[&str]) {
 
 /// More changes than the watch cache remembers.
 async fn forget(client: &Client) {
-    create(client, "default", &["noise"]).await;
+    let _ = client.create(&resources::CONFIG_MAPS, "default", json!({"metadata": {"name": "noise"}})).await;
     for count in 0..17_000 {
         let patch = json!({"data": {"k": count.to_string()}});
         client.patch(&resources::CONFIG_MAPS, "default", "noise", "", PatchType::Merge, patch).await.unwrap();
@@ -116,8 +118,21 @@ fn pages_go_on_where_the_watch_cache_has_forgotten() {
         let exact = list(&cluster, "", at(&first.revision, "Exact", 0)).await.unwrap();
         assert_eq!(exact.names.len(), 5);
 
-        // When the store has forgotten too, a client may go on with what there is now.
+        // When that is too long ago, a client may go on with what there is now, and so it may when the store has forgotten too.
+        cluster.world.sleep(Duration::from_secs(4 * 60)).await;
+        assert!(list(&cluster, "default", limited(2, &first.token)).await.is_ok());
+        cluster.world.sleep(Duration::from_secs(7 * 60)).await;
+        assert_eq!(
+            list(&cluster, "default", limited(2, &first.token)).await.err().map(|error| error.code()),
+            Some(410)
+        );
+        let recent = list(&cluster, "default", limited(2, "")).await.unwrap();
+        forget(&client).await;
         cluster.store.compact(cluster.store.revision()).await.unwrap();
+        assert_eq!(
+            list(&cluster, "default", limited(2, &recent.token)).await.err().map(|error| error.code()),
+            Some(410)
+        );
         let error = list(&cluster, "default", limited(2, &first.token)).await.err().unwrap();
         assert_eq!((error.reason, error.code()), (Reason::Expired, 410));
         let token = error.to_status()["metadata"]["continue"].as_str().unwrap().to_owned();

@@ -211,7 +211,12 @@ impl ApiError {
         if !self.causes.is_empty() {
             let causes = self.causes.iter();
             let causes: Vec<Value> = causes
-                .map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}))
+                .map(|cause| {
+                    let texts = [("reason", &cause.reason), ("message", &cause.message), ("field", &cause.field)];
+                    let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
+                    texts.map(|(key, text)| (key.to_owned(), json!(text))).collect()
+                })
+                .map(Value::Object)
                 .collect();
             details.insert("causes".to_owned(), json!(causes));
         }

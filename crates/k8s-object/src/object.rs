@@ -71,6 +71,7 @@ pub struct Object {
     kind: GroupVersionKind,
     meta: ObjectMeta,
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+    protobuf: OnceLock<Bytes>,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +114,7 @@ impl Object {
         let head: Head = serde_json::from_slice(&json)
             .map_err(|error| DecodeError { what: "object".into(), problem: error.to_string() })?;
         let kind = GroupVersionKind::parse(&head.api_version, &head.kind);
-        Ok(Object { json, kind, meta: head.metadata, typed: OnceLock::new() })
+        Ok(Object { json, kind, meta: head.metadata, typed: OnceLock::new(), protobuf: OnceLock::new() })
     }
 
     /// From a JSON value.
@@ -144,6 +145,20 @@ impl Object {
     /// The whole object as a JSON value, decoded anew at each call: for paths that change it.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).expect("an Object is built from valid JSON only")
+    }
+
+    /// The object as a protobuf message, made from its JSON by `make` at the first call and kept from then on, since
+    /// those who want one want the same one.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn protobuf<E>(&self, make: impl FnOnce(&[u8]) -> Result<Bytes, E>) -> Result<Bytes, E> {
+        if let Some(known) = self.protobuf.get() {
+            return Ok(known.clone());
+        }
+        let made = make(&self.json)?;
+        // A race makes it twice and keeps one; both are equal.
+        Ok(self.protobuf.get_or_init(|| made).clone())
     }
 
     /// The object as `T`, decoded at the first call and shared from then on. One type per object is kept;

@@ -2,8 +2,8 @@
 //!
 //! A [`Schema`] comes from the table of Kubernetes types ([`Schema::builtin`]) or from a CustomResourceDefinition
 //! ([`Schema::from_crd`]); everything after that is one code path over `serde_json::Value`: find and prune unknown
-//! fields, check types, apply defaults, validate, patch, describe as OpenAPI. Bodies in protobuf are read into the same values
-//! ([`decode_protobuf`]). The crate must never do I/O, look at a clock, or know one kind by name.
+//! fields, check types, apply defaults, validate, patch, describe as OpenAPI. Protobuf is read into the same values
+//! ([`decode_protobuf`]), and written from their text ([`ProtobufKind::encode`]). The crate must never do I/O, look at a clock, or know one kind by name.
 
 mod check;
 mod crd;
@@ -25,8 +25,12 @@ mod unknown;
 pub use decode::{DecodeError, Decoded, MAX_DEPTH, decode};
 pub use error::{FieldError, FieldErrorKind, MAX_FIELD_ERRORS, TypeMismatch};
 pub use model::{EnumValue, Field, KindEntry, LifeCycle, Minor, NEWEST_MINOR, OLDEST_MINOR, kinds};
-pub use openapi::{OpenApiGroup, OpenApiKind, openapi_v2, openapi_v2_protobuf, openapi_v3};
+pub use openapi::{
+    OpenApiGroup, OpenApiKind, OpenApiSubresource, openapi_v2, openapi_v2_protobuf, openapi_v3, openapi_v3_root,
+};
 pub use patch::{MAX_JSON_PATCH_OPERATIONS, PatchError, json_patch, merge_patch};
-pub use protobuf::{ProtobufError, decode_protobuf};
+pub use protobuf::{
+    ProtobufError, ProtobufKind, ProtobufList, decode_protobuf, encode_protobuf, protobuf_envelope, protobuf_event,
+};
 pub use schema::Schema;
 pub use typed::{Atom, Keys, List, Map, Scalar, Step, Typed};

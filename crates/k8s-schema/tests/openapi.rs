@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use k8s_schema::{NEWEST_MINOR, OpenApiGroup, OpenApiKind, Schema, kinds, openapi_v2, openapi_v3};
+use k8s_schema::{
+    NEWEST_MINOR, OpenApiGroup, OpenApiKind, OpenApiSubresource, Schema, kinds, openapi_v2, openapi_v2_protobuf,
+    openapi_v3, openapi_v3_root,
+};
 use serde_json::{Value, json};
 
 fn kind(group: &str, version: &str, kind: &str, plural: &str, namespaced: bool) -> OpenApiKind {
     let schema = Schema::builtin_kind(group, version, kind, NEWEST_MINOR).expect("a kind of the table");
     let type_name = schema.type_name().expect("built in");
-    OpenApiKind { kind: kind.into(), plural: plural.into(), namespaced, type_name, schema }
+    OpenApiKind { kind: kind.into(), plural: plural.into(), namespaced, type_name, schema, subresources: Vec::new() }
 }
 
 fn custom() -> OpenApiKind {
@@ -30,6 +33,7 @@ fn custom() -> OpenApiKind {
         namespaced: true,
         type_name: "com.example.stable.v1.CronTab".into(),
         schema,
+        subresources: Vec::new(),
     }
 }
 
@@ -68,8 +72,8 @@ fn every_reference_leads_somewhere_and_every_schema_is_reachable() {
             let dangling: Vec<_> = used.difference(&defined).collect();
             assert!(dangling.is_empty(), "{group}/{version}: {dangling:?}");
             let unused = defined.difference(&used).filter(|name| !name.ends_with("List")).count();
-            // DeleteOptions and Status are there even where every kind can only be created.
-            assert!(unused <= 2, "{group}/{version}: {unused} schemas that nothing refers to");
+            // DeleteOptions, Patch, Status and WatchEvent, with what it holds, are there even where kinds can only be created.
+            assert!(unused <= 4, "{group}/{version}: {unused} schemas that nothing refers to");
         }
     }
 }
@@ -90,21 +94,26 @@ fn the_deployment_is_described_with_its_extensions() {
     assert_eq!(schemas["io.k8s.api.apps.v1.DeploymentSpec"]["required"], json!(["selector", "template"]));
     assert_eq!(
         schemas["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]["strategy"],
-        json!({"allOf": [{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentStrategy"}], "x-kubernetes-patch-strategy": "retainKeys"})
+        json!({
+            "allOf": [{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentStrategy"}],
+            "default": {}, "description": "How old pods are replaced by new ones.",
+            "x-kubernetes-patch-strategy": "retainKeys",
+        })
     );
     let container = &schemas["io.k8s.api.core.v1.Container"]["properties"];
     assert_eq!(
         container["ports"],
         json!({
             "type": "array",
-            "items": {"$ref": "#/components/schemas/io.k8s.api.core.v1.ContainerPort"},
+            "items": {"allOf": [{"$ref": "#/components/schemas/io.k8s.api.core.v1.ContainerPort"}], "default": {}},
+            "description": "Ports that the container listens on; for information.",
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["containerPort", "protocol"],
             "x-kubernetes-patch-strategy": "merge",
             "x-kubernetes-patch-merge-key": "containerPort",
         })
     );
-    assert_eq!(container["imagePullPolicy"], json!({"type": "string", "enum": ["Always", "IfNotPresent", "Never"]}));
+    assert_eq!(container["imagePullPolicy"]["enum"], json!(["Always", "IfNotPresent", "Never"]));
     assert_eq!(schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"]["default"], "TCP");
     assert_eq!(schemas["io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"]["x-kubernetes-map-type"], "atomic");
     assert_eq!(schemas["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]["format"], "int-or-string");
@@ -130,8 +139,9 @@ fn paths_say_which_kind_and_which_query_parameters() {
     ] {
         let operation = &at[method];
         assert_eq!(operation["x-kubernetes-group-version-kind"], gvk, "{method}");
-        let names: Vec<&str> =
-            operation["parameters"].as_array().expect("parameters").iter().filter_map(|p| p["name"].as_str()).collect();
+        let parameters =
+            [&operation["parameters"], &at["parameters"]].into_iter().filter_map(Value::as_array).flatten();
+        let names: Vec<&str> = parameters.filter_map(|p| p["name"].as_str()).collect();
         assert!(wanted.iter().all(|name| names.contains(name)), "{method}: {names:?}");
     }
     assert!(item["patch"]["requestBody"]["content"]["application/strategic-merge-patch+json"].is_object());
@@ -155,7 +165,7 @@ fn custom_resources_are_described_in_both_notations() {
     let v3 = openapi_v3("stable.example.com", "v1", &kinds, NEWEST_MINOR);
     let schema = &v3["components"]["schemas"]["com.example.stable.v1.CronTab"];
     assert_eq!(schema["properties"]["spec"]["properties"]["cron"]["description"], "When.");
-    assert_eq!(schema["properties"]["kind"], json!({"type": "string"}));
+    assert_eq!(schema["properties"]["kind"]["type"], "string");
     assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "CronTab");
     assert_eq!(schema["properties"]["spec"]["properties"]["port"]["anyOf"].as_array().map(Vec::len), Some(2));
     let v2 = openapi_v2(&[OpenApiGroup { group: "stable.example.com", version: "v1", kinds: &kinds }], NEWEST_MINOR);
@@ -168,5 +178,141 @@ fn custom_resources_are_described_in_both_notations() {
         patch["parameters"]
             .as_array()
             .is_some_and(|list| list.iter().any(|p| p["name"] == "fieldValidation" && p["type"] == "string"))
+    );
+}
+
+#[test]
+fn subresources_and_watches_have_their_paths() {
+    let mut deployment = kind("apps", "v1", "Deployment", "deployments", true);
+    let own = deployment.type_name.clone();
+    let verbs = || ["get", "patch", "update"].map(str::to_owned).to_vec();
+    let below = |name: &str, group: &str, kind: &str, type_name: String| OpenApiSubresource {
+        name: name.into(),
+        group: group.into(),
+        version: "v1".into(),
+        kind: kind.into(),
+        type_name,
+        verbs: verbs(),
+    };
+    deployment.subresources = vec![
+        below("scale", "autoscaling", "Scale", "io.k8s.api.autoscaling.v1.Scale".into()),
+        below("status", "apps", "Deployment", own),
+    ];
+    let document = openapi_v3("apps", "v1", &[deployment], NEWEST_MINOR);
+    let item = "/apis/apps/v1/namespaces/{namespace}/deployments/{name}";
+    for (path, method, id, kind) in [
+        ("/apis/apps/v1/".to_owned(), "get", "getAppsV1APIResources", Value::Null),
+        (format!("{item}/scale"), "put", "replaceAppsV1NamespacedDeploymentScale", json!("Scale")),
+        (format!("{item}/status"), "patch", "patchAppsV1NamespacedDeploymentStatus", json!("Deployment")),
+        ("/apis/apps/v1/deployments".into(), "get", "listAppsV1DeploymentForAllNamespaces", json!("Deployment")),
+        (
+            "/apis/apps/v1/watch/deployments".into(),
+            "get",
+            "watchAppsV1DeploymentListForAllNamespaces",
+            json!("Deployment"),
+        ),
+        (
+            "/apis/apps/v1/namespaces/{namespace}/deployments".into(),
+            "delete",
+            "deleteAppsV1CollectionNamespacedDeployment",
+            json!("Deployment"),
+        ),
+    ] {
+        let operation = &document["paths"][&path][method];
+        assert_eq!(
+            (&operation["operationId"], &operation["x-kubernetes-group-version-kind"]["kind"]),
+            (&json!(id), &kind),
+            "{path}"
+        );
+        assert_eq!(operation["responses"]["401"]["description"], "Unauthorized", "{path}");
+    }
+    let scale = &document["components"]["schemas"]["io.k8s.api.autoscaling.v1.Scale"];
+    assert_eq!(scale["x-kubernetes-group-version-kind"][0]["group"], "autoscaling");
+    let parameters = |path: &str| -> Vec<String> {
+        let list = document["paths"][path]["parameters"].as_array().into_iter().flatten();
+        list.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(parameters(item), ["name", "namespace", "pretty"]);
+    assert!(parameters("/apis/apps/v1/watch/deployments").contains(&"sendInitialEvents".to_owned()));
+}
+
+#[test]
+fn what_is_above_the_versions_has_documents_of_its_own() {
+    for (about, path) in [("api", "/api/"), ("apis", "/apis/"), ("apis/apps", "/apis/apps/")] {
+        let document = openapi_v3_root(about, NEWEST_MINOR).unwrap();
+        assert!(document["paths"][path]["get"]["responses"]["200"].is_object(), "{about}");
+    }
+    assert_eq!(openapi_v3_root("other", NEWEST_MINOR), None);
+}
+
+/// Fields of a message, to see what was written without a reader of that format.
+fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = bytes.split_first().unwrap();
+            *bytes = rest;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        number
+    }
+    let mut fields = Vec::new();
+    while !bytes.is_empty() {
+        let tag = varint(&mut bytes);
+        let length = match tag & 7 {
+            2 => varint(&mut bytes) as usize,
+            1 => 8,
+            _ => {
+                varint(&mut bytes);
+                0
+            }
+        };
+        let (payload, rest) = bytes.split_at(length);
+        fields.push((tag >> 3, payload));
+        bytes = rest;
+    }
+    fields
+}
+
+fn first(bytes: &[u8], number: u64) -> &[u8] {
+    fields(bytes).into_iter().find(|(own, _)| *own == number).unwrap_or_else(|| panic!("no field {number}")).1
+}
+
+#[test]
+fn the_message_of_the_v2_document_says_all_of_it() {
+    let kinds = [kind("apps", "v1", "Deployment", "deployments", true), custom()];
+    let document = openapi_v2(&[OpenApiGroup { group: "apps", version: "v1", kinds: &kinds }], NEWEST_MINOR);
+    let bytes = openapi_v2_protobuf(&document);
+    assert_eq!(first(&bytes, 1), b"2.0");
+    assert_eq!(first(first(&bytes, 2), 1), b"Kubernetes");
+    let named = |bytes, number| -> Vec<(String, &[u8])> {
+        let entries = fields(bytes).into_iter().filter(|(own, _)| *own == number);
+        entries.map(|(_, entry)| (String::from_utf8(first(entry, 1).to_vec()).unwrap(), first(entry, 2))).collect()
+    };
+    let definitions = named(first(&bytes, 9), 1);
+    let names: Vec<&str> = definitions.iter().map(|(name, _)| name.as_str()).collect();
+    let expected: Vec<&str> = document["definitions"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, expected);
+    let (_, deployment) = definitions.iter().find(|(name, _)| name == "io.k8s.api.apps.v1.Deployment").unwrap();
+    assert_eq!(first(first(deployment, 22), 1), b"object");
+    let extension = first(deployment, 31);
+    assert_eq!(first(extension, 1), b"x-kubernetes-group-version-kind");
+    let kinds: Value = serde_yaml::from_slice(first(first(extension, 2), 2)).unwrap();
+    assert_eq!(kinds[0]["kind"], "Deployment");
+    let properties = named(first(deployment, 25), 1);
+    let (_, spec) = properties.iter().find(|(name, _)| name == "spec").unwrap();
+    assert_eq!(first(spec, 1), b"#/definitions/io.k8s.api.apps.v1.DeploymentSpec");
+    let paths = named(first(&bytes, 8), 2);
+    assert_eq!(paths.len(), document["paths"].as_object().unwrap().len());
+    let (_, item) = paths.iter().find(|(name, _)| name.ends_with("/deployments/{name}")).unwrap();
+    let patch = first(item, 8);
+    assert_eq!(first(patch, 5), b"patchAppsV1NamespacedDeployment");
+    assert_eq!(
+        fields(patch).iter().filter(|(number, _)| *number == 8).count(),
+        5,
+        "four in the query, one in the body"
     );
 }

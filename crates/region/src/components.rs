@@ -17,6 +17,7 @@ use store::Compare;
 use world::{Tasks, World};
 
 use crate::Pace;
+use crate::cloud_provider;
 use crate::control_plane::{self, ControlPlane};
 
 /// The running components of one cluster.
@@ -61,6 +62,9 @@ impl Components {
         // The host only watches under this name; each node writes under its own.
         let watcher = server.client(UserInfo::new("eks:node-host", &["system:masters"]), "kubelet-host");
         let host = Host::start(watcher, world.clone(), &tasks, HostOptions { pace, ..HostOptions::default() });
+        let provider =
+            server.client(UserInfo::new("eks:cloud-controller-manager", &["system:masters"]), "cloud-controller");
+        cloud_provider::start(&provider, &tasks);
         tell_eks_of_nodes(eks, &plane.spec.name, &server, &tasks);
         Components { host, plane: plane.clone(), server, tasks, _controllers: controllers }
     }

@@ -12,9 +12,10 @@ use cloud_iam::Caller;
 use cloud_wire::TokenError;
 use k8s_auth::Attributes;
 use k8s_object::resources::CONFIG_MAPS;
-use k8s_object::{ApiError, UserInfo};
-use world::BoxFuture;
+use k8s_object::{ApiError, Object, UserInfo};
+use world::{BoxFuture, Timestamp};
 
+use crate::known_tokens::{Known, KnownTokens};
 use crate::{Inner, credentials, processes};
 
 /// Principals whose policies are remembered. Beyond that the first in order of their ARNs is forgotten, until its next token is verified.
@@ -29,10 +30,10 @@ pub(crate) struct AccessPolicies(RwLock<BTreeMap<String, Arc<[AssociatedPolicy]>
 
 impl AccessPolicies {
     /// Replaces what is known of a principal.
-    fn set(&self, user: &UserInfo, policies: Vec<AssociatedPolicy>) {
+    fn set(&self, user: &UserInfo, policies: &Arc<[AssociatedPolicy]>) {
         let Some(principal) = principal(user) else { return };
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if known.get(principal).is_some_and(|known| known[..] == policies[..])
+        if known.get(principal).is_some_and(|known| Arc::ptr_eq(known, policies) || known[..] == policies[..])
             || (policies.is_empty() && !known.contains_key(principal))
         {
             return;
@@ -42,7 +43,7 @@ impl AccessPolicies {
         if known.len() >= MAX_USERS {
             known.pop_first();
         }
-        known.insert(principal.to_owned(), policies.into());
+        known.insert(principal.to_owned(), policies.clone());
     }
 }
 
@@ -77,15 +78,28 @@ pub(crate) struct IamTokens {
     inner: Weak<Inner>,
     cluster: String,
     policies: Arc<AccessPolicies>,
+    known: KnownTokens,
 }
 
 impl IamTokens {
     pub(crate) fn new(inner: &Arc<Inner>, cluster: &str, policies: Arc<AccessPolicies>) -> IamTokens {
-        IamTokens { inner: Arc::downgrade(inner), cluster: cluster.to_owned(), policies }
+        let known = KnownTokens::new(&inner.store);
+        IamTokens { inner: Arc::downgrade(inner), cluster: cluster.to_owned(), policies, known }
     }
 
     async fn verify(&self, token: &str) -> Result<UserInfo, AuthError> {
         let inner = self.inner.upgrade().ok_or_else(|| AuthError::Unavailable("the region is stopping".to_owned()))?;
+        let aws_auth = aws_auth(&inner, &self.cluster).await?;
+        let now = inner.world.now();
+        let version = aws_auth.as_ref().map(|object| object.meta().resource_version.as_str());
+        let found = self.known.find(token, version, now).await;
+        let ticket = match found.map_err(|error| AuthError::Unavailable(error.to_string()))? {
+            Ok(known) => {
+                self.policies.set(&known.user, &known.policies);
+                return Ok(known.user);
+            }
+            Err(ticket) => ticket,
+        };
         let mut verified = self.verify_for(&inner, token, &processes::hosts(&inner.endpoint)).await?;
         if let Err(TokenError::Host(host)) = &verified
             && processes::is_known(&inner, host).await.map_err(|error| AuthError::Unavailable(error.to_string()))?
@@ -93,25 +107,32 @@ impl IamTokens {
             let host = host.clone();
             verified = self.verify_for(&inner, token, std::slice::from_ref(&host)).await?;
         }
-        let caller = verified.map_err(|error| AuthError::Invalid(error.to_string()))?;
-        let (user, policies) = identify(&inner, &self.cluster, &caller).await?;
-        self.policies.set(&user, policies);
+        let (caller, expires_at) = verified.map_err(|error| AuthError::Invalid(error.to_string()))?;
+        let mapping = aws_auth.as_deref().map(mapping);
+        let (user, policies) = identify_with(&inner, &self.cluster, &caller, mapping.as_ref()).await?;
+        let policies: Arc<[AssociatedPolicy]> = policies.into();
+        self.policies.set(&user, &policies);
+        let aws_auth = version.map(str::to_owned);
+        self.known.keep(ticket, Known { user: user.clone(), policies, expires_at, aws_auth }, now);
         Ok(user)
     }
 
-    /// The caller whom a token stands for that was signed for one of these hosts.
+    /// The caller whom a token stands for that was signed for one of these hosts, and until when it does.
     async fn verify_for(
         &self,
         inner: &Inner,
         token: &str,
         hosts: &[String],
-    ) -> Result<Result<Caller, TokenError>, AuthError> {
+    ) -> Result<Result<(Caller, Timestamp), TokenError>, AuthError> {
         let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let verified = credentials::verify(inner, |lookup| {
             cloud_wire::verify_eks_token(token, &self.cluster, &hosts, lookup, inner.world.now())
         });
         Ok(match verified.await.map_err(|error| AuthError::Unavailable(error.to_string()))? {
-            (Ok(_), Some(credential)) => Ok(credential.caller),
+            (Ok(token), Some(credential)) => {
+                let expires_at = credential.expires.map_or(token.expires_at, |own| own.min(token.expires_at));
+                Ok((credential.caller, expires_at))
+            }
             (Ok(_), None) => Err(TokenError::UnknownKey),
             (Err(error), _) => Err(error),
         })
@@ -135,8 +156,18 @@ pub(crate) async fn identify(
     cluster: &str,
     caller: &Caller,
 ) -> Result<(UserInfo, Vec<AssociatedPolicy>), AuthError> {
-    let aws_auth = aws_auth(inner, cluster).await?;
-    let identity = inner.eks.identify(cluster, caller, aws_auth.as_ref()).await;
+    let aws_auth = aws_auth(inner, cluster).await?.as_deref().map(mapping);
+    identify_with(inner, cluster, caller, aws_auth.as_ref()).await
+}
+
+/// As [`identify`], with what aws-auth says.
+async fn identify_with(
+    inner: &Arc<Inner>,
+    cluster: &str,
+    caller: &Caller,
+    aws_auth: Option<&AwsAuth>,
+) -> Result<(UserInfo, Vec<AssociatedPolicy>), AuthError> {
+    let identity = inner.eks.identify(cluster, caller, aws_auth).await;
     let identity = identity.map_err(|error| match error {
         NotMapped::Failed(error) => AuthError::Unavailable(error.to_string()),
         error => AuthError::Invalid(error.to_string()),
@@ -148,21 +179,20 @@ pub(crate) async fn identify(
 }
 
 /// The ConfigMap aws-auth, if the cluster has one.
-async fn aws_auth(inner: &Arc<Inner>, cluster: &str) -> Result<Option<AwsAuth>, AuthError> {
+async fn aws_auth(inner: &Arc<Inner>, cluster: &str) -> Result<Option<Arc<Object>>, AuthError> {
     let Some(plane) = inner.control_plane(cluster) else { return Ok(None) };
     match plane.eks().get(&CONFIG_MAPS, "kube-system", "aws-auth").await {
-        Ok(object) => {
-            let value = object.value();
-            let text = |key: &str| value["data"][key].as_str().unwrap_or_default().to_owned();
-            Ok(Some(AwsAuth {
-                map_roles: text("mapRoles"),
-                map_users: text("mapUsers"),
-                map_accounts: text("mapAccounts"),
-            }))
-        }
+        Ok(object) => Ok(Some(object)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(AuthError::Unavailable(error.to_string())),
     }
+}
+
+/// What aws-auth says.
+fn mapping(aws_auth: &Object) -> AwsAuth {
+    let value = aws_auth.value();
+    let text = |key: &str| value["data"][key].as_str().unwrap_or_default().to_owned();
+    AwsAuth { map_roles: text("mapRoles"), map_users: text("mapUsers"), map_accounts: text("mapAccounts") }
 }
 
 /// What a node's kubelet is told when it may not join.

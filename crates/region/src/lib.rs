@@ -13,11 +13,13 @@
 //! Several processes may be the same region on one store: each is a [`Region`], and each answers everything.
 
 mod admin;
+mod cloud_provider;
 mod components;
 mod control_plane;
 mod credentials;
 mod front;
 mod identity;
+mod known_tokens;
 mod lead;
 mod marker;
 mod node_bootstrap;

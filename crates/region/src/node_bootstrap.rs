@@ -79,7 +79,7 @@ impl InstanceFacts {
         ])
     }
 
-    /// The labels of kubelet, cloud provider and EKS, and the node group's own.
+    /// The labels with which the kubelet registers: its own, EKS's, and the node group's.
     pub fn node_labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.labels.clone();
         for (key, value) in [
@@ -91,7 +91,6 @@ impl InstanceFacts {
             ("eks.amazonaws.com/nodegroup-image", &self.image_id),
             ("failure-domain.beta.kubernetes.io/region", &self.region),
             ("failure-domain.beta.kubernetes.io/zone", &self.zone),
-            ("k8s.io/cloud-provider-aws", "minato"),
             ("kubernetes.io/arch", &self.architecture),
             ("kubernetes.io/hostname", &self.private_dns_name),
             ("kubernetes.io/os", "linux"),

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use k8s_object::Object;
 
 use super::hooks::{self, Hooks};
+use super::policies::{Binding, MutatingPolicy, Policy};
 use super::rules::GROUP;
 use crate::core::Core;
 
@@ -19,6 +20,10 @@ pub(super) struct Configured {
     changes: u64,
     known_mutating: Known<Hooks>,
     known_validating: Known<Hooks>,
+    known_policies: Known<Arc<Policy>>,
+    known_bindings: Known<Arc<Binding>>,
+    known_mutating_policies: Known<Arc<MutatingPolicy>>,
+    known_mutating_bindings: Known<Arc<Binding>>,
     pub mutating: Hooks,
     pub validating: Hooks,
 }
@@ -58,6 +63,34 @@ impl Admission {
 }
 
 impl Configured {
+    /// Policies that something is bound to, by name.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.known_policies.values().map(|(_, policy)| policy.as_ref())
+    }
+
+    pub(super) fn bindings(&self) -> Vec<&Binding> {
+        self.known_bindings.values().map(|(_, binding)| binding.as_ref()).collect()
+    }
+
+    /// Policies that change objects, by name, and what is bound to them.
+    pub(super) fn mutating_policies(&self) -> impl Iterator<Item = &MutatingPolicy> {
+        self.known_mutating_policies.values().map(|(_, policy)| policy.as_ref())
+    }
+
+    pub(super) fn mutating_bindings(&self) -> Vec<&Binding> {
+        self.known_mutating_bindings.values().map(|(_, binding)| binding.as_ref()).collect()
+    }
+
+    /// Whether anything that changes objects is configured.
+    pub(super) fn mutates(&self) -> bool {
+        !self.mutating.is_empty() || !self.known_mutating_bindings.is_empty()
+    }
+
+    /// Whether anything that judges is configured.
+    pub(super) fn judges(&self) -> bool {
+        !self.validating.is_empty() || !self.known_bindings.is_empty()
+    }
+
     fn read(core: &Core, before: &Configured, changes: u64) -> Configured {
         let hooks =
             |plural: &str, known: &Known<Hooks>| renew(core, plural, known, |object| hooks::compile(core, object));
@@ -70,6 +103,24 @@ impl Configured {
             validating: flat(&known_validating),
             known_mutating,
             known_validating,
+            known_policies: renew(core, "validatingadmissionpolicies", &before.known_policies, |object| {
+                Arc::new(Policy::of(object))
+            }),
+            known_bindings: renew(core, "validatingadmissionpolicybindings", &before.known_bindings, |object| {
+                Arc::new(Binding::of(object))
+            }),
+            known_mutating_policies: renew(
+                core,
+                "mutatingadmissionpolicies",
+                &before.known_mutating_policies,
+                |object| Arc::new(MutatingPolicy::of(object)),
+            ),
+            known_mutating_bindings: renew(
+                core,
+                "mutatingadmissionpolicybindings",
+                &before.known_mutating_bindings,
+                |object| Arc::new(Binding::of(object)),
+            ),
         }
     }
 }

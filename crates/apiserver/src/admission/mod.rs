@@ -8,12 +8,17 @@ mod claim_resize;
 mod configured;
 mod default_class;
 mod escalation;
+mod expressions;
+mod extended_resource_toleration;
 mod hooks;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
+mod pod_topology_labels;
+mod policies;
 mod priority;
+mod reinvocation;
 mod resource_quota;
 mod rules;
 mod runtime_class;
@@ -27,14 +32,15 @@ use std::sync::Arc;
 use k8s_object::{ApiError, Object};
 use serde_json::{Value, json};
 
-use crate::core::Call;
-use crate::metadata;
+use crate::core::{Call, converted};
+use crate::registry::Resource;
+use crate::{metadata, write};
 
 pub(crate) use configured::Admission;
 use configured::Configured;
 pub(crate) use resource_quota::Charging;
 
-use hooks::Reinvocation;
+use reinvocation::Reinvocation;
 
 /// What is about to happen to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +132,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "PodSecurity", judge: Some(pod_security::judge), ..NOTHING },
     Plugin { name: "Priority", admit: Some(priority::admit), judge: Some(priority::judge), ..NOTHING },
     Plugin { name: "DefaultTolerationSeconds", admit: Some(tolerations::admit), ..NOTHING },
+    Plugin { name: "ExtendedResourceToleration", admit: Some(extended_resource_toleration::admit), ..NOTHING },
     Plugin { name: "DefaultStorageClass", admit: Some(default_class::admit_claim), ..NOTHING },
     Plugin { name: "StorageObjectInUseProtection", admit: Some(storage_protection::admit), ..NOTHING },
     Plugin { name: "PersistentVolumeClaimResize", judge: Some(claim_resize::judge), ..NOTHING },
@@ -135,6 +142,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "ClusterTrustBundleAttest", judge: Some(certificates::judge_trust_bundle), ..NOTHING },
     Plugin { name: "CertificateSubjectRestriction", judge: Some(certificates::judge_subject), ..NOTHING },
     Plugin { name: "DefaultIngressClass", admit: Some(default_class::admit_ingress), ..NOTHING },
+    Plugin { name: "PodTopologyLabels", admit: Some(pod_topology_labels::admit), ..NOTHING },
     // Upstream has it in the strategies of the four kinds.
     Plugin { name: "RBACEscalation", judge: Some(escalation::judge), ..NOTHING },
 ];
@@ -158,22 +166,68 @@ pub(crate) async fn admit(call: &mut Call<'_>, object: &mut Value, old: Option<&
     }
     plugins_admit(&review, object)?;
     let Some(configured) = configured(call) else { return Ok(()) };
-    if configured.mutating.is_empty() {
+    if !configured.mutates() {
         return Ok(());
     }
     Box::pin(async move {
-        let mut state = Reinvocation::default();
         let operation = operation(old);
-        hooks::mutate(&configured.mutating, call, operation, Some(&mut *object), old, &mut state).await?;
-        if !state.needed {
+        let (mut by_policy, mut by_hook) = (Reinvocation::default(), Reinvocation::default());
+        let others = Others { configured: &configured, operation, old };
+        others.admit(call, object, &mut by_policy, &mut by_hook).await?;
+        if !by_policy.needed && !by_hook.needed {
             return Ok(());
         }
         // Whoever has a say gets to see what others have changed, once.
-        state.second();
         plugins_admit(&Review { call, operation, old }, object)?;
-        hooks::mutate(&configured.mutating, call, operation, Some(object), old, &mut state).await
+        by_policy.begin_second(Some(object));
+        others.admit(call, object, &mut by_policy, &mut by_hook).await
     })
     .await
+}
+
+/// What is configured to change objects.
+struct Others<'a> {
+    configured: &'a Configured,
+    operation: Operation,
+    old: Option<&'a Value>,
+}
+
+impl Others<'_> {
+    /// One round: policies, then webhooks.
+    async fn admit(
+        &self,
+        call: &mut Call<'_>,
+        object: &mut Value,
+        by_policy: &mut Reinvocation<policies::Key>,
+        by_hook: &mut Reinvocation<hooks::Key>,
+    ) -> Result<(), ApiError> {
+        let Others { configured, operation, old } = *self;
+        // Reviews of access and identity are nobody's business but the server's.
+        if !call.resource.is_virtual() {
+            let bindings = configured.mutating_bindings();
+            policies::mutate(configured.mutating_policies(), &bindings, call, operation, object, old, by_policy)?;
+        }
+        if by_policy.round() > 0 {
+            by_hook.begin_second(Some(object));
+        }
+        hooks::mutate(&configured.mutating, call, operation, Some(object), old, by_hook).await
+    }
+}
+
+/// What somebody has made of an object in version `about`, in the version of the request and as its type wants it.
+fn taken(call: &Call<'_>, about: &Resource, changed: Value, old: Option<&Value>) -> Result<Value, ApiError> {
+    if changed["kind"] != call.resource.kind.as_str() {
+        // What is below an object has no schema here.
+        return Ok(changed);
+    }
+    let mut changed = converted(about, &call.resource, changed);
+    metadata::of(&mut changed)?;
+    call.resource.schema.prune(&mut changed);
+    call.resource.schema.check_types(&changed, &call.resource.kind, &call.resource.version)?;
+    call.resource.schema.drop_nulls(&mut changed);
+    metadata::tidy(metadata::of(&mut changed)?);
+    write::default(call, &mut changed, old);
+    Ok(changed)
 }
 
 fn plugins_admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), ApiError> {
@@ -211,9 +265,16 @@ async fn others_judge(
     object: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<(), ApiError> {
-    let Some(configured) = configured(call).filter(|configured| !configured.validating.is_empty()) else {
+    let Some(configured) = configured(call).filter(|configured| configured.judges()) else { return Ok(()) };
+    if !call.resource.is_virtual() {
+        let review = Review { call, operation, old };
+        let (said, judged) = policies::validate(configured.policies(), &configured.bindings(), &review, object);
+        call.say(said);
+        judged?;
+    }
+    if configured.validating.is_empty() {
         return Ok(());
-    };
+    }
     let (said, judged) =
         Box::pin(async { hooks::validate(&configured.validating, &Review { call, operation, old }, object).await })
             .await;

@@ -111,13 +111,22 @@ impl Rule {
     }
 }
 
+/// The version of the request.
+pub(super) fn own_version(review: &Review<'_, '_>) -> Option<usize> {
+    let call = review.call;
+    call.entry
+        .versions
+        .iter()
+        .position(|version| version.version == call.resource.version && version.group == call.resource.group)
+}
+
 /// In which version the object goes to whoever a rule belongs to: the index of a version of the resource.
 ///
 /// The version of the request is tried first, then, with `equivalent`, the others, for one rule after the other.
 pub(super) fn matched(review: &Review<'_, '_>, name: &str, rules: &[Rule], equivalent: bool) -> Option<usize> {
     let call = review.call;
     let versions = &call.entry.versions;
-    let own = versions.iter().position(|version| version.version == call.resource.version)?;
+    let own = own_version(review)?;
     let target = |version: &'_ str| -> bool { rules.iter().any(|rule| rule.matches(&target(review, name, version))) };
     if target(&call.resource.version) {
         return Some(own);

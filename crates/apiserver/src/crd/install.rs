@@ -6,6 +6,7 @@ use k8s_object::{GroupVersionKind, Object};
 use k8s_schema::Schema;
 use serde_json::Value;
 
+use super::convert::Webhook;
 use super::{Custom, CustomColumn, Scale, is_established};
 use crate::fields::Extractor;
 use crate::jsonpath::JsonPath;
@@ -43,8 +44,11 @@ fn install(registry: &Registry, definition: &Value, revision: i64) {
         .collect();
     selectable.sort();
     selectable.dedup();
-    let mut resources: Vec<(bool, Arc<Resource>)> =
-        versions.iter().map(|version| (version["storage"] == true, Arc::new(resource(definition, version)))).collect();
+    let webhook = Webhook::of(&definition["spec"]["conversion"]).map(Arc::new);
+    let mut resources: Vec<(bool, Arc<Resource>)> = versions
+        .iter()
+        .map(|version| (version["storage"] == true, Arc::new(resource(definition, version, webhook.clone()))))
+        .collect();
     resources.sort_by(|(_, a), (_, b)| compare_versions(&b.version, &a.version));
     // Validation requires exactly one.
     let storage = resources.iter().position(|(storage, _)| *storage).unwrap_or(0);
@@ -52,7 +56,7 @@ fn install(registry: &Registry, definition: &Value, revision: i64) {
     registry.install(resources, storage, Extractor::paths(selectable), revision);
 }
 
-fn resource(definition: &Value, version: &Value) -> Resource {
+fn resource(definition: &Value, version: &Value, conversion: Option<Arc<Webhook>>) -> Resource {
     let spec = &definition["spec"];
     let names = &definition["status"]["acceptedNames"];
     let subresources = &version["subresources"];
@@ -74,7 +78,13 @@ fn resource(definition: &Value, version: &Value) -> Resource {
         below.push(Subresource { name: "status".into(), kind: None, verbs: READ_WRITE });
     }
     let terminating = definition["metadata"]["deletionTimestamp"].is_string();
-    let custom = Custom { columns: columns(version), has_status, scale, terminating };
+    let deprecation = (version["deprecated"] == true).then(|| match version["deprecationWarning"].as_str() {
+        Some(own) => own.to_owned(),
+        None => {
+            format!("{}/{} {} is deprecated", text(&spec["group"]), text(&version["name"]), text(&names["kind"]))
+        }
+    });
+    let custom = Custom { columns: columns(version), has_status, scale, terminating, conversion, deprecation };
     Resource {
         group: text(&spec["group"]),
         version: text(&version["name"]),

@@ -3,21 +3,25 @@
 //! A definition is installed when the feed brings it, in the order of commits, so every reader of the caches agrees on what is
 //! served at a revision.
 
-mod cleanup;
+mod controller;
+pub(crate) mod convert;
 mod install;
+mod names;
 mod rules;
+
+use std::sync::Arc;
 
 use k8s_object::Object;
 use serde_json::{Value, json};
 use world::Timestamp;
 
-use crate::core::{Call, Core};
+use crate::core::Call;
 use crate::jsonpath::JsonPath;
-use crate::metadata;
 use crate::registry::{Resource, Strategy};
 
-pub(crate) use cleanup::run as cleanup;
+pub(crate) use controller::run as control;
 pub(crate) use install::changed;
+pub(crate) use names::establish;
 pub(crate) use rules::validate;
 
 pub(crate) const GROUP: &str = "apiextensions.k8s.io";
@@ -32,6 +36,10 @@ pub(crate) struct Custom {
     pub scale: Option<Scale>,
     /// The definition is being deleted: nothing new may be created.
     pub terminating: bool,
+    /// Who converts between versions that differ in more than `apiVersion`.
+    pub conversion: Option<Arc<convert::Webhook>>,
+    /// What clients of a deprecated version are told.
+    pub deprecation: Option<String>,
 }
 
 /// A printer column.
@@ -61,6 +69,16 @@ fn custom(resource: &Resource) -> Option<&Custom> {
         Strategy::Custom(custom) => Some(custom),
         Strategy::Builtin(_) => None,
     }
+}
+
+/// Whether objects come into the version of the resource by a webhook.
+pub(crate) fn converts_by_webhook(resource: &Resource) -> bool {
+    custom(resource).is_some_and(|custom| custom.conversion.is_some())
+}
+
+/// What clients of a deprecated version are told.
+pub(crate) fn deprecation(resource: &Resource) -> Option<&String> {
+    custom(resource)?.deprecation.as_ref()
 }
 
 /// Before create: with a status subresource, status is not the client's.
@@ -140,93 +158,7 @@ pub(crate) fn set_terminating(definition: &mut Value, now: Timestamp) {
     set_condition(definition, "Terminating", "True", "InstanceDeletionInProgress", message, now);
 }
 
-/// Names that no other definition of the group may have taken, by where they stand in `names`.
-const NAMES: [(&str, &str); 4] = [
-    ("plural", "PluralConflict"),
-    ("singular", "SingularConflict"),
-    ("kind", "KindConflict"),
-    ("listKind", "ListKindConflict"),
-];
-
-/// Decides which names a definition gets and whether it is served, and writes that into its status. Done while it is
-/// written, so that a client can use what it defined at once.
-pub(crate) fn establish(core: &Core, definition: &mut Value, now: Timestamp) {
-    let names = &mut definition["spec"]["names"];
-    let kind = names["kind"].as_str().unwrap_or("").to_owned();
-    if names["singular"].as_str().unwrap_or("").is_empty() {
-        names["singular"] = json!(kind.to_lowercase());
-    }
-    if names["listKind"].as_str().unwrap_or("").is_empty() {
-        names["listKind"] = json!(format!("{kind}List"));
-    }
-    let conflict = conflict(core, definition);
-    match &conflict {
-        None => {
-            definition["status"]["acceptedNames"] = definition["spec"]["names"].clone();
-            set_condition(definition, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
-            set_condition(
-                definition,
-                "Established",
-                "True",
-                "InitialNamesAccepted",
-                "the initial names have been accepted",
-                now,
-            );
-        }
-        Some((reason, message)) => {
-            if !definition["status"]["acceptedNames"].is_object() {
-                definition["status"]["acceptedNames"] = json!({"plural": "", "kind": ""});
-            }
-            set_condition(definition, "NamesAccepted", "False", reason, message, now);
-            let established = definition["status"]["conditions"].as_array().into_iter().flatten();
-            let established =
-                established.into_iter().any(|own| own["type"] == "Established" && own["status"] == "True");
-            if !established {
-                set_condition(definition, "Established", "False", "NotAccepted", "not all names are accepted", now);
-            }
-        }
-    }
-    let versions = definition["spec"]["versions"].as_array().cloned().unwrap_or_default();
-    let storage = versions.iter().find(|version| version["storage"] == true).map(|version| version["name"].clone());
-    let stored = &mut definition["status"]["storedVersions"];
-    if !stored.is_array() {
-        *stored = json!([]);
-    }
-    if let (Some(storage), Some(stored)) = (storage, stored.as_array_mut())
-        && !stored.contains(&storage)
-    {
-        stored.push(storage);
-    }
-}
-
-fn conflict(core: &Core, definition: &Value) -> Option<(&'static str, String)> {
-    let own = metadata::text(definition, "name");
-    let names = &definition["spec"]["names"];
-    for other in core.lookup_all(GROUP, PLURAL, "") {
-        let value = other.value();
-        if other.meta().name == own || value["spec"]["group"] != definition["spec"]["group"] {
-            continue;
-        }
-        let accepted = &value["status"]["acceptedNames"];
-        for (field, reason) in NAMES {
-            let name = names[field].as_str().unwrap_or("");
-            if !name.is_empty() && accepted[field] == name {
-                return Some((reason, format!("{name:?} is already in use")));
-            }
-        }
-        let taken = accepted["shortNames"].as_array().into_iter().flatten();
-        for short in taken {
-            if names["shortNames"].as_array().is_some_and(|list| list.contains(short)) {
-                return Some(("ShortNamesConflict", format!("{short} is already in use")));
-            }
-        }
-    }
-    None
-}
-
 /// Whether a stored definition is served.
 fn is_established(definition: &Object) -> bool {
-    let value = definition.value();
-    let conditions = value["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+    names::is_true(&definition.value(), "Established")
 }

@@ -1,44 +1,65 @@
 //! What is served, told in the old form (`/api`, `/apis`, a document per version) and in the aggregated one.
 
-use http::{Response, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, Response, StatusCode};
 use k8s_object::ApiError;
 use serde_json::{Value, json};
 use serve::Body;
+use sha2::{Digest, Sha256};
 
-use super::negotiate::{self, Format};
+use super::negotiate::{self, Format, PROTOBUF};
 use super::respond;
 use crate::core::Core;
-use crate::registry::{Resource, Served};
+use crate::registry::{Entry, Resource, Served, Strategy};
 
-/// Groups in upstream's order of preference; clients take the first that has what they look for. Others follow by name.
-const ORDER: &[&str] = &[
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
+/// Groups with upstream's priorities; clients take the first that has what they look for (kube-apiserver
+/// `aggregator.go`).
+const PRIORITIES: &[(&str, u16)] = &[
+    ("", 18_000),
+    ("admissionregistration.k8s.io", 16_700),
+    ("apiextensions.k8s.io", 16_700),
+    // Not told in upstream's table, since it is what tells: it is always first.
+    ("apiregistration.k8s.io", 20_000),
+    ("apps", 17_800),
+    ("authentication.k8s.io", 17_700),
+    ("authorization.k8s.io", 17_600),
+    ("autoscaling", 17_500),
+    ("batch", 17_400),
+    ("certificates.k8s.io", 17_300),
+    ("coordination.k8s.io", 16_500),
+    ("discovery.k8s.io", 16_200),
+    ("events.k8s.io", 17_750),
+    ("flowcontrol.apiserver.k8s.io", 16_100),
+    ("internal.apiserver.k8s.io", 16_000),
+    ("networking.k8s.io", 17_200),
+    ("node.k8s.io", 16_300),
+    ("policy", 17_100),
+    ("rbac.authorization.k8s.io", 17_000),
+    ("resource.k8s.io", 16_200),
+    ("scheduling.k8s.io", 16_600),
+    ("storage.k8s.io", 16_800),
+    ("storagemigration.k8s.io", 15_800),
 ];
+/// Of groups of custom resources.
+const CUSTOM_PRIORITY: u16 = 1000;
+/// The verbs of custom resources in the order in which they are told.
+const CUSTOM_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+/// Those that are left while their definition is being deleted.
+const TERMINATING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
+/// What the aggregated form is, after the media type.
+const AGGREGATED: &str = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
+/// The groups that are served, those that clients should take first before the others, equals by name.
 fn groups(served: &Served) -> Vec<String> {
     let mut groups: Vec<String> =
         served.groups.keys().filter(|group| !served.versions(group).is_empty()).cloned().collect();
-    let rank = |group: &str| ORDER.iter().position(|own| *own == group).unwrap_or(ORDER.len());
-    groups.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+    let priority = |group: &str| {
+        let known = PRIORITIES.binary_search_by_key(&group, |(own, _)| own);
+        known.map_or(CUSTOM_PRIORITY, |at| PRIORITIES[at].1)
+    };
+    groups.sort_by(|a, b| priority(b).cmp(&priority(a)).then_with(|| a.cmp(b)));
     groups
 }
 
@@ -46,14 +67,15 @@ fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
-/// Whether the client wants the aggregated form before the old one.
-fn wants_aggregated(accept: &str) -> bool {
-    let wanted = negotiate::ranges(accept).into_iter().find(|range| {
-        let json = ["application/json", "*/*", "application/*"].contains(&range.media);
-        let plain = range.parameter("as").is_empty();
-        json && (plain || is_aggregated(range))
-    });
-    wanted.is_some_and(|range| is_aggregated(&range))
+/// The format of the aggregated form, if the client accepts that at all: however little, it comes before the old form.
+fn aggregated_format(accept: &str) -> Option<Format> {
+    negotiate::ranges(accept).into_iter().filter(is_aggregated).find_map(|range| match range.media {
+        "*/*" | "application/*" | "application/json" if range.parameter("pretty") == "1" => Some(Format::PrettyJson),
+        "*/*" | "application/*" | "application/json" => Some(Format::Json),
+        "application/yaml" => Some(Format::Yaml),
+        PROTOBUF => Some(Format::Protobuf),
+        _ => None,
+    })
 }
 
 fn is_aggregated(range: &negotiate::Range<'_>) -> bool {
@@ -62,17 +84,55 @@ fn is_aggregated(range: &negotiate::Range<'_>) -> bool {
         && range.parameter("as") == "APIGroupDiscoveryList"
 }
 
-pub(super) fn answer(core: &Core, path: &str, accept: &str, gzip: bool) -> Result<Option<Response<Body>>, ApiError> {
+/// The aggregated form, with a tag by which clients know what they have already.
+fn aggregated_response(
+    core: &Core,
+    served: &Served,
+    core_group: bool,
+    format: Format,
+    headers: &HeaderMap,
+    gzip: bool,
+) -> Response<Body> {
+    let about = if core_group { "api" } else { "apis" };
+    let document = core.documents.get(served.generation, about, || aggregated(core, served, core_group));
+    let tag = format!("\"{}\"", document.hash);
+    let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes()) {
+        let mut response = Response::new(serve::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        let mut response = match format {
+            Format::Json => respond::json_bytes(StatusCode::OK, &document.bytes, gzip),
+            _ => respond::value(StatusCode::OK, &aggregated(core, served, core_group), format, gzip),
+        };
+        let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        if let Ok(value) = HeaderValue::from_str(&format!("{media};{AGGREGATED}")) {
+            response.headers_mut().insert(CONTENT_TYPE, value);
+        }
+        response
+    };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, value);
+    }
+    response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+}
+
+pub(super) fn answer(
+    core: &Core,
+    path: &str,
+    headers: &HeaderMap,
+    accept: &str,
+    format: Format,
+    gzip: bool,
+) -> Result<Option<Response<Body>>, ApiError> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let served = core.registry.served();
-    if matches!(&segments[..], ["api"] | ["apis"]) && wants_aggregated(accept) {
-        let list = aggregated(&served, segments[0] == "api");
-        let mut response = respond::json_bytes(StatusCode::OK, list.to_string(), gzip);
-        let content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-        let header = http::HeaderValue::from_static(content_type);
-        response.headers_mut().insert(http::header::CONTENT_TYPE, header);
-        response.headers_mut().insert(http::header::VARY, http::HeaderValue::from_static("Accept"));
-        return Ok(Some(response));
+    if let ["api"] | ["apis"] = &segments[..]
+        && let Some(format) = aggregated_format(accept)
+    {
+        return Ok(Some(aggregated_response(core, &served, segments[0] == "api", format, headers, gzip)));
     }
     let document = match &segments[..] {
         ["api"] => json!({"kind": "APIVersions", "versions": served.versions(""), "serverAddressByClientCIDRs": []}),
@@ -84,7 +144,7 @@ pub(super) fn answer(core: &Core, path: &str, accept: &str, gzip: bool) -> Resul
                 .collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
-        ["apis", group] if served.groups.contains_key(*group) => {
+        ["apis", group] if !group.is_empty() && !served.versions(group).is_empty() => {
             let mut document = api_group(&served, group);
             document["kind"] = json!("APIGroup");
             document["apiVersion"] = json!("v1");
@@ -95,20 +155,36 @@ pub(super) fn answer(core: &Core, path: &str, accept: &str, gzip: bool) -> Resul
         [] => json!({"paths": paths(&served)}),
         _ => return Ok(None),
     };
-    let format = negotiate::accepted(accept).map_or(Format::Json, |accepted| accepted.format);
+    // Negotiated before anything is sent, as everywhere.
+    negotiate::accepted(accept, negotiate::Endpoint::Plain)?;
     Ok(Some(respond::value(StatusCode::OK, &document, format, gzip)))
 }
 
+/// Every path that leads somewhere.
 fn paths(served: &Served) -> Vec<String> {
-    let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
+    let fixed = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/apis/",
+        "/healthz",
+        "/livez",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ];
+    let mut paths: Vec<String> = fixed.map(str::to_owned).to_vec();
     for group in groups(served) {
         let base = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
-        if !group.is_empty() {
-            paths.push(base.clone());
-        }
         paths.extend(served.versions(&group).iter().map(|version| format!("{base}/{version}")));
+        if !group.is_empty() {
+            paths.push(base);
+        }
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.sort();
     paths
 }
 
@@ -119,42 +195,69 @@ fn api_group(served: &Served, group: &str) -> Value {
 }
 
 /// The resources of a group and version, by name.
-fn resources<'a>(served: &'a Served, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Resource> {
-    let resources = served.resources().map(AsRef::as_ref);
-    resources.filter(move |resource: &&Resource| resource.group == group && resource.version == version)
+fn resources<'a>(
+    served: &'a Served,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = (&'a Entry, &'a Resource)> {
+    let entries = served.groups.get(group).into_iter().flat_map(|entries| entries.values());
+    entries.filter_map(move |entry| entry.version(version).map(|resource| (entry, resource.as_ref())))
+}
+
+fn verbs(resource: &Resource) -> &'static [&'static str] {
+    match &resource.strategy {
+        Strategy::Builtin(_) => resource.verbs,
+        Strategy::Custom(custom) if custom.terminating => TERMINATING_VERBS,
+        Strategy::Custom(_) => CUSTOM_VERBS,
+    }
+}
+
+/// Says where objects are stored without saying it; clients compare it (apiserver `StorageVersionHash`).
+fn storage_version_hash(stored: &Resource) -> String {
+    let place = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
+    STANDARD.encode(&Sha256::digest(place)[..8])
 }
 
 fn resource_list(served: &Served, group: &str, version: &str) -> Value {
     let mut list = Vec::new();
-    for resource in resources(served, group, version) {
-        let mut entry = json!({
+    for (entry, resource) in resources(served, group, version) {
+        let mut told = json!({
             "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
-            "kind": resource.kind, "verbs": resource.verbs,
+            "kind": resource.kind, "verbs": verbs(resource),
         });
         if !resource.short_names.is_empty() {
-            entry["shortNames"] = json!(resource.short_names);
+            told["shortNames"] = json!(resource.short_names);
         }
         if !resource.categories.is_empty() {
-            entry["categories"] = json!(resource.categories);
+            told["categories"] = json!(resource.categories);
         }
-        list.push(entry);
+        if !resource.is_virtual() {
+            told["storageVersionHash"] = json!(storage_version_hash(entry.stored()));
+        }
+        list.push(told);
         for subresource in &resource.subresources {
-            let mut entry = json!({
+            let mut told = json!({
                 "name": format!("{}/{}", resource.plural, subresource.name), "singularName": "",
                 "namespaced": resource.namespaced, "kind": resource.kind, "verbs": subresource.verbs,
             });
             if let Some(kind) = &subresource.kind {
-                entry["group"] = json!(kind.group);
-                entry["version"] = json!(kind.version);
-                entry["kind"] = json!(kind.kind);
+                // A group and version are told where they are others than those of the list.
+                if (&*kind.group, &*kind.version) != (group, version) {
+                    told["group"] = json!(kind.group);
+                    told["version"] = json!(kind.version);
+                }
+                told["kind"] = json!(kind.kind);
             }
-            list.push(entry);
+            list.push(told);
         }
     }
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version), "resources": list})
 }
 
-fn aggregated(served: &Served, core_group: bool) -> Value {
+/// The minor from which on a time that is none is left out of JSON.
+const OMITS_ZERO_TIME: u8 = 34;
+
+fn aggregated(core: &Core, served: &Served, core_group: bool) -> Value {
     let items: Vec<Value> = groups(served)
         .iter()
         .filter(|group| group.is_empty() == core_group)
@@ -163,21 +266,29 @@ fn aggregated(served: &Served, core_group: bool) -> Value {
                 .versions(group)
                 .iter()
                 .map(|version| {
-                    let resources: Vec<Value> = resources(served, group, version).map(aggregated_resource).collect();
+                    let resources = resources(served, group, version);
+                    let resources: Vec<Value> = resources.map(|(_, resource)| aggregated_resource(resource)).collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
+            let mut metadata = json!({});
+            if !group.is_empty() {
+                metadata["name"] = json!(group);
+            }
+            if core.minor < OMITS_ZERO_TIME {
+                metadata["creationTimestamp"] = Value::Null;
+            }
+            json!({"metadata": metadata, "versions": versions})
         })
         .collect();
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {
+    let own = json!({"group": resource.group, "version": resource.version, "kind": resource.kind});
     let mut entry = json!({
-        "resource": resource.plural, "singularResource": resource.singular, "verbs": resource.verbs,
-        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
-        "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+        "resource": resource.plural, "singularResource": resource.singular, "verbs": verbs(resource),
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" }, "responseKind": own,
     });
     if !resource.short_names.is_empty() {
         entry["shortNames"] = json!(resource.short_names);
@@ -191,12 +302,55 @@ fn aggregated_resource(resource: &Resource) -> Value {
         .map(|subresource| {
             let kind = subresource.kind.as_ref();
             let kind = kind.map(|kind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind}));
-            let own = json!({"group": resource.group, "version": resource.version, "kind": resource.kind});
-            json!({"subresource": subresource.name, "responseKind": kind.unwrap_or(own), "verbs": subresource.verbs})
+            let kind = kind.unwrap_or_else(|| own.clone());
+            json!({"subresource": subresource.name, "responseKind": kind, "verbs": subresource.verbs})
         })
         .collect();
     if !subresources.is_empty() {
         entry["subresources"] = json!(subresources);
     }
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registry;
+
+    #[test]
+    fn groups_come_in_upstreams_order() {
+        assert!(PRIORITIES.is_sorted_by(|a, b| a.0 < b.0));
+        let served = Registry::new(34).served();
+        let groups = groups(&served);
+        let expected = ["", "apps", "batch", "rbac.authorization.k8s.io", "storage.k8s.io", "node.k8s.io"];
+        let places = expected.iter().filter_map(|group| groups.iter().position(|own| own == group));
+        let places: Vec<usize> = places.collect();
+        assert!(places.len() > 3, "{groups:?}");
+        assert!(places.is_sorted(), "{groups:?}");
+    }
+
+    #[test]
+    fn the_hash_of_a_storage_version_is_upstreams() {
+        let served = Registry::new(34).served();
+        // As published by every cluster.
+        for (group, plural, hash) in [("", "pods", "xPOwRZ+Yhw8="), ("apps", "deployments", "8aSe+NMegvE=")] {
+            assert_eq!(storage_version_hash(served.entry(group, plural).unwrap().stored()), hash, "{plural}");
+        }
+    }
+
+    #[test]
+    fn the_aggregated_form_is_for_those_who_name_it() {
+        let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+        for (accept, expected) in [
+            (format!("{aggregated},{beta},application/json"), Some(Format::Json)),
+            (format!("application/json,{aggregated};q=0.1"), Some(Format::Json)),
+            (format!("{beta},application/json"), None),
+            (aggregated.replace("json", "vnd.kubernetes.protobuf"), Some(Format::Protobuf)),
+            ("application/json".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(aggregated_format(&accept), expected, "{accept}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::json;
 use serve::Body;
 
+use super::negotiate::Format;
 use super::path::query_pairs;
 use super::respond;
 use crate::core::Core;
@@ -80,5 +81,5 @@ fn version(core: &Core) -> Response<Body> {
         // No Go is in it.
         "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
     });
-    respond::json_bytes(StatusCode::OK, info.to_string(), false)
+    respond::value(StatusCode::OK, &info, Format::PrettyJson, false)
 }

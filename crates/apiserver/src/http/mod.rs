@@ -7,6 +7,7 @@ mod issuer;
 mod negotiate;
 mod openapi;
 mod path;
+mod protobuf;
 mod respond;
 mod table;
 mod watch;
@@ -14,6 +15,7 @@ mod watch;
 use std::sync::Arc;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use k8s_auth::Attributes;
 use k8s_client::{Body as RequestBody, Reply, Verb};
@@ -23,9 +25,9 @@ use serve::{Body, Handler, Peer, ReadError};
 use world::BoxFuture;
 
 use crate::core::{Core, MAX_REQUEST_BYTES, Outcome};
-use crate::registry::Resource;
+use crate::registry::{Resource, Strategy};
 use crate::{list_options, schema};
-use negotiate::{Accepted, Content, Format, View};
+use negotiate::{Accepted, Content, Endpoint, Format, View};
 use path::{Query, Route};
 use table::Include;
 
@@ -45,9 +47,10 @@ impl Handler for ApiHandler {
     fn handle(&self, peer: &Arc<Peer>, request: HttpRequest<Body>) -> BoxFuture<'static, Response<Body>> {
         let (core, peer) = (self.0.clone(), peer.clone());
         Box::pin(async move {
-            let mut response = match answer(core, &peer, request).await {
+            let (parts, body) = request.into_parts();
+            let mut response = match answer(core, &peer, &parts, body).await {
                 Ok(response) => response,
-                Err(error) => respond::failure(&error),
+                Err(error) => respond::failure(&error, plain(&parts)),
             };
             if peer.tls {
                 let value = http::HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
@@ -62,29 +65,49 @@ fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
 }
 
-async fn answer(core: Arc<Core>, peer: &Peer, request: HttpRequest<Body>) -> Result<Response<Body>, ApiError> {
-    let (parts, body) = request.into_parts();
+/// The format for what is no resource.
+fn plain(parts: &Parts) -> Format {
+    let pretty = negotiate::wants_pretty(parts.uri.query().unwrap_or(""), header(&parts.headers, USER_AGENT));
+    negotiate::plain(&joined(&parts.headers, ACCEPT), pretty)
+}
+
+async fn answer(core: Arc<Core>, peer: &Peer, parts: &Parts, body: Body) -> Result<Response<Body>, ApiError> {
     let path = parts.uri.path();
     let user = authenticate(&core, peer, &parts.headers, path).await?;
     let user = impersonate(&core, user, &parts.headers)?;
-    let gzip = header(&parts.headers, ACCEPT_ENCODING).contains("gzip");
+    let gzip = negotiate::accepts_gzip(header(&parts.headers, ACCEPT_ENCODING));
     let content_type = header(&parts.headers, CONTENT_TYPE).to_owned();
     let accept = joined(&parts.headers, ACCEPT);
     match path::parse(&parts.method, path, parts.uri.query().unwrap_or(""), &content_type)? {
         Route::Other(path) => {
             let verb = parts.method.as_str().to_lowercase();
             core.auth.authorize(&core, &Attributes::path(&user, &verb, &path))?;
-            other(&core, &parts, &path, &accept, gzip)
+            other(&core, parts, &path, &accept, gzip)
         }
         Route::Resource(route) => {
-            let accepted = negotiate::accepted(&accept)?;
             let agent = header(&parts.headers, USER_AGENT).to_owned();
             let mut request = route.request;
-            let client = Client { accepted, gzip, head: parts.method == Method::HEAD, agent };
-            if !core.registry.served().serves_version(&request.resource.group, &request.resource.version) {
+            let served = core.registry.served();
+            if !served.serves_version(&request.resource.group, &request.resource.version) {
                 core.authorize(&user, &request)?;
                 return Ok(respond::page_not_found());
             }
+            let custom = served.find(&request.resource).is_some_and(|(_, resource)| is_custom(resource));
+            drop(served);
+            let endpoint = if custom { Endpoint::Custom } else { Endpoint::Builtin };
+            let accepted = match request.verb {
+                Verb::Watch => negotiate::accepted_stream(&accept, endpoint),
+                _ => negotiate::accepted(&accept, endpoint),
+            };
+            if accepted.is_err() {
+                // Whether it may be done comes before how it is told.
+                core.authorize(&user, &request)?;
+            }
+            let mut accepted = accepted?;
+            if accepted.format == Format::Json && negotiate::wants_pretty(parts.uri.query().unwrap_or(""), &agent) {
+                accepted.format = Format::PrettyJson;
+            }
+            let client = Client { accepted, gzip, agent };
             if request.verb == Verb::Watch {
                 return start_watch(core, peer, &user, request, &route.query, &client).await;
             }
@@ -105,8 +128,11 @@ async fn answer(core: Arc<Core>, peer: &Peer, request: HttpRequest<Body>) -> Res
 struct Client {
     accepted: Accepted,
     gzip: bool,
-    head: bool,
     agent: String,
+}
+
+fn is_custom(resource: &Resource) -> bool {
+    matches!(resource.strategy, Strategy::Custom(_))
 }
 
 /// All values of a header that may stand there several times.
@@ -126,7 +152,7 @@ async fn read_body(body: Body, content_type: &str, verb: Verb) -> Result<Request
     if bytes.is_empty() {
         return Ok(RequestBody::None);
     }
-    Ok(match negotiate::content(content_type)? {
+    Ok(match negotiate::content(content_type, verb)? {
         Content::Json => RequestBody::Bytes(bytes),
         Content::Protobuf => RequestBody::Json(schema::decode_protobuf(&bytes)?),
         Content::Yaml => RequestBody::Json(schema::decode_yaml(&bytes)?),
@@ -206,13 +232,7 @@ fn impersonate(core: &Core, user: Arc<UserInfo>, headers: &HeaderMap) -> Result<
     Ok(Arc::new(other))
 }
 
-fn other(
-    core: &Arc<Core>,
-    parts: &http::request::Parts,
-    path: &str,
-    accept: &str,
-    gzip: bool,
-) -> Result<Response<Body>, ApiError> {
+fn other(core: &Arc<Core>, parts: &Parts, path: &str, accept: &str, gzip: bool) -> Result<Response<Body>, ApiError> {
     if ![Method::GET, Method::HEAD].contains(&parts.method) {
         return Err(ApiError::method_not_allowed());
     }
@@ -224,10 +244,10 @@ fn other(
     if let Some(response) = issuer::answer(core, trimmed) {
         return Ok(response);
     }
-    if let Some(response) = openapi::answer(core, trimmed, &parts.headers, accept, gzip) {
+    if let Some(response) = openapi::answer(core, trimmed, parts, accept, gzip) {
         return Ok(response);
     }
-    if let Some(response) = discovery::answer(core, trimmed, accept, gzip)? {
+    if let Some(response) = discovery::answer(core, trimmed, &parts.headers, accept, plain(parts), gzip)? {
         return Ok(response);
     }
     Ok(respond::page_not_found())
@@ -241,23 +261,34 @@ async fn start_watch(
     query: &Query,
     client: &Client,
 ) -> Result<Response<Body>, ApiError> {
-    let include = Include::parse(query.include_object.as_deref()).ok_or_else(unknown_include)?;
+    let include = include(query, client.accepted.view)?;
     let send = query.send_initial_events;
     list_options::check_watch(&request.options, send, core.minor)?;
     let announce_end = query.allow_bookmarks && list_options::announces_end(&request.options, send, core.minor);
     let mut cursor = match core.start_watch(user, &client.agent, Some(peer.address.ip()), request, send).await {
         Ok(cursor) => cursor,
         // Upstream looks for the revision when the watch is under way.
-        Err(error) if matches!(error.reason, Reason::Expired | Reason::Timeout) => return Ok(watch::failed(&error)),
+        Err(error) if matches!(error.reason, Reason::Expired | Reason::Timeout) => {
+            return Ok(watch::failed(&error, client.accepted.format));
+        }
         Err(error) => return Err(error),
     };
     cursor.bookmarks = query.allow_bookmarks;
     cursor.announce_end = announce_end;
-    Ok(watch::respond(core, cursor, client.accepted.view, include, query.timeout_seconds))
+    Ok(watch::respond(core, cursor, client.accepted, include, query.timeout_seconds))
 }
 
-fn unknown_include() -> ApiError {
-    ApiError::bad_request("includeObject must be None, Metadata or Object")
+/// What a Table's rows carry; what other answers do with the parameter is nothing.
+fn include(query: &Query, view: View) -> Result<Include, ApiError> {
+    let asked = query.include_object.as_deref();
+    match Include::parse(asked) {
+        Some(include) => Ok(include),
+        None if view != View::Table => Ok(Include::Metadata),
+        None => Err(ApiError::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {:?}: must be 'Metadata', 'Object', 'None', or empty",
+            asked.unwrap_or("")
+        ))),
+    }
 }
 
 fn render(
@@ -268,20 +299,29 @@ fn render(
     client: &Client,
 ) -> Result<Response<Body>, ApiError> {
     let status = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
-    let include = Include::parse(query.include_object.as_deref()).ok_or_else(unknown_include)?;
+    let include = include(query, client.accepted.view)?;
     let mut response = match outcome.reply {
-        Reply::Object(object) => object_response(core, resource, &object, status, include, client),
+        Reply::Object(object) => object_response(core, resource, &object, status, include, client)?,
         Reply::List { items, resource_version, continue_token, remaining } => {
             let metadata = respond::list_metadata(&resource_version, &continue_token, remaining);
-            list_response(core, resource, items, metadata, include, client)
+            list_response(core, resource, items, metadata, include, client)?
         }
         Reply::Value(value) => respond::value(status, &value, client.accepted.format, client.gzip),
     };
     respond::warn(&mut response, &outcome.warnings);
-    if client.head {
-        *response.body_mut() = serve::empty();
-    }
     Ok(response)
+}
+
+/// The type behind an answer as upstream, which is written in Go, names it in errors.
+fn go_type(resource: &Resource, list: bool) -> String {
+    match (is_custom(resource), list) {
+        (true, true) => "*unstructured.UnstructuredList".to_owned(),
+        (true, false) => "*unstructured.Unstructured".to_owned(),
+        (false, _) => {
+            let package = resource.group.split('.').next().filter(|name| !name.is_empty()).unwrap_or("core");
+            format!("*{package}.{}", if list { &resource.list_kind } else { &resource.kind })
+        }
+    }
 }
 
 fn object_response(
@@ -291,18 +331,24 @@ fn object_response(
     status: StatusCode,
     include: Include,
     client: &Client,
-) -> Response<Body> {
-    let value = match (client.accepted.view, client.accepted.format) {
-        (View::Object, Format::Json) => return respond::json_bytes(status, object.json().clone(), client.gzip),
-        (View::Object, Format::Yaml) => object.value(),
-        (View::PartialObjectMetadata | View::PartialObjectMetadataList, _) => table::partial(&object.value()),
-        (View::Table, _) => {
+) -> Result<Response<Body>, ApiError> {
+    let Accepted { view, meta, format } = client.accepted;
+    let value = match view {
+        View::Object => return Ok(respond::object(status, object, format, client.gzip)),
+        View::PartialObjectMetadata => table::partial(&object.value(), meta),
+        View::PartialObjectMetadataList => {
+            return Err(negotiate::not_acceptable(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+                go_type(resource, false)
+            )));
+        }
+        View::Table => {
             let metadata = json!({"resourceVersion": object.meta().resource_version});
-            let row = table::row(resource, object, include, core.world.now());
-            table::table(resource, metadata, vec![row], true)
+            let row = table::row(resource, object, table::Options { include, meta }, core.world.now());
+            table::table(resource, metadata, vec![row], meta, true)
         }
     };
-    respond::value(status, &value, client.accepted.format, client.gzip)
+    Ok(respond::value(status, &value, format, client.gzip))
 }
 
 fn list_response(
@@ -312,24 +358,29 @@ fn list_response(
     metadata: Value,
     include: Include,
     client: &Client,
-) -> Response<Body> {
-    let value = match (client.accepted.view, client.accepted.format) {
-        (View::Object, Format::Json) => {
-            return respond::list(&resource.api_version(), &resource.list_kind, &metadata, items, client.gzip);
+) -> Result<Response<Body>, ApiError> {
+    let Accepted { view, meta, format } = client.accepted;
+    let value = match view {
+        View::Object => {
+            let (version, kind) = (resource.api_version(), &resource.list_kind);
+            return Ok(respond::list(&version, kind, &metadata, items, format, client.gzip));
         }
-        (View::Object, Format::Yaml) => json!({
-            "kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata,
-            "items": items.iter().map(|item| item.value()).collect::<Vec<Value>>(),
+        View::PartialObjectMetadata => {
+            return Err(negotiate::not_acceptable(format!(
+                "you requested PartialObjectMetadata, but the requested object is a list ({})",
+                go_type(resource, true)
+            )));
+        }
+        View::PartialObjectMetadataList => json!({
+            "kind": "PartialObjectMetadataList", "apiVersion": meta, "metadata": metadata,
+            "items": items.iter().map(|item| table::partial(&item.value(), meta)).collect::<Vec<Value>>(),
         }),
-        (View::PartialObjectMetadata | View::PartialObjectMetadataList, _) => json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-            "items": items.iter().map(|item| table::partial(&item.value())).collect::<Vec<Value>>(),
-        }),
-        (View::Table, _) => {
+        View::Table => {
             let now = core.world.now();
-            let rows = items.iter().map(|item| table::row(resource, item, include, now)).collect();
-            table::table(resource, metadata, rows, true)
+            let options = table::Options { include, meta };
+            let rows = items.iter().map(|item| table::row(resource, item, options, now)).collect();
+            table::table(resource, metadata, rows, meta, true)
         }
     };
-    respond::value(StatusCode::OK, &value, client.accepted.format, client.gzip)
+    Ok(respond::value(StatusCode::OK, &value, format, client.gzip))
 }

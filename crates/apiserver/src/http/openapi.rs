@@ -3,30 +3,37 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
-use http::{HeaderMap, Response, StatusCode};
-use k8s_schema::{OpenApiGroup, OpenApiKind, openapi_v2, openapi_v2_protobuf, openapi_v3};
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use k8s_schema::{
+    OpenApiGroup, OpenApiKind, OpenApiSubresource, Schema, openapi_v2, openapi_v2_protobuf, openapi_v3, openapi_v3_root,
+};
 use serde_json::{Value, json};
 use serve::Body;
 use sha2::{Digest, Sha256};
 
+use super::path::query_pairs;
 use super::{negotiate, respond};
 use crate::core::Core;
-use crate::registry::{Resource, Served, Strategy};
+use crate::registry::{Resource, Served, Strategy, Subresource};
 
 const JSON: &str = "application/json";
 /// The protobuf form of the v2 document.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// What kubectl calls it. It is no valid media type, and kubectl itself cannot read it as a Content-Type.
 const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// How long a document stays good for those who ask for it by its hash.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A document and its hash.
 #[derive(Clone)]
-struct Document {
-    bytes: Bytes,
-    hash: String,
+pub(super) struct Document {
+    pub bytes: Bytes,
+    pub hash: String,
 }
 
 impl Document {
@@ -54,16 +61,29 @@ fn shared() -> &'static Shared {
 pub(crate) struct Documents(Mutex<(u64, BTreeMap<String, Document>)>);
 
 impl Documents {
-    fn get(&self, generation: u64, about: &str, make: impl FnOnce() -> Value) -> Document {
-        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if own.0 != generation {
+    pub(super) fn get(&self, generation: u64, about: &str, make: impl FnOnce() -> Value) -> Document {
+        self.keep(generation, about, || Document::new(&make()))
+    }
+
+    /// What is kept, or what `make` makes, which may ask for other documents.
+    fn keep(&self, generation: u64, about: &str, make: impl FnOnce() -> Document) -> Document {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = Some(lock()).filter(|own| own.0 == generation).and_then(|own| own.1.get(about).cloned()) {
+            return known;
+        }
+        let made = make();
+        let mut own = lock();
+        if own.0 < generation {
             *own = (generation, BTreeMap::new());
         }
-        own.1.entry(about.to_owned()).or_insert_with(|| Document::new(&make())).clone()
+        if own.0 == generation {
+            own.1.insert(about.to_owned(), made.clone());
+        }
+        made
     }
 }
 
-fn kinds(served: &Served, group: &str, version: &str) -> (Vec<OpenApiKind>, bool) {
+fn kinds(served: &Served, group: &str, version: &str, minor: u8) -> (Vec<OpenApiKind>, bool) {
     let mut custom = false;
     let resources = served.resources().filter(|resource| resource.group == group && resource.version == version);
     let kinds = resources.filter_map(|resource| {
@@ -74,9 +94,34 @@ fn kinds(served: &Served, group: &str, version: &str) -> (Vec<OpenApiKind>, bool
             namespaced: resource.namespaced,
             type_name: type_name(resource),
             schema: resource.schema.0.clone()?,
+            subresources: resource
+                .subresources
+                .iter()
+                .filter_map(|subresource| below(resource, subresource, minor))
+                .collect(),
         })
     });
     (kinds.collect(), custom)
+}
+
+/// What is told of a subresource; none for those that carry no objects.
+fn below(resource: &Resource, subresource: &Subresource, minor: u8) -> Option<OpenApiSubresource> {
+    let told = |group: &str, version: &str, kind: &str, type_name: String| OpenApiSubresource {
+        name: subresource.name.clone(),
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
+        type_name,
+        verbs: subresource.verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+    };
+    match &subresource.kind {
+        None => Some(told(&resource.group, &resource.version, &resource.kind, type_name(resource))),
+        Some(kind) => {
+            let minor = minor.clamp(k8s_schema::OLDEST_MINOR, k8s_schema::NEWEST_MINOR);
+            let schema = Schema::builtin_kind(&kind.group, &kind.version, &kind.kind, minor)?;
+            Some(told(&kind.group, &kind.version, &kind.kind, schema.type_name()?))
+        }
+    }
 }
 
 /// `io.k8s.api.core.v1.Pod`, or `com.example.stable.v1.CronTab`.
@@ -95,7 +140,7 @@ fn group_versions(served: &Served) -> Vec<(String, String)> {
 }
 
 fn v3(core: &Core, served: &Served, group: &str, version: &str) -> Document {
-    let (kinds, custom) = kinds(served, group, version);
+    let (kinds, custom) = kinds(served, group, version, core.minor);
     let about = format!("{group}/{version}");
     let make = || openapi_v3(group, version, &kinds, core.minor);
     if custom {
@@ -105,21 +150,65 @@ fn v3(core: &Core, served: &Served, group: &str, version: &str) -> Document {
     shared.entry((core.minor, about)).or_insert_with(|| Document::new(&make())).clone()
 }
 
-fn v2(core: &Core, served: &Served) -> Document {
+fn v2(core: &Core, served: &Served, protobuf: bool) -> Document {
+    let about = if protobuf { "v2 protobuf" } else { "v2" };
     let versions = group_versions(served);
-    let listed: Vec<(Vec<OpenApiKind>, bool)> =
-        versions.iter().map(|(group, version)| kinds(served, group, version)).collect();
-    let groups: Vec<OpenApiGroup<'_>> = versions
-        .iter()
-        .zip(&listed)
-        .map(|((group, version), (kinds, _))| OpenApiGroup { group, version, kinds })
-        .collect();
-    let make = || openapi_v2(&groups, core.minor);
-    if listed.iter().any(|(_, custom)| *custom) {
-        return core.documents.get(served.generation, "v2", make);
+    let make = || {
+        let listed: Vec<Vec<OpenApiKind>> =
+            versions.iter().map(|(group, version)| kinds(served, group, version, core.minor).0).collect();
+        let groups = versions.iter().zip(&listed);
+        let groups: Vec<OpenApiGroup<'_>> =
+            groups.map(|((group, version), kinds)| OpenApiGroup { group, version, kinds }).collect();
+        let document = openapi_v2(&groups, core.minor);
+        if protobuf { Document::of(openapi_v2_protobuf(&document).into()) } else { Document::new(&document) }
+    };
+    if served.resources().any(|resource| matches!(resource.strategy, Strategy::Custom(_))) {
+        return core.documents.keep(served.generation, about, make);
     }
     let mut shared = shared().lock().unwrap_or_else(PoisonError::into_inner);
-    shared.entry((core.minor, "v2".to_owned())).or_insert_with(|| Document::new(&make())).clone()
+    shared.entry((core.minor, about.to_owned())).or_insert_with(make).clone()
+}
+
+/// The documents above the versions: the roots, and groups.
+fn v3_root(core: &Core, served: &Served, about: &str) -> Option<Document> {
+    let known = match about.strip_prefix("apis/") {
+        Some(group) => !group.is_empty() && !served.versions(group).is_empty(),
+        None => ["api", "apis"].contains(&about),
+    };
+    if !known {
+        return None;
+    }
+    let document = openapi_v3_root(about, core.minor)?;
+    Some(core.documents.get(served.generation, about_key(about).as_str(), || document))
+}
+
+/// Apart from the documents of discovery, which are kept in the same place.
+fn about_key(about: &str) -> String {
+    format!("v3 {about}")
+}
+
+/// Where every v3 document is, by place.
+fn v3_index(core: &Core, served: &Served) -> Document {
+    core.documents.get(served.generation, "v3", || {
+        let versions = group_versions(served);
+        let mut roots = vec!["api".to_owned(), "apis".to_owned()];
+        roots.extend(versions.iter().filter(|(group, _)| !group.is_empty()).map(|(group, _)| format!("apis/{group}")));
+        roots.dedup();
+        let url = |place: &str, hash: &str| json!({"serverRelativeURL": format!("/openapi/v3/{place}?hash={hash}")});
+        let mut paths = serde_json::Map::new();
+        for (group, version) in &versions {
+            let place = place(group, version);
+            let url = url(&place, &v3(core, served, group, version).hash);
+            paths.insert(place, url);
+        }
+        for about in roots {
+            if let Some(document) = openapi_v3_root(&about, core.minor) {
+                let url = url(&about, &Document::new(&document).hash);
+                paths.insert(about, url);
+            }
+        }
+        json!({"paths": paths})
+    })
 }
 
 /// `api/v1`, `apis/apps/v1`.
@@ -127,64 +216,69 @@ fn place(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-/// The form of the v2 document that a client likes best; JSON for those who name none that there is.
-fn v2_type(accept: &str) -> &'static str {
-    let known = |range: negotiate::Range<'_>| match range.media {
+/// The form of a document that a client likes best, of those that there are; v3 is JSON only.
+fn media_type(accept: &str, v2: bool) -> Option<&'static str> {
+    if accept.is_empty() {
+        return Some(JSON);
+    }
+    negotiate::ranges(accept).into_iter().find_map(|range| match range.media {
         "*/*" | "application/*" | JSON => Some(JSON),
-        PROTOBUF | PROTOBUF_ASKED => Some(PROTOBUF),
+        PROTOBUF | PROTOBUF_ASKED if v2 => Some(PROTOBUF),
         _ => None,
-    };
-    negotiate::ranges(accept).into_iter().find_map(known).unwrap_or(JSON)
+    })
 }
 
-pub(super) fn answer(
-    core: &Arc<Core>,
-    path: &str,
-    headers: &HeaderMap,
-    accept: &str,
-    gzip: bool,
-) -> Option<Response<Body>> {
+pub(super) fn answer(core: &Arc<Core>, path: &str, parts: &Parts, accept: &str, gzip: bool) -> Option<Response<Body>> {
     let rest = path.strip_prefix("/openapi/")?;
     let served = core.registry.served();
-    let content_type = if rest == "v2" { v2_type(accept) } else { JSON };
-    let document = match rest {
-        "v2" if content_type == JSON => v2(core, &served),
-        "v2" => Document::of(openapi_v2_protobuf(core.minor).into()),
-        "v3" => {
-            let paths = group_versions(&served).into_iter().map(|(group, version)| {
-                let place = place(&group, &version);
-                let url = format!("/openapi/v3/{place}?hash={}", v3(core, &served, &group, &version).hash);
-                (place, json!({"serverRelativeURL": url}))
-            });
-            let paths: serde_json::Map<String, Value> = paths.collect();
-            Document::new(&json!({"paths": paths}))
-        }
-        rest => {
-            let place = rest.strip_prefix("v3/")?;
-            let (group, version) = place
-                .strip_prefix("api/")
-                .map(|version| ("", version))
-                .or_else(|| place.strip_prefix("apis/").and_then(|rest| rest.split_once('/')))?;
-            if !served.serves_version(group, version) {
-                return None;
-            }
-            v3(core, &served, group, version)
-        }
+    let place = rest.strip_prefix("v3/");
+    // The index of the v3 documents is JSON whatever is asked for.
+    let content_type = if rest == "v3" { Some(JSON) } else { media_type(accept, rest == "v2") };
+    let Some(content_type) = content_type else {
+        return Some(respond::empty(StatusCode::NOT_ACCEPTABLE));
     };
-    let tag = format!("\"{}\"", document.hash);
-    if headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes()) {
-        let mut response = Response::new(serve::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    let document = match (rest, place) {
+        ("v2", _) => v2(core, &served, content_type == PROTOBUF),
+        ("v3", _) => v3_index(core, &served),
+        (_, Some(place)) => v3_at(core, &served, place)?,
+        _ => return None,
+    };
+    let query = query_pairs(parts.uri.query().unwrap_or(""));
+    let hash = query.iter().find(|(name, value)| place.is_some() && name == "hash" && !value.is_empty());
+    if let (Some((_, hash)), Some(place)) = (hash, place)
+        && *hash != document.hash
+    {
+        // It has changed since the client was told of it.
+        let mut response = respond::empty(StatusCode::MOVED_PERMANENTLY);
+        let url = format!("/openapi/v3/{place}?hash={}", document.hash);
+        response.headers_mut().insert(LOCATION, HeaderValue::from_str(&url).ok()?);
         return Some(response);
     }
-    let mut response = respond::compressed(StatusCode::OK, content_type, document.bytes, gzip);
-    if rest == "v2" {
-        response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
-    }
-    if let Ok(value) = HeaderValue::from_str(&tag) {
-        response.headers_mut().insert(ETAG, value);
+    let tag = format!("\"{}\"", document.hash);
+    let known = parts.headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
+    let mut response = match known {
+        true => respond::empty(StatusCode::NOT_MODIFIED),
+        false => respond::compressed(StatusCode::OK, content_type, document.bytes, gzip),
+    };
+    let headers = response.headers_mut();
+    headers.remove(CACHE_CONTROL);
+    headers.append(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(ETAG, HeaderValue::from_str(&tag).ok()?);
+    if hash.is_some() {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        headers.insert(EXPIRES, HeaderValue::from_str(&respond::http_date(core.world.now() + YEAR)).ok()?);
     }
     Some(response)
+}
+
+/// The v3 document of a place, if that is served.
+fn v3_at(core: &Core, served: &Served, place: &str) -> Option<Document> {
+    let version = place.strip_prefix("api/").map(|version| ("", version));
+    let version = version.or_else(|| place.strip_prefix("apis/").and_then(|rest| rest.split_once('/')));
+    match version {
+        Some((group, version)) => served.serves_version(group, version).then(|| v3(core, served, group, version)),
+        None => v3_root(core, served, place),
+    }
 }
 
 #[cfg(test)]
@@ -195,17 +289,18 @@ mod tests {
     fn the_v2_document_comes_in_the_form_that_is_liked_best() {
         let asked = PROTOBUF_ASKED;
         let cases = [
-            (String::new(), JSON),
-            ("*/*".to_owned(), JSON),
-            ("text/html".to_owned(), JSON),
-            (asked.to_owned(), PROTOBUF),
-            (PROTOBUF.to_owned(), PROTOBUF),
-            (format!("{JSON},{asked}"), JSON),
-            (format!("{JSON};q=0.5,{asked}"), PROTOBUF),
-            (format!("text/html,{asked},*/*"), PROTOBUF),
+            (String::new(), Some(JSON)),
+            ("*/*".to_owned(), Some(JSON)),
+            ("text/html".to_owned(), None),
+            (asked.to_owned(), Some(PROTOBUF)),
+            (PROTOBUF.to_owned(), Some(PROTOBUF)),
+            (format!("{JSON},{asked}"), Some(JSON)),
+            (format!("{JSON};q=0.5,{asked}"), Some(PROTOBUF)),
+            (format!("text/html,{asked},*/*"), Some(PROTOBUF)),
         ];
         for (accept, expected) in cases {
-            assert_eq!(v2_type(&accept), expected, "{accept}");
+            assert_eq!(media_type(&accept, true), expected, "{accept}");
         }
+        assert_eq!(media_type(asked, false), None, "v3 is JSON only");
     }
 }

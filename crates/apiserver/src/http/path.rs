@@ -1,9 +1,12 @@
 //! What a method, a path and a query ask for.
 
 use k8s_client::{Body, Options, PatchType, Preconditions, Request, Verb};
-use k8s_object::{ApiError, GroupVersionResource, Reason};
+use k8s_object::{ApiError, GroupVersionResource};
 
+use super::negotiate::unsupported;
 use crate::delete::parse_propagation;
+
+const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// A path's meaning.
 #[derive(Debug)]
@@ -93,10 +96,14 @@ pub(crate) fn parse(method: &http::Method, path: &str, query: &str, content_type
     let mut own = Query { watch: legacy_watch, ..Query::default() };
     let options = options(query, &mut own)?;
     let verb = match (method.as_str(), name.is_empty()) {
-        ("GET" | "HEAD", _) if own.watch => Verb::Watch,
-        ("GET" | "HEAD", true) => Verb::List,
-        ("GET" | "HEAD", false) => Verb::Get,
-        ("POST", _) => Verb::Create,
+        ("GET", _) if legacy_watch => Verb::Watch,
+        _ if legacy_watch => return Err(ApiError::method_not_allowed()),
+        ("GET", true) if own.watch => Verb::Watch,
+        ("GET", true) => Verb::List,
+        ("GET", false) => Verb::Get,
+        ("POST", true) => Verb::Create,
+        // Objects are created in their collection, subresources below their object.
+        ("POST", false) if !below.is_empty() => Verb::Create,
         ("PUT", false) => Verb::Update,
         ("PATCH", false) => Verb::Patch,
         ("DELETE", true) => Verb::DeleteCollection,
@@ -122,11 +129,8 @@ fn patch_type(content_type: &str) -> Result<PatchType, ApiError> {
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
-        "application/apply-patch+yaml" | "application/apply-patch+cbor" => Ok(PatchType::Apply),
-        _ => {
-            let message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
-            Err(ApiError::new(Reason::UnsupportedMediaType, message))
-        }
+        "application/apply-patch+yaml" => Ok(PatchType::Apply),
+        _ => Err(unsupported(PATCH_TYPES)),
     }
 }
 
@@ -212,6 +216,14 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods", "list pods a||"),
             ("GET", "/api/v1/pods?watch=true", "watch pods ||"),
             ("GET", "/api/v1/watch/pods", "watch pods ||"),
+            ("GET", "/api/v1/watch/namespaces/a/pods/b?watch=false", "watch pods a|b|"),
+            ("GET", "/api/v1/namespaces/a/pods/b?watch=true", "get pods a|b|"),
+            ("GET", "/api/v1/pods?watch=1", "watch pods ||"),
+            ("GET", "/api/v1/pods/?watch", "watch pods ||"),
+            ("HEAD", "/api/v1/pods", "405"),
+            ("OPTIONS", "/api/v1/pods", "405"),
+            ("POST", "/api/v1/watch/pods", "405"),
+            ("POST", "/api/v1/namespaces/a/pods/b", "405"),
             ("POST", "/api/v1/namespaces/a/pods/b/binding", "create pods a|b|binding"),
             ("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection deployments.apps a||"),
             ("PATCH", "/apis/apps/v1/namespaces/a/deployments/b", "patch deployments.apps a|b|"),

@@ -9,11 +9,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
-use k8s_object::{ApiError, Object};
+use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
 use serve::Body;
+use world::Timestamp;
 
-use super::negotiate::Format;
+use super::negotiate::{Format, PROTOBUF};
+use super::protobuf;
 
 /// Bytes above which an answer is compressed for those who accept it (apiserver `defaultGzipThresholdBytes`).
 const GZIP_THRESHOLD: usize = 128 << 10;
@@ -42,25 +44,69 @@ pub(crate) fn page_not_found() -> Response<Body> {
     text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-/// JSON that is encoded already.
-pub(crate) fn json_bytes(status: StatusCode, bytes: impl Into<Bytes>, gzip: bool) -> Response<Body> {
-    compressed(status, "application/json", bytes.into(), gzip)
+/// A status and nothing else.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(serve::empty());
+    *response.status_mut() = status;
+    response
 }
 
-/// A value in the form that is asked for.
+/// A moment as HTTP writes it: `Fri, 27 Nov 2026 12:00:00 GMT`.
+pub(crate) fn http_date(moment: Timestamp) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = moment.to_string();
+    let (date, time) = text.split_once('T').unwrap_or((&text, ""));
+    let mut parts = date.split('-');
+    let mut part = || parts.next().unwrap_or("");
+    let (year, month, day) = (part(), part(), part());
+    let month = month.parse::<usize>().ok().and_then(|month| MONTHS.get(month.wrapping_sub(1)));
+    // The first of January 1970 was a Thursday.
+    let weekday = DAYS[moment.seconds().div_euclid(86_400).rem_euclid(7) as usize];
+    format!("{weekday}, {day} {} {year} {} GMT", month.unwrap_or(&""), time.trim_end_matches('Z'))
+}
+
+/// JSON that is encoded already, ended by a newline as upstream does.
+pub(crate) fn json_bytes(status: StatusCode, bytes: impl AsRef<[u8]>, gzip: bool) -> Response<Body> {
+    let bytes = bytes.as_ref();
+    let mut line = BytesMut::with_capacity(bytes.len() + 1);
+    line.put_slice(bytes);
+    line.put_u8(b'\n');
+    compressed(status, "application/json", line.freeze(), gzip)
+}
+
+/// An object in the form that is asked for.
+pub(crate) fn object(status: StatusCode, object: &Object, format: Format, gzip: bool) -> Response<Body> {
+    match format {
+        Format::Json => json_bytes(status, object.json(), gzip),
+        Format::Protobuf => match protobuf::object(object) {
+            Ok(bytes) => compressed(status, PROTOBUF, bytes, gzip),
+            Err(error) => failure(&error, Format::Json),
+        },
+        Format::PrettyJson | Format::Yaml => value(status, &object.value(), format, gzip),
+    }
+}
+
+/// A value in the form that is asked for; JSON where protobuf is asked for and the value's kind has no message.
 pub(crate) fn value(status: StatusCode, value: &Value, format: Format, gzip: bool) -> Response<Body> {
     match format {
-        Format::Json => json_bytes(status, serde_json::to_vec(value).expect("a JSON value can be written"), gzip),
+        Format::Json => json_bytes(status, value.to_string(), gzip),
+        Format::PrettyJson => compressed(status, "application/json", format!("{value:#}").into(), gzip),
+        Format::Protobuf => match protobuf::value(value) {
+            Ok(Some(bytes)) => compressed(status, PROTOBUF, bytes.into(), gzip),
+            Ok(None) => json_bytes(status, value.to_string(), gzip),
+            Err(error) => failure(&error, Format::Json),
+        },
         Format::Yaml => match serde_yaml::to_string(value) {
             Ok(text) => compressed(status, "application/yaml", text.into(), gzip),
-            Err(error) => failure(&ApiError::internal(error)),
+            Err(error) => failure(&ApiError::internal(error), Format::Json),
         },
     }
 }
 
 /// Bytes of any type, compressed when they are large and the client can read that.
 pub(crate) fn compressed(status: StatusCode, content_type: &'static str, bytes: Bytes, gzip: bool) -> Response<Body> {
-    if !gzip || bytes.len() < GZIP_THRESHOLD {
+    if !gzip || bytes.len() <= GZIP_THRESHOLD {
         return response(status, content_type, serve::full(bytes));
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
@@ -77,13 +123,18 @@ fn mark_gzip(response: &mut Response<Body>) {
 }
 
 /// A `Status`.
-pub(crate) fn failure(error: &ApiError) -> Response<Body> {
-    let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = value(status, &error.to_status(), Format::Json, false);
+pub(crate) fn failure(error: &ApiError, format: Format) -> Response<Body> {
+    let code = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut status = error.to_status();
+    // What no handler was found for has details without content.
+    if matches!(error.reason, Reason::MethodNotAllowed | Reason::NotFound) && status.get("details").is_none() {
+        status["details"] = json!({});
+    }
+    let mut response = value(code, &status, format, false);
     if let Some(seconds) = error.retry_after_seconds {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if status == StatusCode::UNAUTHORIZED {
+    if code == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"kubernetes-master\""));
     }
     response
@@ -121,23 +172,67 @@ pub(crate) fn list_metadata(resource_version: &str, continue_token: &str, remain
     metadata
 }
 
-/// A list, joined from the objects' own bytes. Small ones at once, large ones as they are read.
+/// A list that is joined from what its items are encoded as.
+pub(super) struct Items {
+    pub head: Vec<u8>,
+    /// Writes what stands before an item; the flag says that it is the first.
+    pub before: fn(&Bytes, bool, &mut BytesMut),
+    pub items: Box<dyn Iterator<Item = Bytes> + Send>,
+    pub tail: &'static [u8],
+    /// Bytes of the whole, or a few more.
+    pub length: usize,
+}
+
+/// A list in JSON, from the objects' own bytes.
+fn json_list(api_version: &str, kind: &str, metadata: &Value, objects: Vec<Arc<Object>>) -> Items {
+    let head = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string();
+    // Without the closing brace: the items follow.
+    let head = format!("{},\"items\":[", &head[..head.len() - 1]);
+    let length = head.len() + objects.iter().map(|object| object.json().len() + 1).sum::<usize>() + 3;
+    Items {
+        head: head.into(),
+        before: |_, first, to| {
+            if !first {
+                to.put_u8(b',');
+            }
+        },
+        items: Box::new(objects.into_iter().map(|object| object.json().clone())),
+        tail: b"]}\n",
+        length,
+    }
+}
+
+/// A list of objects as they are in the form that is asked for. JSON and protobuf are joined: small lists at once, large
+/// ones as they are read.
 pub(crate) fn list(
     api_version: &str,
     kind: &str,
     metadata: &Value,
-    items: Vec<Arc<Object>>,
+    objects: Vec<Arc<Object>>,
+    format: Format,
     gzip: bool,
 ) -> Response<Body> {
-    let head = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string();
-    // Without the closing brace: the items follow.
-    let head = format!("{},\"items\":[", &head[..head.len() - 1]);
-    let length = head.len() + items.iter().map(|item| item.json().len() + 1).sum::<usize>() + 2;
-    let mut joiner = Joiner { head: Some(head), items: items.into_iter(), first: true, done: false };
+    match format {
+        Format::Json => joined(json_list(api_version, kind, metadata, objects), "application/json", gzip),
+        Format::Protobuf => match protobuf::list(api_version, kind, metadata, &objects) {
+            Ok(items) => joined(items, PROTOBUF, gzip),
+            Err(error) => failure(&error, Format::Json),
+        },
+        Format::PrettyJson | Format::Yaml => {
+            let items: Vec<Value> = objects.iter().map(|object| object.value()).collect();
+            let list = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items});
+            value(StatusCode::OK, &list, format, gzip)
+        }
+    }
+}
+
+fn joined(items: Items, content_type: &'static str, gzip: bool) -> Response<Body> {
+    let length = items.length;
+    let mut joiner = Joiner { items, begun: false, first: true, done: false };
     if length <= WHOLE {
         let mut joined = BytesMut::with_capacity(length);
         joiner.join(&mut joined, usize::MAX);
-        return json_bytes(StatusCode::OK, joined.freeze(), gzip);
+        return compressed(StatusCode::OK, content_type, joined.freeze(), gzip);
     }
     let mut encoder = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
     let body = serve::stream(move |_| {
@@ -152,7 +247,7 @@ pub(crate) fn list(
         let chunk = std::mem::take(packed.get_mut());
         Poll::Ready(Some(written.map(|()| Bytes::from(chunk)).map_err(Into::into)))
     });
-    let mut response = response(StatusCode::OK, "application/json", body);
+    let mut response = response(StatusCode::OK, content_type, body);
     if gzip {
         mark_gzip(&mut response);
     }
@@ -160,8 +255,8 @@ pub(crate) fn list(
 }
 
 struct Joiner {
-    head: Option<String>,
-    items: std::vec::IntoIter<Arc<Object>>,
+    items: Items,
+    begun: bool,
     first: bool,
     done: bool,
 }
@@ -169,24 +264,41 @@ struct Joiner {
 impl Joiner {
     /// Adds about `limit` bytes.
     fn join(&mut self, to: &mut BytesMut, limit: usize) {
-        if let Some(head) = self.head.take() {
-            to.put_slice(head.as_bytes());
+        if !std::mem::replace(&mut self.begun, true) {
+            to.put_slice(&self.items.head);
         }
         while to.len() < limit {
-            let Some(item) = self.items.next() else {
-                to.put_slice(b"]}");
+            let Some(item) = self.items.items.next() else {
+                to.put_slice(self.items.tail);
                 self.done = true;
                 return;
             };
-            if !std::mem::take(&mut self.first) {
-                to.put_u8(b',');
-            }
-            to.put_slice(item.json());
+            (self.items.before)(&item, std::mem::take(&mut self.first), to);
+            to.put_slice(&item);
         }
     }
 }
 
-/// A streamed answer.
-pub(crate) fn stream(body: Body) -> Response<Body> {
-    response(StatusCode::OK, "application/json", body)
+/// The frames of a watch.
+pub(crate) fn stream(body: Body, format: Format) -> Response<Body> {
+    let content_type = match format {
+        Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        _ => "application/json",
+    };
+    response(StatusCode::OK, content_type, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_in_http() {
+        for (moment, expected) in [
+            ("1994-11-06T08:49:37Z", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("2026-11-27T12:00:00Z", "Fri, 27 Nov 2026 12:00:00 GMT"),
+        ] {
+            assert_eq!(http_date(Timestamp::parse(moment).unwrap()), expected);
+        }
+    }
 }

@@ -25,9 +25,9 @@ impl Include {
     }
 }
 
-/// A PartialObjectMetadata of an object.
-pub(crate) fn partial(value: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]})
+/// A PartialObjectMetadata of an object, in a version of `meta.k8s.io`.
+pub(crate) fn partial(value: &Value, meta: &str) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": meta, "metadata": value["metadata"]})
 }
 
 /// The definitions of the columns.
@@ -43,9 +43,10 @@ fn columns(resource: &Resource) -> Value {
             columns.collect()
         }
         Strategy::Custom(custom) => {
-            let description = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically.";
-            let name =
-                json!({"name": "Name", "type": "string", "format": "name", "description": description, "priority": 0});
+            let own = &k8s_kinds::columns::NAME;
+            let name = json!({
+                "name": own.name, "type": own.kind, "format": own.format, "description": own.description, "priority": 0,
+            });
             let columns = custom.columns.iter().map(|column| {
                 json!({
                     "name": column.name, "type": column.kind, "format": column.format,
@@ -79,7 +80,9 @@ fn cells(resource: &Resource, value: &Value, now: Timestamp) -> Vec<Value> {
 fn custom_cell(kind: &str, found: Option<&Value>, now: Timestamp) -> Value {
     let Some(found) = found else { return Value::Null };
     match (kind, found) {
-        ("integer", Value::Number(number)) => number.as_i64().map_or(Value::Null, Value::from),
+        ("integer", Value::Number(number)) => {
+            number.as_i64().or_else(|| number.as_f64().map(|float| float as i64)).map_or(Value::Null, Value::from)
+        }
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => found.clone(),
         ("date", Value::String(text)) => match Timestamp::parse(text) {
             Ok(moment) => Value::from(k8s_kinds::human_duration(now.since(moment))),
@@ -91,23 +94,37 @@ fn custom_cell(kind: &str, found: Option<&Value>, now: Timestamp) -> Value {
     }
 }
 
+/// What is asked for beside the columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub include: Include,
+    /// The version of `meta.k8s.io` in which it is told.
+    pub meta: &'static str,
+}
+
 /// A row for an object.
-pub(crate) fn row(resource: &Resource, object: &Object, include: Include, now: Timestamp) -> Value {
-    let value = object.value();
-    let mut row = json!({"cells": cells(resource, &value, now)});
-    match include {
-        Include::Metadata => row["object"] = partial(&value),
-        Include::Nothing => row["object"] = Value::Null,
-        Include::Object => row["object"] = value,
-    }
-    row
+pub(crate) fn row(resource: &Resource, object: &Object, options: Options, now: Timestamp) -> Value {
+    row_of(resource, object.value(), options, now)
+}
+
+/// A row for an object as a value.
+pub(crate) fn row_of(resource: &Resource, value: Value, options: Options, now: Timestamp) -> Value {
+    let cells = cells(resource, &value, now);
+    // The mark of a bookmark is told in any case.
+    let marked = value["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true";
+    let object = match options.include {
+        Include::Object => value,
+        Include::Nothing if !marked => Value::Null,
+        Include::Metadata | Include::Nothing => partial(&value, options.meta),
+    };
+    json!({"cells": cells, "object": object})
 }
 
 /// A Table of rows.
-pub(crate) fn table(resource: &Resource, metadata: Value, rows: Vec<Value>, with_columns: bool) -> Value {
+pub(crate) fn table(resource: &Resource, metadata: Value, rows: Vec<Value>, meta: &str, with_columns: bool) -> Value {
     let columns = if with_columns { columns(resource) } else { Value::Null };
     json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+        "kind": "Table", "apiVersion": meta, "metadata": metadata,
         "columnDefinitions": columns, "rows": rows,
     })
 }

@@ -1,4 +1,4 @@
-//! A watch as a stream of JSON lines, built from the objects' own bytes.
+//! A watch as a stream of JSON lines or of protobuf frames, built from what the objects are encoded as.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +14,8 @@ use serve::Body;
 use store::Revision;
 use world::BoxFuture;
 
-use super::negotiate::View;
+use super::negotiate::{Accepted, Format, View};
+use super::protobuf;
 use super::respond;
 use super::table::{self, Include};
 use crate::core::Core;
@@ -24,11 +25,13 @@ use crate::watch::{Cursor, Item};
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long a watch lasts that does not say: half an hour to an hour, so that clients do not all come back at once.
 const MIN_TIMEOUT: u64 = 1800;
+/// The minor from which on a time that is none is left out of JSON.
+const OMITS_ZERO_TIME: u8 = 34;
 
 struct Stream {
     core: Arc<Core>,
     cursor: Cursor,
-    view: View,
+    accepted: Accepted,
     include: Include,
     /// Of [`world::World::elapsed`].
     end: Duration,
@@ -39,17 +42,24 @@ struct Stream {
 }
 
 /// Answers as a watch that fails at once: whoever may watch is told in an event that it must list again.
-pub(crate) fn failed(error: &ApiError) -> Response<Body> {
+pub(crate) fn failed(error: &ApiError, format: Format) -> Response<Body> {
     let mut frames = BytesMut::new();
-    write(&mut frames, "ERROR", error.to_status().to_string().as_bytes());
-    respond::stream(serve::full(frames.freeze()))
+    let status = error.to_status();
+    match format {
+        Format::Protobuf => match protobuf::event_of("ERROR", &status) {
+            Ok(frame) => frames.put_slice(&frame),
+            Err(error) => return respond::failure(&error, Format::Json),
+        },
+        Format::Json | Format::PrettyJson | Format::Yaml => write(&mut frames, "ERROR", status.to_string().as_bytes()),
+    }
+    respond::stream(serve::full(frames.freeze()), format)
 }
 
 /// Answers with the events of a watch until its time is up, the client goes, or the server stops.
 pub(crate) fn respond(
     core: Arc<Core>,
     cursor: Cursor,
-    view: View,
+    accepted: Accepted,
     include: Include,
     timeout: Option<u64>,
 ) -> Response<Body> {
@@ -62,7 +72,7 @@ pub(crate) fn respond(
         finished: false,
         core,
         cursor,
-        view,
+        accepted,
         include,
     };
     type Step = BoxFuture<'static, (Stream, Option<Bytes>)>;
@@ -86,7 +96,7 @@ pub(crate) fn respond(
             Poll::Ready((_, None)) => Poll::Ready(None),
         }
     });
-    respond::stream(body)
+    respond::stream(body, accepted.format)
 }
 
 impl Stream {
@@ -96,7 +106,11 @@ impl Stream {
         }
         loop {
             let mut frames = BytesMut::new();
-            let caught_up = match self.cursor.take(&self.core) {
+            let taken = match self.cursor.take(&self.core) {
+                Ok((items, revision)) => self.cursor.convert(&self.core, items).await.map(|items| (items, revision)),
+                Err(error) => Err(error),
+            };
+            let caught_up = match taken {
                 Ok((items, revision)) => {
                     for item in items {
                         self.frame(&mut frames, item);
@@ -105,7 +119,7 @@ impl Stream {
                 }
                 Err(error) => {
                     self.finished = true;
-                    write(&mut frames, "ERROR", error.to_status().to_string().as_bytes());
+                    self.document(&mut frames, "ERROR", &error.to_status());
                     return (self, Some(frames.freeze()));
                 }
             };
@@ -142,36 +156,73 @@ impl Stream {
     }
 
     fn event(&mut self, frames: &mut BytesMut, kind: &str, object: &Object) {
-        match self.view {
-            View::Object => write(frames, kind, object.json()),
-            View::PartialObjectMetadata | View::PartialObjectMetadataList => {
-                write(frames, kind, table::partial(&object.value()).to_string().as_bytes());
+        match (self.accepted.view, self.accepted.format) {
+            (View::Object, Format::Protobuf) => match protobuf::event(kind, object) {
+                Ok(frame) => frames.put_slice(&frame),
+                Err(error) => self.fail(frames, &error),
+            },
+            (View::Object, _) => write(frames, kind, object.json()),
+            (View::PartialObjectMetadata | View::PartialObjectMetadataList, _) => {
+                let partial = table::partial(&object.value(), self.accepted.meta);
+                self.document(frames, kind, &partial);
             }
-            View::Table => {
-                let row = table::row(&self.cursor.resource, object, self.include, self.core.world.now());
-                let metadata = json!({"resourceVersion": object.meta().resource_version});
-                let columns = !std::mem::replace(&mut self.columns_sent, true);
-                let table = table::table(&self.cursor.resource, metadata, vec![row], columns);
-                write(frames, kind, table.to_string().as_bytes());
+            (View::Table, _) => {
+                let table = self.table(object.value(), &object.meta().resource_version);
+                self.document(frames, kind, &table);
             }
         }
     }
 
-    fn bookmark(&self, frames: &mut BytesMut, revision: Revision, initial_end: bool) {
-        let resource = &self.cursor.resource;
-        let (api_version, kind) = match self.view {
-            View::Object => (resource.api_version(), resource.kind.as_str()),
-            View::Table => ("meta.k8s.io/v1".to_owned(), "Table"),
-            View::PartialObjectMetadata | View::PartialObjectMetadataList => {
-                ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata")
-            }
-        };
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": Value::Null});
+    fn table(&mut self, value: Value, resource_version: &str) -> Value {
+        let options = table::Options { include: self.include, meta: self.accepted.meta };
+        let row = table::row_of(&self.cursor.resource, value, options, self.core.world.now());
+        let metadata = json!({"resourceVersion": resource_version});
+        let columns = !std::mem::replace(&mut self.columns_sent, true);
+        table::table(&self.cursor.resource, metadata, vec![row], self.accepted.meta, columns)
+    }
+
+    /// A bookmark is an object that has nothing but its kind and version.
+    fn bookmark(&mut self, frames: &mut BytesMut, revision: Revision, initial_end: bool) {
+        let resource = self.cursor.resource.clone();
+        let revision = revision.to_string();
+        let mut metadata = json!({"resourceVersion": revision});
+        if self.core.minor < OMITS_ZERO_TIME {
+            metadata["creationTimestamp"] = Value::Null;
+        }
         if initial_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
-        write(frames, "BOOKMARK", object.to_string().as_bytes());
+        let mut object = json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
+        let told = match self.accepted.view {
+            View::Object => {
+                resource.schema.canonicalise(&mut object);
+                object
+            }
+            View::Table => self.table(object, &revision),
+            View::PartialObjectMetadata | View::PartialObjectMetadataList => {
+                table::partial(&object, self.accepted.meta)
+            }
+        };
+        self.document(frames, "BOOKMARK", &told);
+    }
+
+    /// Any document in the form of the watch.
+    fn document(&mut self, frames: &mut BytesMut, kind: &str, value: &Value) {
+        match self.accepted.format {
+            Format::Protobuf => match protobuf::event_of(kind, value) {
+                Ok(frame) => frames.put_slice(&frame),
+                // It ends without a word: what cannot be told is what there was to tell.
+                Err(_) if kind == "ERROR" => self.finished = true,
+                Err(error) => self.fail(frames, &error),
+            },
+            Format::Json | Format::PrettyJson | Format::Yaml => write(frames, kind, value.to_string().as_bytes()),
+        }
+    }
+
+    /// Ends the watch with an error, so that the client lists again instead of missing something.
+    fn fail(&mut self, frames: &mut BytesMut, error: &ApiError) {
+        self.finished = true;
+        self.document(frames, "ERROR", &error.to_status());
     }
 }
 

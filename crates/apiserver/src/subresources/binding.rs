@@ -27,7 +27,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
     }
     let uid = metadata::text(&binding, "uid");
     for _ in 0..ATTEMPTS {
-        let old = call.current()?;
+        let old = call.current().await?;
         let mut pod = old.value();
         if !uid.is_empty() && uid != old.meta().uid {
             let why =

@@ -24,7 +24,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
     let options = &eviction["deleteOptions"];
     call.request.options.dry_run |=
         options["dryRun"].as_array().is_some_and(|list| list.iter().any(|text| text == "All"));
-    let pod = call.current()?;
+    let pod = call.current().await?;
     admission::admit_below(call, ("policy/v1", "Eviction"), &mut eviction, None).await?;
     let options = &eviction["deleteOptions"];
     if !is_free(&pod) {

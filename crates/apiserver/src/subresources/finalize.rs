@@ -11,7 +11,7 @@ use crate::{metadata, update, write};
 pub(super) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
     let (mut new, duplicates) = write::parse(body)?;
     write::conform(call, &mut new, duplicates)?;
-    let old = call.current()?;
+    let old = call.current().await?;
     let mut finalized = old.value();
     finalized["spec"]["finalizers"] = new["spec"]["finalizers"].take();
     if finalized["spec"]["finalizers"].is_null() {

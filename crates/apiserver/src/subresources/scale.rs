@@ -12,13 +12,13 @@ const ATTEMPTS: usize = 5;
 
 pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     if call.request.verb == Verb::Get {
-        let current = call.current()?;
+        let current = call.current().await?;
         return Ok(Reply::Value(scale_of(call, &current)));
     }
     let (given, _) = write::parse(body)?;
     let mut conditional = false;
     for _ in 0..ATTEMPTS {
-        let old = call.current()?;
+        let old = call.current().await?;
         let current = scale_of(call, &old);
         let mut wanted = match (call.request.verb, call.request.patch) {
             (Verb::Update, _) => given.clone(),

@@ -22,7 +22,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
         Body::None => json!({}),
         body => write::parse(body)?.0,
     };
-    let account = call.current()?;
+    let account = call.current().await?;
     let name = metadata::text(&request, "name");
     if !name.is_empty() && name != call.request.name {
         return Err(ApiError::bad_request("the name of the TokenRequest does not match the name on the URL"));

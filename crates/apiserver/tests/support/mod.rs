@@ -3,6 +3,7 @@
 
 pub mod hooks;
 pub mod http;
+pub mod outside;
 pub mod tls;
 
 use std::future::Future;

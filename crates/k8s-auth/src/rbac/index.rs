@@ -172,7 +172,7 @@ impl RbacIndex {
 
     /// ClusterRoles in order of their names.
     pub fn cluster_roles(&self) -> impl Iterator<Item = &Role> {
-        self.roles.iter().take_while(|(key, _)| key.namespace.is_empty()).map(|(_, role)| role.as_ref())
+        self.roles.iter().filter(|(key, _)| key.namespace.is_empty()).map(|(_, role)| role.as_ref())
     }
 
     /// Grants to the user and its groups: for the whole cluster, then for the namespace.

@@ -238,13 +238,8 @@ fn conversion(conversion: &Value, preserve: &Value) -> Vec<Cause> {
             }
         }
         "Webhook" => {
-            if at(conversion, "webhook.clientConfig").is_null() {
-                let detail = "required when strategy is set to Webhook";
-                causes.push(required("spec.conversion.webhook.clientConfig", detail));
-            }
-            if items(conversion, "webhook.conversionReviewVersions").is_empty() {
-                causes.push(required("spec.conversion.webhook.conversionReviewVersions", ""));
-            }
+            causes.extend(client_config(at(conversion, "webhook.clientConfig")));
+            causes.extend(review_versions(items(conversion, "webhook.conversionReviewVersions")));
         }
         other => causes.push(not_supported("spec.conversion.strategy", other, &["None", "Webhook"])),
     }
@@ -252,6 +247,73 @@ fn conversion(conversion: &Value, preserve: &Value) -> Vec<Cause> {
         let detail =
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         causes.push(invalid("spec.preserveUnknownFields", true, detail));
+    }
+    causes
+}
+
+/// Paths of causes are those of the internal type, as upstream's are.
+fn client_config(config: &Value) -> Vec<Cause> {
+    const FIELD: &str = "spec.conversion.webhookClientConfig";
+    if config.is_null() {
+        return vec![required(FIELD, "required when strategy is set to Webhook")];
+    }
+    let mut causes = Vec::new();
+    let service = at(config, "service");
+    match (at(config, "url").as_str(), service.is_object()) {
+        (None, false) | (Some(_), true) => {
+            causes.push(required(FIELD, "exactly one of url or service is required"));
+        }
+        (Some(url), false) => {
+            let host = url.strip_prefix("https://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(""));
+            match host {
+                None => {
+                    let detail = "'https' is the only allowed URL scheme; desired format: https://host[/path]";
+                    causes.push(invalid(format!("{FIELD}.url"), url, detail));
+                }
+                Some("") => {
+                    let detail = "host must be specified; desired format: https://host[/path]";
+                    causes.push(invalid(format!("{FIELD}.url"), url, detail));
+                }
+                Some(_) => {}
+            }
+        }
+        (None, true) => {
+            for (key, detail) in [("name", "service name is required"), ("namespace", "service namespace is required")]
+            {
+                if text(service, key).is_empty() {
+                    causes.push(required(format!("{FIELD}.service.{key}"), detail));
+                }
+            }
+            let path = text(service, "path");
+            if !path.is_empty() && !path.starts_with('/') {
+                causes.push(invalid(format!("{FIELD}.service.path"), path, "must start with a '/'"));
+            }
+            let port = at(service, "port").as_i64().unwrap_or(443);
+            if !(1..=65_535).contains(&port) {
+                let detail = "port is not valid: must be between 1 and 65535, inclusive";
+                causes.push(invalid(format!("{FIELD}.service.port"), port, detail));
+            }
+        }
+    }
+    causes
+}
+
+fn review_versions(versions: &[Value]) -> Vec<Cause> {
+    const FIELD: &str = "spec.conversion.conversionReviewVersions";
+    if versions.is_empty() {
+        return vec![required(FIELD, "")];
+    }
+    let mut causes = Vec::new();
+    for (index, version) in versions.iter().enumerate() {
+        let (field, name) = (format!("{FIELD}[{index}]"), version.as_str().unwrap_or_default());
+        if versions[..index].contains(version) {
+            causes.push(invalid(field, name, "duplicate version"));
+        } else {
+            causes.extend(dns_1035(name, false).iter().map(|problem| invalid(&field, name, problem)));
+        }
+    }
+    if !versions.iter().any(|version| matches!(version.as_str(), Some("v1" | "v1beta1"))) {
+        causes.push(invalid(FIELD, Value::Array(versions.to_vec()), "must include at least one of v1, v1beta1"));
     }
     causes
 }

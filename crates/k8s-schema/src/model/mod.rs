@@ -103,6 +103,26 @@ pub(crate) enum Leaf {
     Time,
 }
 
+impl Leaf {
+    /// By the name of its type.
+    pub(crate) fn named(name: &str) -> Option<Leaf> {
+        Some(match name {
+            "Duration" => Leaf::Duration,
+            "FieldsV1" => Leaf::FieldsV1,
+            "IntOrString" => Leaf::IntOrString,
+            "JSON" => Leaf::Json,
+            "JSONSchemaPropsOrArray" => Leaf::JsonSchemaOrArray,
+            "JSONSchemaPropsOrBool" => Leaf::JsonSchemaOrBool,
+            "JSONSchemaPropsOrStringArray" => Leaf::JsonSchemaOrStringArray,
+            "MicroTime" => Leaf::MicroTime,
+            "Quantity" => Leaf::Quantity,
+            "RawExtension" => Leaf::RawExtension,
+            "Time" => Leaf::Time,
+            _ => return None,
+        })
+    }
+}
+
 /// One type of the table.
 #[derive(Debug)]
 pub(crate) struct TypeDef {
@@ -269,6 +289,12 @@ impl Model {
         let key = (group, version, kind);
         let at = self.kinds.binary_search_by(|entry| (entry.group, entry.version, entry.kind).cmp(&key)).ok()?;
         Some(self.kinds[at].id)
+    }
+
+    /// Every type.
+    #[cfg(test)]
+    pub(crate) fn all(&'static self) -> impl Iterator<Item = &'static TypeDef> {
+        (0..self.slots.len()).filter_map(|at| u16::try_from(at).ok()).map(|at| self.get(TypeId(at)))
     }
 
     pub(crate) fn get(&'static self, id: TypeId) -> &'static TypeDef {

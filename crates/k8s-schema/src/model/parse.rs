@@ -120,7 +120,7 @@ pub(super) fn read_type(model: &'static Model, slot: &'static Slot) -> TypeDef {
             let values = lines.map(|line| read_value(line, minors)).collect();
             Body::Named(Named { ty: read_ty(model, slot.package, ty), values })
         }
-        _ => Body::Leaf(read_leaf(slot.name)),
+        _ => Body::Leaf(Leaf::named(slot.name).unwrap_or_else(|| panic!("leaf {:?} is not known", slot.name))),
     };
     TypeDef { package, name: slot.name, minors, body }
 }
@@ -237,21 +237,4 @@ fn read_ty(model: &'static Model, package: u16, text: &'static str) -> Ty {
         }
     };
     Ty { pointer: false, kind }
-}
-
-fn read_leaf(name: &str) -> Leaf {
-    match name {
-        "Duration" => Leaf::Duration,
-        "FieldsV1" => Leaf::FieldsV1,
-        "IntOrString" => Leaf::IntOrString,
-        "JSON" => Leaf::Json,
-        "JSONSchemaPropsOrArray" => Leaf::JsonSchemaOrArray,
-        "JSONSchemaPropsOrBool" => Leaf::JsonSchemaOrBool,
-        "JSONSchemaPropsOrStringArray" => Leaf::JsonSchemaOrStringArray,
-        "MicroTime" => Leaf::MicroTime,
-        "Quantity" => Leaf::Quantity,
-        "RawExtension" => Leaf::RawExtension,
-        "Time" => Leaf::Time,
-        _ => panic!("leaf {name:?} is not known"),
-    }
 }

@@ -1,10 +1,11 @@
 //! OpenAPI documents of a group and version (v3) and of everything (v2), as kubectl reads them.
 //!
-//! Built on demand from the same schemas that decode and validate; the caller caches and hashes. Without prose: the
-//! table has none. Version differences of the notation are in [`Flavour`], nowhere else.
+//! Built on demand from the same schemas that decode and validate; the caller caches and hashes. Version differences of the
+//! notation are in [`Flavour`], nowhere else.
 
+mod descriptions;
+mod gnostic;
 mod paths;
-mod protobuf;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +14,6 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{Minor, TypeId, model};
 use crate::schema::Schema;
-
-pub use protobuf::openapi_v2_protobuf;
 
 /// One served kind.
 #[derive(Clone, Debug)]
@@ -26,6 +25,21 @@ pub struct OpenApiKind {
     /// notation, `com.example.stable.v1.CronTab`.
     pub type_name: String,
     pub schema: Schema,
+    pub subresources: Vec<OpenApiSubresource>,
+}
+
+/// A resource below the objects of a kind.
+#[derive(Clone, Debug)]
+pub struct OpenApiSubresource {
+    pub name: String,
+    /// Of what is read and written there.
+    pub group: String,
+    pub version: String,
+    pub kind: String,
+    /// Its OpenAPI name: that of a built-in type, or of the kind itself.
+    pub type_name: String,
+    /// As discovery tells them.
+    pub verbs: Vec<String>,
 }
 
 /// The served kinds of one group (empty for core) and version.
@@ -53,31 +67,69 @@ impl Flavour {
     }
 }
 
+fn info(minor: Minor) -> Value {
+    json!({ "title": "Kubernetes", "version": format!("v1.{minor}.0") })
+}
+
+fn bearer_token() -> Value {
+    json!({ "BearerToken": {
+        "type": "apiKey", "name": "authorization", "in": "header", "description": "A token in a header.",
+    } })
+}
+
+fn v3(paths: &Value, schemas: &Value, minor: Minor) -> Value {
+    json!({
+        "openapi": "3.0.0",
+        "info": info(minor),
+        "paths": paths,
+        "components": { "schemas": schemas, "securitySchemes": bearer_token() },
+    })
+}
+
 /// The document of one group and version, served at `/openapi/v3/apis/<group>/<version>`.
 pub fn openapi_v3(group: &str, version: &str, kinds: &[OpenApiKind], minor: Minor) -> Value {
     let groups = [OpenApiGroup { group, version, kinds }];
-    json!({
-        "openapi": "3.0.0",
-        "info": { "title": "Kubernetes", "version": format!("v1.{minor}.0") },
-        "paths": paths::paths(Flavour::V3, &groups),
-        "components": { "schemas": schemas(Flavour::V3, &groups, minor) },
-    })
+    let paths = Value::Object(paths::paths(Flavour::V3, &groups));
+    v3(&paths, &Value::Object(schemas(Flavour::V3, &groups, minor)), minor)
+}
+
+/// The document of what is above the versions, served at `/openapi/v3/<about>`: `api`, `apis`, or `apis/<group>`.
+pub fn openapi_v3_root(about: &str, minor: Minor) -> Option<Value> {
+    let (path, item, answer) = paths::root(Flavour::V3, about)?;
+    let mut out = Map::new();
+    reach(Flavour::V3, model().by_full_name(answer).into_iter().collect(), minor, &mut out);
+    Some(v3(&json!({ path: item }), &Value::Object(out), minor))
 }
 
 /// The document of all groups, served at `/openapi/v2`.
 pub fn openapi_v2(groups: &[OpenApiGroup<'_>], minor: Minor) -> Value {
+    let mut paths = paths::paths(Flavour::V2, groups);
+    let mut definitions = schemas(Flavour::V2, groups, minor);
+    let mut roots: Vec<String> = vec!["api".to_owned(), "apis".to_owned()];
+    roots.extend(groups.iter().filter(|group| !group.group.is_empty()).map(|group| format!("apis/{}", group.group)));
+    roots.dedup();
+    for (path, item, answer) in roots.iter().filter_map(|about| paths::root(Flavour::V2, about)) {
+        paths.insert(path, item);
+        reach(Flavour::V2, model().by_full_name(answer).into_iter().collect(), minor, &mut definitions);
+    }
     json!({
         "swagger": "2.0",
-        "info": { "title": "Kubernetes", "version": format!("v1.{minor}.0") },
-        "paths": paths::paths(Flavour::V2, groups),
-        "definitions": schemas(Flavour::V2, groups, minor),
+        "info": info(minor),
+        "paths": paths,
+        "definitions": definitions,
+        "securityDefinitions": bearer_token(),
+        "security": [{ "BearerToken": [] }],
     })
+}
+
+/// The same document as gnostic's message.
+pub fn openapi_v2_protobuf(document: &Value) -> Vec<u8> {
+    gnostic::document(document)
 }
 
 /// Schemas of the kinds, of their lists, and of all types that they lead to.
 fn schemas(flavour: Flavour, groups: &[OpenApiGroup<'_>], minor: Minor) -> Map<String, Value> {
     let mut out = Map::new();
-    let mut reached = BTreeSet::new();
     let mut queue: Vec<TypeId> = paths::shared_types().filter_map(|name| model().by_full_name(name)).collect();
     let mut served: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for group in groups {
@@ -96,18 +148,53 @@ fn schemas(flavour: Flavour, groups: &[OpenApiGroup<'_>], minor: Minor) -> Map<S
                 }
                 (None, None) => {}
             }
+            for subresource in kind.subresources.iter().filter(|subresource| subresource.type_name != kind.type_name) {
+                queue.extend(model().by_full_name(&subresource.type_name));
+                let gvk = json!({
+                    "group": subresource.group, "version": subresource.version, "kind": subresource.kind,
+                });
+                let known = served.entry(subresource.type_name.clone()).or_default();
+                if !known.contains(&gvk) {
+                    known.push(gvk);
+                }
+            }
         }
     }
+    for name in paths::shared_types() {
+        served.entry(name.to_owned()).or_default().extend(shared_kinds(name));
+    }
+    reach(flavour, queue, minor, &mut out);
+    out.insert(paths::PATCH.to_owned(), json!({ "type": "object", "description": "A change to an object." }));
+    for (name, kinds) in served {
+        if let Some(Value::Object(schema)) = out.get_mut(&name).filter(|_| !kinds.is_empty()) {
+            schema.insert("x-kubernetes-group-version-kind".to_owned(), Value::Array(kinds));
+        }
+    }
+    out
+}
+
+/// Adds the schemas of types and of all that they lead to.
+fn reach(flavour: Flavour, mut queue: Vec<TypeId>, minor: Minor, out: &mut Map<String, Value>) {
+    let mut reached = BTreeSet::new();
     while let Some(id) = queue.pop() {
         if reached.insert(id) {
             let def = model().get(id);
             out.insert(def.full_name(), types::builtin(flavour, def, minor, &mut queue));
         }
     }
-    for (name, kinds) in served {
-        if let Some(Value::Object(schema)) = out.get_mut(&name) {
-            schema.insert("x-kubernetes-group-version-kind".to_owned(), Value::Array(kinds));
+}
+
+/// Types of `meta/v1` that are kinds: some in every group and version.
+fn shared_kinds(type_name: &str) -> Vec<Value> {
+    let kind = type_name.rsplit('.').next().unwrap_or(type_name);
+    let gvk = |group: &str, version: &str| json!({ "group": group, "version": version, "kind": kind });
+    match kind {
+        "APIResourceList" | "Status" => vec![gvk("", "v1")],
+        "DeleteOptions" | "WatchEvent" => {
+            let places: BTreeSet<(&str, &str)> =
+                crate::model::kinds().iter().map(|entry| (entry.group, entry.version)).collect();
+            places.into_iter().filter(|(group, _)| *group != "meta.k8s.io").map(|(g, v)| gvk(g, v)).collect()
         }
+        _ => Vec::new(),
     }
-    out
 }

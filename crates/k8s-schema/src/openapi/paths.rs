@@ -1,49 +1,67 @@
 //! Paths and operations: where a kind is, which verbs it has, and which query parameters they take. kubectl reads from
-//! them the kind behind a resource name and whether `fieldValidation` and `dryRun` are known.
+//! them the kind behind a resource name and whether `fieldValidation` and `dryRun` are known; generators of clients read all.
 
 use serde_json::{Map, Value, json};
 
-use super::{Flavour, OpenApiGroup, OpenApiKind};
+use super::{Flavour, OpenApiGroup, OpenApiKind, OpenApiSubresource};
 use crate::model::model;
 
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+/// Any of the patches; no type of the table.
+pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+const RESOURCES: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList";
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
 
 /// Types that operations of every kind refer to.
 pub(super) fn shared_types() -> impl Iterator<Item = &'static str> {
-    [DELETE_OPTIONS, STATUS].into_iter()
+    [DELETE_OPTIONS, RESOURCES, STATUS, WATCH_EVENT].into_iter()
 }
 
-/// Query parameters with their JSON type.
-const DELETE: &[(&str, &str)] = &[
-    ("dryRun", "string"),
-    ("gracePeriodSeconds", "integer"),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
+/// Query parameters: name, JSON type, and what they say.
+type Parameter = (&'static str, &'static str, &'static str);
+
+const DRY_RUN: Parameter = ("dryRun", "string", "All checks everything and changes nothing.");
+const MANAGER: Parameter = ("fieldManager", "string", "Who sets the fields.");
+const VALIDATION: Parameter =
+    ("fieldValidation", "string", "Whether unknown and repeated fields are Ignored, Warned of, or refused (Strict).");
+const PRETTY: Parameter = ("pretty", "string", "Whether JSON is written for people.");
+
+const DELETE: &[Parameter] = &[
+    DRY_RUN,
+    ("gracePeriodSeconds", "integer", "How many seconds the object may take to end; zero removes it at once."),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+        "Whether an object that cannot be read is removed without a look at it.",
+    ),
+    ("orphanDependents", "boolean", "Replaced by propagationPolicy."),
+    ("propagationPolicy", "string", "What becomes of the dependents: Orphan, Background or Foreground."),
 ];
-const LIST: &[(&str, &str)] = &[
-    ("allowWatchBookmarks", "boolean"),
-    ("continue", "string"),
-    ("fieldSelector", "string"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("timeoutSeconds", "integer"),
-    ("watch", "boolean"),
+const LIST: &[Parameter] = &[
+    ("allowWatchBookmarks", "boolean", "Whether a watch tells from time to time how far it is."),
+    ("continue", "string", "The token that the part of the list before this one ended with."),
+    ("fieldSelector", "string", "Selects objects by their fields."),
+    ("labelSelector", "string", "Selects objects by their labels."),
+    ("limit", "integer", "How many objects there are in one part of the list at most."),
+    ("resourceVersion", "string", "The version that is wanted, or from which on is watched."),
+    ("resourceVersionMatch", "string", "How resourceVersion is meant: Exact or NotOlderThan."),
+    ("sendInitialEvents", "boolean", "Whether a watch begins with what there is."),
+    ("timeoutSeconds", "integer", "After how many seconds the request ends."),
+    ("watch", "boolean", "Whether changes are told as they happen instead of a list."),
 ];
-const PATCHING: &[(&str, &str)] =
-    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), ("force", "boolean")];
-const WRITE: &[(&str, &str)] = &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+const WRITE: &[Parameter] = &[DRY_RUN, MANAGER, VALIDATION];
+const PATCHING: &[Parameter] =
+    &[DRY_RUN, MANAGER, VALIDATION, ("force", "boolean", "Whether fields are taken from those who set them before.")];
 
 const PATCH_TYPES: &[&str] = &[
-    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 pub(super) fn list_name(type_name: &str) -> String {
     format!("{type_name}List")
@@ -56,30 +74,154 @@ pub(super) fn paths(flavour: Flavour, groups: &[OpenApiGroup<'_>]) -> Map<String
             "" => format!("/api/{}", group.version),
             name => format!("/apis/{name}/{}", group.version),
         };
+        out.insert(format!("{root}/"), discovery(flavour, group));
         for kind in group.kinds {
-            let writer = Writer { flavour, group, kind };
-            let listed = !kind.schema.is_builtin() || model().by_full_name(&list_name(&kind.type_name)).is_some();
-            let collection = match kind.namespaced {
-                true => format!("{root}/namespaces/{{namespace}}/{}", kind.plural),
-                false => format!("{root}/{}", kind.plural),
-            };
-            let mut parameters = Vec::new();
-            if !listed {
-                // A review or a binding: it is created, and never read back.
-                parameters.extend(kind.namespaced.then(|| writer.path_parameter("namespace")));
-                out.insert(collection, json!({ "parameters": parameters, "post": writer.create() }));
-                continue;
-            }
-            if kind.namespaced {
-                out.insert(format!("{root}/{}", kind.plural), json!({ "get": writer.list("ForAllNamespaces") }));
-                parameters.push(writer.path_parameter("namespace"));
-            }
-            out.insert(collection.clone(), writer.collection(&parameters));
-            parameters.push(writer.path_parameter("name"));
-            out.insert(format!("{collection}/{{name}}"), writer.item(&parameters));
+            Writer { flavour, group, kind }.paths(&root, &mut out);
         }
     }
     out
+}
+
+/// The path that tells the resources of a group and version.
+fn discovery(flavour: Flavour, group: &OpenApiGroup<'_>) -> Value {
+    let operation = Operation {
+        id: format!("get{}APIResources", place(group)),
+        description: "The resources that are served.".to_owned(),
+        tag: tag(group.group, group.version),
+        media: Media::default(),
+        query: Vec::new(),
+        body: None,
+        answer: RESOURCES,
+        codes: &[("200", "OK")],
+        about: None,
+    };
+    json!({ "get": operation.write(flavour) })
+}
+
+/// `AppsV1`; the core group is `CoreV1`.
+fn place(group: &OpenApiGroup<'_>) -> String {
+    format!("{}{}", camel(if group.group.is_empty() { "core" } else { group.group }), camel(group.version))
+}
+
+/// Which forms an operation's answer has.
+#[derive(Clone, Copy, Default)]
+struct Media {
+    /// Without a message in protobuf.
+    custom: bool,
+    streams: bool,
+}
+
+impl Media {
+    fn types(self) -> Vec<String> {
+        let mut types = vec!["application/json".to_owned()];
+        if self.streams {
+            types.push("application/json;stream=watch".to_owned());
+        }
+        if !self.custom {
+            types.push(PROTOBUF.to_owned());
+            if self.streams {
+                types.push(format!("{PROTOBUF};stream=watch"));
+            }
+        }
+        types.push("application/yaml".to_owned());
+        types
+    }
+}
+
+/// What an operation takes.
+struct BodyType<'a> {
+    schema: &'a str,
+    types: Vec<&'static str>,
+    required: bool,
+}
+
+struct Operation<'a> {
+    id: String,
+    description: String,
+    tag: String,
+    media: Media,
+    query: Vec<Parameter>,
+    body: Option<BodyType<'a>>,
+    answer: &'a str,
+    codes: &'static [(&'static str, &'static str)],
+    /// The action, and group, version and kind.
+    about: Option<(&'static str, Value)>,
+}
+
+impl Operation<'_> {
+    fn write(self, flavour: Flavour) -> Value {
+        let mut parameters: Vec<Value> = self.query.iter().map(|of| query_parameter(flavour, *of)).collect();
+        let mut operation = json!({ "operationId": self.id, "description": self.description, "tags": [self.tag] });
+        if let Some((action, kind)) = self.about {
+            operation["x-kubernetes-action"] = json!(action);
+            operation["x-kubernetes-group-version-kind"] = kind;
+        }
+        let types = self.media.types();
+        let mut responses = Map::new();
+        for (code, description) in self.codes {
+            let mut response = json!({ "description": description });
+            match flavour {
+                Flavour::V2 => response["schema"] = flavour.reference(self.answer),
+                Flavour::V3 => {
+                    let schema = json!({ "schema": flavour.reference(self.answer) });
+                    let content: Map<String, Value> = types.iter().map(|ty| (ty.clone(), schema.clone())).collect();
+                    response["content"] = Value::Object(content);
+                }
+            }
+            responses.insert((*code).to_owned(), response);
+        }
+        responses.insert("401".to_owned(), json!({ "description": "Unauthorized" }));
+        operation["responses"] = Value::Object(responses);
+        match flavour {
+            Flavour::V2 => {
+                operation["schemes"] = json!(["https"]);
+                operation["produces"] = json!(types);
+                operation["consumes"] = self.body.as_ref().map_or(json!(["*/*"]), |body| json!(body.types));
+                if let Some(body) = self.body {
+                    let mut parameter =
+                        json!({ "name": "body", "in": "body", "schema": flavour.reference(body.schema) });
+                    if body.required {
+                        parameter["required"] = json!(true);
+                    }
+                    parameters.push(parameter);
+                }
+            }
+            Flavour::V3 => {
+                if let Some(body) = self.body {
+                    let schema = json!({ "schema": flavour.reference(body.schema) });
+                    let content: Map<String, Value> =
+                        body.types.iter().map(|ty| ((*ty).to_owned(), schema.clone())).collect();
+                    operation["requestBody"] = json!({ "content": content });
+                    if body.required {
+                        operation["requestBody"]["required"] = json!(true);
+                    }
+                }
+            }
+        }
+        if !parameters.is_empty() {
+            operation["parameters"] = Value::Array(parameters);
+        }
+        operation
+    }
+}
+
+fn query_parameter(flavour: Flavour, (name, ty, description): Parameter) -> Value {
+    parameter(flavour, "query", name, ty, description)
+}
+
+fn parameter(flavour: Flavour, place: &str, name: &str, ty: &str, description: &str) -> Value {
+    let mut parameter = json!({ "name": name, "in": place, "description": description });
+    if place == "path" {
+        parameter["required"] = json!(true);
+    }
+    match flavour {
+        Flavour::V2 => {
+            parameter["type"] = json!(ty);
+            parameter["uniqueItems"] = json!(true);
+        }
+        Flavour::V3 => parameter["schema"] = json!({ "type": ty, "uniqueItems": true }),
+    }
+    parameter
 }
 
 struct Writer<'a> {
@@ -89,97 +231,200 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn path_parameter(&self, name: &str) -> Value {
-        self.parameter("path", name, "string")
-    }
-
-    fn parameter(&self, place: &str, name: &str, ty: &str) -> Value {
-        let mut parameter = json!({ "name": name, "in": place, "uniqueItems": true });
-        if place == "path" {
-            parameter["required"] = json!(true);
+    fn paths(&self, root: &str, out: &mut Map<String, Value>) {
+        let (kind, namespaced) = (self.kind, self.kind.namespaced);
+        let listed = !kind.schema.is_builtin() || model().by_full_name(&list_name(&kind.type_name)).is_some();
+        let below = if namespaced { "/namespaces/{namespace}" } else { "" };
+        let collection = format!("{root}{below}/{}", kind.plural);
+        let watched = format!("{root}/watch{below}/{}", kind.plural);
+        let pretty = query_parameter(self.flavour, PRETTY);
+        let namespace = namespaced
+            .then(|| parameter(self.flavour, "path", "namespace", "string", "The namespace that the object is in."));
+        let name = parameter(self.flavour, "path", "name", "string", &format!("The name of the {}.", kind.kind));
+        let around: Vec<Value> = namespace.clone().into_iter().chain([pretty.clone()]).collect();
+        let around_item: Vec<Value> = std::iter::once(name.clone()).chain(around.iter().cloned()).collect();
+        if !listed {
+            // A review or a binding: it is created, and never read back.
+            out.insert(collection, json!({ "parameters": around, "post": self.create() }));
+            return;
         }
-        match self.flavour {
-            Flavour::V2 => parameter["type"] = json!(ty),
-            Flavour::V3 => parameter["schema"] = json!({ "type": ty, "uniqueItems": true }),
+        let lists = LIST.iter().map(|of| query_parameter(self.flavour, *of)).chain([pretty]);
+        let lists: Vec<Value> = lists.collect();
+        if namespaced {
+            let all = json!({ "parameters": lists, "get": self.list("ForAllNamespaces", &[]) });
+            out.insert(format!("{root}/{}", kind.plural), all);
+            let all = json!({ "parameters": lists, "get": self.watch("watchlist", "ForAllNamespaces") });
+            out.insert(format!("{root}/watch/{}", kind.plural), all);
         }
-        parameter
-    }
-
-    fn collection(&self, parameters: &[Value]) -> Value {
-        json!({
-            "parameters": parameters,
-            "get": self.list(""),
-            "post": self.create(),
-            "delete": self.operation("deletecollection", "deleteCollection", "", DELETE, Some(DELETE_OPTIONS), STATUS),
-        })
-    }
-
-    fn create(&self) -> Value {
-        let name = self.kind.type_name.as_str();
-        self.operation("post", "create", "", WRITE, Some(name), name)
+        let with = |first: Vec<Value>| -> Vec<Value> { lists.iter().cloned().chain(first).collect() };
+        let scope: Vec<Value> = namespace.into_iter().collect();
+        let watch = json!({ "parameters": with(scope.clone()), "get": self.watch("watchlist", "") });
+        out.insert(watched.clone(), watch);
+        let one = std::iter::once(name).chain(scope).collect();
+        out.insert(format!("{watched}/{{name}}"), json!({ "parameters": with(one), "get": self.watch("watch", "") }));
+        let mut collected = json!({ "parameters": around, "get": self.list("", LIST), "post": self.create() });
+        collected["delete"] = self.delete_collection();
+        out.insert(collection.clone(), collected);
+        let item = format!("{collection}/{{name}}");
+        out.insert(item.clone(), self.item(&around_item));
+        for subresource in &kind.subresources {
+            out.insert(format!("{item}/{}", subresource.name), self.subresource(subresource, &around_item));
+        }
     }
 
     fn item(&self, parameters: &[Value]) -> Value {
         let name = self.kind.type_name.as_str();
-        json!({
-            "parameters": parameters,
-            "get": self.operation("get", "read", "", &[], None, name),
-            "put": self.operation("put", "replace", "", WRITE, Some(name), name),
-            "patch": self.operation("patch", "patch", "", PATCHING, Some(PATCH), name),
-            "delete": self.operation("delete", "delete", "", DELETE, Some(DELETE_OPTIONS), STATUS),
-        })
+        let mut item = json!({ "parameters": parameters });
+        item["get"] = self.read("", name, self.gvk());
+        item["put"] = self.replace("", name, self.gvk());
+        item["patch"] = self.patch("", name, self.gvk());
+        item["delete"] = self.operation("delete", "delete", "", "", DELETE, Some(options()), STATUS, &[OK, ACCEPTED]);
+        item
     }
 
-    fn list(&self, suffix: &str) -> Value {
-        self.operation("list", "list", suffix, LIST, None, &list_name(&self.kind.type_name))
-    }
-
-    fn operation(
-        &self,
-        action: &str,
-        verb: &str,
-        suffix: &str,
-        query: &[(&str, &str)],
-        body: Option<&str>,
-        answer: &str,
-    ) -> Value {
-        let group = self.group.group;
-        let scope = if self.kind.namespaced && suffix.is_empty() { "Namespaced" } else { "" };
-        let mut parameters: Vec<Value> = query.iter().map(|(name, ty)| self.parameter("query", name, ty)).collect();
-        let mut operation = json!({
-            "operationId": format!("{verb}{}{}{scope}{}{suffix}", camel(if group.is_empty() { "core" } else { group }), camel(self.group.version), self.kind.kind),
-            "tags": [tag(group, self.group.version)],
-            "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": { "group": group, "version": self.group.version, "kind": self.kind.kind },
-        });
-        let reference = |name: &str| match name {
-            PATCH => json!({ "type": "object" }),
-            name => self.flavour.reference(name),
-        };
-        match self.flavour {
-            Flavour::V2 => {
-                if let Some(body) = body {
-                    let required = !matches!(body, DELETE_OPTIONS);
-                    parameters
-                        .push(json!({ "name": "body", "in": "body", "required": required, "schema": reference(body) }));
+    fn subresource(&self, subresource: &OpenApiSubresource, parameters: &[Value]) -> Value {
+        let mut item = json!({ "parameters": parameters });
+        let suffix = camel(&subresource.name);
+        let ty = subresource.type_name.as_str();
+        let gvk = json!({ "group": subresource.group, "version": subresource.version, "kind": subresource.kind });
+        for verb in &subresource.verbs {
+            match verb.as_str() {
+                "get" => item["get"] = self.read(&suffix, ty, gvk.clone()),
+                "update" => item["put"] = self.replace(&suffix, ty, gvk.clone()),
+                "patch" => item["patch"] = self.patch(&suffix, ty, gvk.clone()),
+                "create" => {
+                    let body = BodyType { schema: ty, types: vec!["*/*"], required: true };
+                    let operation = self.start("post", "create", "", &suffix, WRITE, Some(body), ty, &CREATED_CODES);
+                    item["post"] = Operation { about: Some(("post", gvk.clone())), ..operation }.write(self.flavour);
                 }
-                operation["consumes"] = if body == Some(PATCH) { json!(PATCH_TYPES) } else { json!(["*/*"]) };
-                operation["produces"] = json!(["application/json", "application/yaml"]);
-                operation["responses"] = json!({ "200": { "description": "OK", "schema": reference(answer) } });
-            }
-            Flavour::V3 => {
-                if let Some(body) = body {
-                    let types: &[&str] = if body == PATCH { PATCH_TYPES } else { &["*/*"] };
-                    let content: Map<String, Value> =
-                        types.iter().map(|ty| ((*ty).to_owned(), json!({ "schema": reference(body) }))).collect();
-                    operation["requestBody"] = json!({ "content": content });
-                }
-                let content = json!({ "application/json": { "schema": reference(answer) } });
-                operation["responses"] = json!({ "200": { "description": "OK", "content": content } });
+                _ => {}
             }
         }
-        operation["parameters"] = Value::Array(parameters);
-        operation
+        item
+    }
+
+    fn gvk(&self) -> Value {
+        json!({ "group": self.group.group, "version": self.group.version, "kind": self.kind.kind })
+    }
+
+    fn create(&self) -> Value {
+        let name = self.kind.type_name.as_str();
+        let body = BodyType { schema: name, types: vec!["*/*"], required: true };
+        self.operation("post", "create", "", "", WRITE, Some(body), name, &CREATED_CODES)
+    }
+
+    fn read(&self, suffix: &str, ty: &str, gvk: Value) -> Value {
+        let operation = self.start("get", "read", "", suffix, &[], None, ty, &[OK]);
+        Operation { about: Some(("get", gvk)), ..operation }.write(self.flavour)
+    }
+
+    fn replace(&self, suffix: &str, ty: &str, gvk: Value) -> Value {
+        let body = BodyType { schema: ty, types: vec!["*/*"], required: true };
+        let operation = self.start("put", "replace", "", suffix, WRITE, Some(body), ty, &[OK, CREATED]);
+        Operation { about: Some(("put", gvk)), ..operation }.write(self.flavour)
+    }
+
+    fn patch(&self, suffix: &str, ty: &str, gvk: Value) -> Value {
+        let custom = self.media().custom;
+        let types = PATCH_TYPES.iter().copied().filter(|ty| !(custom && *ty == STRATEGIC)).collect();
+        let body = BodyType { schema: PATCH, types, required: true };
+        let operation = self.start("patch", "patch", "", suffix, PATCHING, Some(body), ty, &[OK, CREATED]);
+        Operation { about: Some(("patch", gvk)), ..operation }.write(self.flavour)
+    }
+
+    fn delete_collection(&self) -> Value {
+        // What LIST has beyond what a deletion takes is about watches.
+        let selecting = LIST.iter().filter(|(name, ..)| !["allowWatchBookmarks", "watch"].contains(name));
+        let mut query: Vec<Parameter> = selecting.chain(DELETE).copied().collect();
+        query.sort_unstable();
+        self.operation("deletecollection", "delete", "Collection", "", &query, Some(options()), STATUS, &[OK])
+    }
+
+    fn list(&self, suffix: &str, query: &[Parameter]) -> Value {
+        let name = list_name(&self.kind.type_name);
+        let mut operation = self.start("list", "list", "", suffix, query, None, &name, &[OK]);
+        operation.media.streams = true;
+        operation.write(self.flavour)
+    }
+
+    fn watch(&self, action: &'static str, suffix: &str) -> Value {
+        let suffix = if action == "watchlist" { format!("List{suffix}") } else { suffix.to_owned() };
+        let mut operation = self.start(action, "watch", "", &suffix, &[], None, WATCH_EVENT, &[OK]);
+        operation.media.streams = true;
+        operation.write(self.flavour)
+    }
+
+    fn media(&self) -> Media {
+        Media { custom: !self.kind.schema.is_builtin(), streams: false }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the operation")]
+    fn operation(
+        &self,
+        action: &'static str,
+        verb: &str,
+        infix: &str,
+        suffix: &str,
+        query: &[Parameter],
+        body: Option<BodyType<'_>>,
+        answer: &str,
+        codes: &'static [(&'static str, &'static str)],
+    ) -> Value {
+        self.start(action, verb, infix, suffix, query, body, answer, codes).write(self.flavour)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the operation")]
+    fn start<'b>(
+        &self,
+        action: &'static str,
+        verb: &str,
+        infix: &str,
+        suffix: &str,
+        query: &[Parameter],
+        body: Option<BodyType<'b>>,
+        answer: &'b str,
+        codes: &'static [(&'static str, &'static str)],
+    ) -> Operation<'b> {
+        let everywhere = suffix.ends_with("ForAllNamespaces");
+        let scope = if self.kind.namespaced && !everywhere { "Namespaced" } else { "" };
+        let kind = &self.kind.kind;
+        Operation {
+            id: format!("{verb}{}{infix}{scope}{kind}{suffix}", place(self.group)),
+            description: describe(action, verb, suffix, kind),
+            tag: tag(self.group.group, self.group.version),
+            media: self.media(),
+            query: query.to_vec(),
+            body,
+            answer,
+            codes,
+            about: Some((action, self.gvk())),
+        }
+    }
+}
+
+const OK: (&str, &str) = ("200", "OK");
+const CREATED: (&str, &str) = ("201", "Created");
+const ACCEPTED: (&str, &str) = ("202", "Accepted");
+const CREATED_CODES: [(&str, &str); 3] = [OK, CREATED, ACCEPTED];
+
+fn options() -> BodyType<'static> {
+    BodyType { schema: DELETE_OPTIONS, types: vec!["*/*"], required: false }
+}
+
+fn describe(action: &str, verb: &str, suffix: &str, kind: &str) -> String {
+    let verb = match verb {
+        "read" => "Reads",
+        "list" => "Lists",
+        "watch" => "Watches",
+        "create" => "Creates",
+        "replace" => "Replaces",
+        "patch" => "Changes parts of",
+        _ => "Deletes",
+    };
+    match action {
+        "list" | "watchlist" | "deletecollection" => format!("{verb} objects of kind {kind}."),
+        _ if suffix.is_empty() => format!("{verb} one {kind}."),
+        _ => format!("{verb} {} of one {kind}.", suffix.to_lowercase()),
     }
 }
 
@@ -189,12 +434,44 @@ fn tag(group: &str, version: &str) -> String {
 }
 
 fn camel(text: &str) -> String {
-    text.split(['.', '-'])
+    text.split('.')
         .next()
         .into_iter()
+        .flat_map(|word| word.split('-'))
         .flat_map(|word| {
             let mut letters = word.chars();
             letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters)
         })
         .collect()
+}
+
+/// The documents of paths that are no group's version: the roots, groups, and the version.
+pub(super) fn root(flavour: Flavour, about: &str) -> Option<(String, Value, &'static str)> {
+    let group = about.strip_prefix("apis/");
+    let (path, id, tag, answer) = match about {
+        "api" => ("/api/".to_owned(), "getCoreAPIVersions".to_owned(), "core".to_owned(), "APIVersions"),
+        "apis" => ("/apis/".to_owned(), "getAPIVersions".to_owned(), "apis".to_owned(), "APIGroupList"),
+        _ => {
+            let group = group?;
+            let short = group.split('.').next().unwrap_or(group);
+            (format!("/apis/{group}/"), format!("get{}APIGroup", camel(group)), short.to_owned(), "APIGroup")
+        }
+    };
+    let answer: &'static str = match answer {
+        "APIVersions" => "io.k8s.apimachinery.pkg.apis.meta.v1.APIVersions",
+        "APIGroupList" => "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroupList",
+        _ => "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroup",
+    };
+    let operation = Operation {
+        id,
+        description: "What is served there.".to_owned(),
+        tag,
+        media: Media::default(),
+        query: Vec::new(),
+        body: None,
+        answer,
+        codes: &[OK],
+        about: None,
+    };
+    Some((path, json!({ "get": operation.write(flavour) }), answer))
 }

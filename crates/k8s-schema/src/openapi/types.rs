@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Flavour;
+use super::{Flavour, descriptions};
 use crate::model::{Body, EnumValue, Field, Leaf, Minor, Named, Struct, Ty, TyKind, TypeDef, TypeId, model};
 
 pub(super) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -10,18 +10,20 @@ pub(super) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMet
 
 /// The schema of a type of the table. Types that it refers to are added to `queue`.
 pub(super) fn builtin(flavour: Flavour, def: &'static TypeDef, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
-    match &def.body {
-        Body::Struct(body) => structure(flavour, body, minor, queue),
+    let mut schema = match &def.body {
+        Body::Struct(body) => structure(flavour, def.name, body, minor, queue),
         Body::Leaf(leaf) => leaf_schema(flavour, *leaf),
         Body::Named(named) => named_schema(flavour, named, minor, queue),
-    }
+    };
+    schema["description"] = json!(descriptions::of_type(def.name));
+    schema
 }
 
-fn structure(flavour: Flavour, body: &'static Struct, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
+fn structure(flavour: Flavour, name: &str, body: &'static Struct, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for field in body.fields_of(minor) {
-        properties.insert(field.name.to_owned(), property(flavour, field, minor, queue));
+        properties.insert(field.name.to_owned(), property(flavour, name, field, minor, queue));
         if field.required {
             required.push(field.name);
         }
@@ -39,11 +41,15 @@ fn structure(flavour: Flavour, body: &'static Struct, minor: Minor, queue: &mut 
     schema
 }
 
-fn property(flavour: Flavour, field: &'static Field, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
-    let mut schema = expression(flavour, &field.ty, minor, queue);
+fn property(flavour: Flavour, owner: &str, field: &'static Field, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
     let mut extra = Map::new();
-    if let Some(default) = &field.default {
-        extra.insert("default".to_owned(), default.clone());
+    let sentence = descriptions::of_field(owner, field.name, name_of(&field.ty));
+    extra.insert("description".to_owned(), json!(sentence));
+    // Upstream's v2 document has no defaults.
+    if flavour == Flavour::V3
+        && let Some(default) = field.default.clone().or_else(|| zero(&field.ty, field.omit_empty))
+    {
+        extra.insert("default".to_owned(), default);
     }
     if let Some(list_type) = field.list_type {
         extra.insert("x-kubernetes-list-type".to_owned(), json!(list_type));
@@ -60,10 +66,14 @@ fn property(flavour: Flavour, field: &'static Field, minor: Minor, queue: &mut V
     if let Some(key) = field.patch_merge_key {
         extra.insert("x-kubernetes-patch-merge-key".to_owned(), json!(key));
     }
+    beside(flavour, expression(flavour, &field.ty, minor, queue), extra)
+}
+
+/// A schema with more keywords. In v3 nothing may stand beside a reference.
+fn beside(flavour: Flavour, mut schema: Value, extra: Map<String, Value>) -> Value {
     if extra.is_empty() {
         return schema;
     }
-    // In v3 nothing may stand beside a reference.
     if flavour == Flavour::V3 && schema.get("$ref").is_some() {
         schema = json!({ "allOf": [schema] });
     }
@@ -71,6 +81,41 @@ fn property(flavour: Flavour, field: &'static Field, minor: Minor, queue: &mut V
         map.extend(extra);
     }
     schema
+}
+
+/// The named type that a type expression leads to, through lists and maps.
+fn name_of(ty: &'static Ty) -> Option<&'static str> {
+    match &ty.kind {
+        TyKind::Named(id) => Some(model().get(*id).name),
+        TyKind::List(item) => name_of(item),
+        TyKind::Map { value, .. } => name_of(value),
+        _ => None,
+    }
+}
+
+/// The default of a value that Go cannot leave out: the zero of its type (kube-openapi `mustEnforceDefault`).
+fn zero(ty: &'static Ty, omit_empty: bool) -> Option<Value> {
+    if ty.pointer {
+        return None;
+    }
+    match &ty.kind {
+        TyKind::Bool if !omit_empty => Some(json!(false)),
+        TyKind::Float64 | TyKind::Int32 | TyKind::Int64 if !omit_empty => Some(json!(0)),
+        TyKind::String if !omit_empty => Some(json!("")),
+        TyKind::Named(id) => match &model().get(*id).body {
+            Body::Struct(_) => Some(json!({})),
+            Body::Named(named) => zero(&named.ty, omit_empty),
+            Body::Leaf(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// An item of a list or a value of a map.
+fn element(flavour: Flavour, ty: &'static Ty, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
+    let default = if flavour == Flavour::V3 { zero(ty, false) } else { None };
+    let extra = default.map(|default| ("default".to_owned(), default)).into_iter().collect();
+    beside(flavour, expression(flavour, ty, minor, queue), extra)
 }
 
 fn expression(flavour: Flavour, ty: &'static Ty, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
@@ -82,9 +127,9 @@ fn expression(flavour: Flavour, ty: &'static Ty, minor: Minor, queue: &mut Vec<T
         TyKind::Int32 => json!({ "type": "integer", "format": "int32" }),
         TyKind::Int64 => json!({ "type": "integer", "format": "int64" }),
         TyKind::String => json!({ "type": "string" }),
-        TyKind::List(item) => json!({ "type": "array", "items": expression(flavour, item, minor, queue) }),
+        TyKind::List(item) => json!({ "type": "array", "items": element(flavour, item, minor, queue) }),
         TyKind::Map { value, .. } => {
-            json!({ "type": "object", "additionalProperties": expression(flavour, value, minor, queue) })
+            json!({ "type": "object", "additionalProperties": element(flavour, value, minor, queue) })
         }
         TyKind::Named(id) => {
             let def = model().get(*id);
@@ -123,12 +168,19 @@ fn leaf_schema(flavour: Flavour, leaf: Leaf) -> Value {
     }
 }
 
+/// What every object has. Descriptions of a custom schema's own stay where it has some.
 fn type_fields(flavour: Flavour, meta: &str) -> [(&'static str, Value); 3] {
-    let metadata = match flavour {
+    let sentence = |name: &str| descriptions::of_field("", name, None);
+    let mut metadata = match flavour {
         Flavour::V2 => flavour.reference(meta),
         Flavour::V3 => json!({ "allOf": [flavour.reference(meta)] }),
     };
-    [("apiVersion", json!({ "type": "string" })), ("kind", json!({ "type": "string" })), ("metadata", metadata)]
+    metadata["description"] = json!(sentence("metadata"));
+    [
+        ("apiVersion", json!({ "type": "string", "description": sentence("apiVersion") })),
+        ("kind", json!({ "type": "string", "description": sentence("kind") })),
+        ("metadata", metadata),
+    ]
 }
 
 /// A custom schema as published: what every object has is added, and v2 loses what it cannot say.
@@ -175,6 +227,16 @@ fn reduce(schema: &mut Value) {
 pub(super) fn custom_list(flavour: Flavour, item: &str) -> Value {
     let mut properties: Map<String, Value> =
         type_fields(flavour, LIST_META).into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
-    properties.insert("items".to_owned(), json!({ "type": "array", "items": flavour.reference(item) }));
-    json!({ "type": "object", "required": ["items"], "properties": properties })
+    properties.insert(
+        "items".to_owned(),
+        json!({
+            "type": "array", "items": flavour.reference(item),
+            "description": descriptions::of_field("", "items", None),
+        }),
+    );
+    let kind = item.rsplit('.').next().unwrap_or(item);
+    json!({
+        "type": "object", "required": ["items"], "properties": properties,
+        "description": descriptions::of_type(&format!("{kind}List")),
+    })
 }

@@ -1,147 +1,225 @@
 //! The table of Kubernetes types as protobuf sees it: messages with numbered fields, embedded structs as messages of their own.
 //!
-//! It is read from the same text as [`crate::model`], whose own reader flattens embedded structs as JSON does. The notation is
-//! described in `model/parse.rs`.
+//! It is compiled once from the same text as [`crate::model`], whose own reader flattens embedded structs as JSON does. Messages
+//! refer to each other by number, so that reading and writing an object looks up no names but those of its fields. The notation
+//! is described in `model/parse.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use crate::model::TEXT;
+use crate::model::{Leaf, TEXT};
 
-/// A type expression.
+/// What a field holds, with all names looked through.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Type {
+pub(super) enum Shape {
     Bool,
     Bytes,
     Float64,
     /// `int32` and `int64` are written alike.
     Int,
-    List(Box<Type>),
-    Map(Box<Type>, Box<Type>),
-    Named(&'static str, &'static str),
-    Pointer(Box<Type>),
-    String,
+    Leaf(Leaf),
+    List(Box<Shape>),
+    Map(Box<Shape>, Box<Shape>),
+    Message(MessageId),
+    /// One of a schema and something else; the message of the schema.
+    SchemaOr(Leaf, MessageId),
+    Text,
+    /// A list in a message of its own, whose first field repeats the items.
+    Wrapped(Box<Shape>),
 }
+
+/// Where in the table a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageId(u16);
 
 /// A field of a message.
 #[derive(Debug)]
 pub(super) struct Field {
-    /// `@` for an embedded struct.
     pub name: &'static str,
     pub number: u32,
-    pub ty: Type,
+    pub shape: Shape,
+    /// Absent and zero are different things.
+    pub pointer: bool,
     /// JSON leaves it out when it is zero.
     pub omit_empty: bool,
+    /// Its fields stand in JSON beside those of the message that it is in.
+    pub embedded: bool,
 }
 
-#[derive(Debug)]
-pub(super) enum Definition {
-    Struct(Vec<Field>),
+#[derive(Debug, Default)]
+pub(super) struct Message {
+    /// By number.
+    pub fields: Vec<Field>,
+}
+
+impl Message {
+    pub(super) fn field(&self, number: u32) -> Option<&Field> {
+        let at = self.fields.binary_search_by_key(&number, |field| field.number).ok()?;
+        Some(&self.fields[at])
+    }
+}
+
+pub(super) struct Table {
+    messages: Vec<Message>,
+    /// By group, version and name.
+    kinds: BTreeMap<(&'static str, &'static str, &'static str), MessageId>,
+}
+
+impl Table {
+    /// The table, compiled at the first use.
+    pub(super) fn get() -> &'static Table {
+        static TABLE: OnceLock<Table> = OnceLock::new();
+        TABLE.get_or_init(|| Source::read().compile())
+    }
+
+    pub(super) fn message(&self, id: MessageId) -> &Message {
+        &self.messages[usize::from(id.0)]
+    }
+
+    /// The message of a kind. Options of requests and the like are known in every group.
+    pub(super) fn kind(&self, group: &str, version: &str, kind: &str) -> Option<MessageId> {
+        let find = |group, version| self.kinds.get(&(group, version, kind)).copied();
+        find(group, version).or_else(|| find("meta.k8s.io", "v1"))
+    }
+}
+
+/// A type as the text has it.
+enum Definition {
+    Struct(MessageId, Vec<Line>),
     /// A name for another type; `wrapped` in a message whose first field repeats the items.
     Alias {
-        ty: Type,
+        text: &'static str,
         wrapped: bool,
     },
     /// A type whose JSON form is its own.
     Leaf,
 }
 
-struct Package {
-    group: &'static str,
-    version: &'static str,
-    short: &'static str,
+struct Line {
+    /// `@` for an embedded struct.
+    name: &'static str,
+    number: u32,
+    text: &'static str,
+    omit_empty: bool,
 }
 
-pub(super) struct Table {
-    /// By package and name.
-    types: BTreeMap<&'static str, BTreeMap<&'static str, Definition>>,
-    packages: Vec<Package>,
+/// Types by package and name, before they know each other.
+#[derive(Default)]
+struct Source {
+    types: BTreeMap<(&'static str, &'static str), Definition>,
+    packages: Vec<(&'static str, &'static str, &'static str)>,
+    messages: u16,
 }
 
-impl Table {
-    /// The table, read at the first use.
-    pub(super) fn get() -> &'static Table {
-        static TABLE: OnceLock<Table> = OnceLock::new();
-        TABLE.get_or_init(read)
+impl Source {
+    fn read() -> Source {
+        let mut source = Source::default();
+        let mut package = "";
+        let mut current: Option<&'static str> = None;
+        for line in TEXT.lines() {
+            let words: Vec<&'static str> = line.split(' ').collect();
+            match words[..] {
+                ["P", short, _, group, version, ..] => {
+                    let known = |text: &'static str| if text == "-" { "" } else { text };
+                    source.packages.push((short, known(group), known(version)));
+                    (package, current) = (short, None);
+                }
+                ["S", name, ..] => {
+                    let id = MessageId(source.messages);
+                    source.messages += 1;
+                    source.types.insert((package, name), Definition::Struct(id, Vec::new()));
+                    current = Some(name);
+                }
+                ["N", name, text, ..] => {
+                    let wrapped = words.contains(&"wrapped");
+                    source.types.insert((package, name), Definition::Alias { text, wrapped });
+                    current = None;
+                }
+                ["X", name, ..] => {
+                    source.types.insert((package, name), Definition::Leaf);
+                    current = None;
+                }
+                ["", name, number, text, ..] => {
+                    let current = current.and_then(|name| source.types.get_mut(&(package, name)));
+                    // Fields without a number are in no message.
+                    if let (Some(Definition::Struct(_, lines)), Ok(number @ 1..)) = (current, number.parse()) {
+                        // A field whose type differs between minors stands there several times; the newest is last.
+                        lines.retain(|line: &Line| line.number != number);
+                        lines.push(Line { name, number, text, omit_empty: words.contains(&"o") });
+                    }
+                }
+                _ => {}
+            }
+        }
+        source
     }
 
-    pub(super) fn find(&self, package: &str, name: &str) -> Option<&Definition> {
-        self.types.get(package)?.get(name)
+    fn compile(&self) -> Table {
+        let mut messages: Vec<Message> = Vec::new();
+        messages.resize_with(usize::from(self.messages), Message::default);
+        for ((package, _), definition) in &self.types {
+            let Definition::Struct(id, lines) = definition else { continue };
+            let fields = &mut messages[usize::from(id.0)].fields;
+            // What has no form in protobuf is left out; a test says that there is nothing else.
+            fields.extend(lines.iter().filter_map(|line| {
+                let (pointer, text) = match line.text.strip_prefix('*') {
+                    Some(text) => (true, text),
+                    None => (false, line.text),
+                };
+                let shape = self.shape(package, text)?;
+                let (name, number, omit_empty) = (line.name, line.number, line.omit_empty);
+                Some(Field { name, number, shape, pointer, omit_empty, embedded: name == "@" })
+            }));
+            fields.sort_by_key(|field| field.number);
+        }
+        let mut kinds = BTreeMap::new();
+        for ((package, name), definition) in &self.types {
+            let place = self.packages.iter().find(|(short, _, version)| short == package && !version.is_empty());
+            if let (Some((_, group, version)), Definition::Struct(id, _)) = (place, definition) {
+                kinds.insert((*group, *version, *name), *id);
+            }
+        }
+        Table { messages, kinds }
     }
 
-    /// The message of a kind: its package and definition. Options of requests are known in every group.
-    pub(super) fn kind(&self, group: &str, version: &str, kind: &str) -> Option<(&'static str, &Definition)> {
-        let own = self.packages.iter().find(|package| {
-            (package.group, package.version) == (group, version) && self.find(package.short, kind).is_some()
-        });
-        let short = own.map_or("meta/v1", |package| package.short);
-        self.find(short, kind).map(|definition| (short, definition))
-    }
-}
-
-fn read() -> Table {
-    let mut table = Table { types: BTreeMap::new(), packages: Vec::new() };
-    let mut package = "";
-    let mut current: Option<&'static str> = None;
-    for line in TEXT.lines() {
-        let words: Vec<&'static str> = line.split(' ').collect();
-        match words[..] {
-            ["P", short, _, group, version, ..] => {
-                let known = |text: &'static str| if text == "-" { "" } else { text };
-                table.packages.push(Package { group: known(group), version: known(version), short });
-                (package, current) = (short, None);
-            }
-            ["S", name, ..] => {
-                table.types.entry(package).or_default().insert(name, Definition::Struct(Vec::new()));
-                current = Some(name);
-            }
-            ["N", name, ty, ..] => {
-                let wrapped = words.contains(&"wrapped");
-                table
-                    .types
-                    .entry(package)
-                    .or_default()
-                    .insert(name, Definition::Alias { ty: read_type(package, ty), wrapped });
-                current = None;
-            }
-            ["X", name, ..] => {
-                table.types.entry(package).or_default().insert(name, Definition::Leaf);
-                current = None;
-            }
-            ["", name, number, ty, ..] => {
-                let fields = current.and_then(|name| table.types.get_mut(package)?.get_mut(name));
-                if let (Some(Definition::Struct(fields)), Ok(number)) = (fields, number.parse()) {
-                    // A field whose type differs between minors stands there several times; the newest is last.
-                    fields.retain(|field: &Field| field.number != number || field.name != name);
-                    fields.push(Field { name, number, ty: read_type(package, ty), omit_empty: words.contains(&"o") });
+    fn shape(&self, package: &'static str, text: &'static str) -> Option<Shape> {
+        // Pointers to items are items: an item is always there.
+        let text = text.strip_prefix('*').unwrap_or(text);
+        if let Some(rest) = text.strip_prefix("[]") {
+            return Some(Shape::List(Box::new(self.shape(package, rest)?)));
+        }
+        if let Some((key, value)) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+            return Some(Shape::Map(Box::new(self.shape(package, key)?), Box::new(self.shape(package, value)?)));
+        }
+        Some(match text {
+            "bool" => Shape::Bool,
+            "bytes" => Shape::Bytes,
+            "float64" => Shape::Float64,
+            "int32" | "int64" => Shape::Int,
+            "string" => Shape::Text,
+            name => {
+                let (package, name) = name.rsplit_once('.').unwrap_or((package, name));
+                match self.types.get(&(package, name))? {
+                    Definition::Struct(id, _) => Shape::Message(*id),
+                    Definition::Alias { text, wrapped: false } => self.shape(package, text)?,
+                    Definition::Alias { text, wrapped: true } => Shape::Wrapped(Box::new(self.shape(package, text)?)),
+                    Definition::Leaf => self.leaf(package, name)?,
                 }
             }
-            _ => {}
-        }
+        })
     }
-    table
-}
 
-fn read_type(package: &'static str, text: &'static str) -> Type {
-    if let Some(rest) = text.strip_prefix('*') {
-        return Type::Pointer(Box::new(read_type(package, rest)));
-    }
-    if let Some(rest) = text.strip_prefix("[]") {
-        return Type::List(Box::new(read_type(package, rest)));
-    }
-    if let Some((key, value)) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-        return Type::Map(Box::new(read_type(package, key)), Box::new(read_type(package, value)));
-    }
-    match text {
-        "bool" => Type::Bool,
-        "bytes" => Type::Bytes,
-        "float64" => Type::Float64,
-        "int32" | "int64" => Type::Int,
-        "string" => Type::String,
-        name => match name.rsplit_once('.') {
-            Some((package, name)) => Type::Named(package, name),
-            None => Type::Named(package, name),
-        },
+    fn leaf(&self, package: &'static str, name: &str) -> Option<Shape> {
+        let leaf = Leaf::named(name)?;
+        Some(match leaf {
+            Leaf::JsonSchemaOrArray | Leaf::JsonSchemaOrBool | Leaf::JsonSchemaOrStringArray => {
+                match self.types.get(&(package, "JSONSchemaProps"))? {
+                    Definition::Struct(id, _) => Shape::SchemaOr(leaf, *id),
+                    Definition::Alias { .. } | Definition::Leaf => return None,
+                }
+            }
+            leaf => Shape::Leaf(leaf),
+        })
     }
 }
 
@@ -150,27 +228,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_that_is_named_is_there() {
-        let table = Table::get();
-        fn check(table: &Table, ty: &Type) {
-            match ty {
-                Type::List(inner) | Type::Pointer(inner) => check(table, inner),
-                Type::Map(key, value) => {
-                    check(table, key);
-                    check(table, value);
-                }
-                Type::Named(_, "any") => {}
-                Type::Named(package, name) => assert!(table.find(package, name).is_some(), "{package}.{name}"),
-                _ => {}
-            }
-        }
-        for definition in table.types.values().flat_map(BTreeMap::values) {
+    fn every_field_has_its_shape() {
+        let source = Source::read();
+        for ((package, name), definition) in &source.types {
             match definition {
-                Definition::Struct(fields) => fields.iter().for_each(|field| check(table, &field.ty)),
-                Definition::Alias { ty, .. } => check(table, ty),
-                Definition::Leaf => {}
+                Definition::Struct(_, lines) => {
+                    for line in lines {
+                        assert!(source.shape(package, line.text).is_some(), "{package}.{name}.{}", line.name);
+                        assert!(line.name != "@" || !line.text.contains(['[', '{']), "{package}.{name}");
+                    }
+                }
+                // `any` is in no message.
+                Definition::Alias { text: "any", .. } => {}
+                Definition::Alias { text, .. } => assert!(source.shape(package, text).is_some(), "{package}.{name}"),
+                Definition::Leaf => assert!(Leaf::named(name).is_some(), "{package}.{name}"),
             }
         }
+        let table = Table::get();
         assert!(table.kind("apps", "v1", "Deployment").is_some() && table.kind("", "v1", "DeleteOptions").is_some());
+    }
+
+    /// Lists are joined from encoded items: every list has its items in its second field.
+    #[test]
+    fn lists_have_their_metadata_first_and_their_items_second() {
+        let table = Table::get();
+        let mut lists = 0;
+        for ((group, version, name), id) in &table.kinds {
+            let fields = &table.message(*id).fields;
+            if !name.ends_with("List") || !fields.iter().any(|field| field.name == "metadata") {
+                continue;
+            }
+            let places: Vec<(&str, u32)> = fields.iter().map(|field| (field.name, field.number)).collect();
+            assert_eq!(places, [("metadata", 1), ("items", 2)], "{group}/{version} {name}");
+            lists += 1;
+        }
+        assert!(lists > 100, "{lists}");
     }
 }

@@ -124,6 +124,17 @@ fn question(uid: &str, review: &Review<'_, '_>, object: Option<&Value>, version:
     request
 }
 
+/// What expressions see of the request: what webhooks are told, without the objects.
+pub(in super::super) fn request(review: &Review<'_, '_>, object: Option<&Value>, version: usize) -> Value {
+    let mut request = question("", review, object, version);
+    if let Some(map) = request.as_object_mut() {
+        for field in ["object", "oldObject", "uid"] {
+            map.remove(field);
+        }
+    }
+    request
+}
+
 /// The options of the operation, as an object of `meta.k8s.io/v1`.
 fn options(call: &Call<'_>, operation: Operation) -> Value {
     let own = &call.request.options;

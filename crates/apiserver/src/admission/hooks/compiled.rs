@@ -7,6 +7,7 @@ use k8s_object::{ApiError, LabelSelector, Object};
 use serde_json::Value;
 
 use super::super::Review;
+use super::super::expressions::{Asks, Expression, Inputs, May, all_hold, environment};
 use super::super::rules::{self, Rule};
 use crate::core::Core;
 use crate::webhook::{CallError, Client};
@@ -24,7 +25,7 @@ pub(in super::super) struct Hook {
     equivalent: bool,
     namespaces: Result<LabelSelector, String>,
     objects: Result<LabelSelector, String>,
-    conditions: Vec<String>,
+    conditions: Vec<Expression>,
     /// A call that fails is as good as none.
     pub ignores_failure: bool,
     pub timeout: Duration,
@@ -55,6 +56,7 @@ impl Hook {
     fn of(core: &Core, configuration: &str, index: usize, hook: &Value) -> Hook {
         let text = |field: &str| hook[field].as_str().unwrap_or("").to_owned();
         let versions = hook["admissionReviewVersions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let env = environment(May { params: false, authorizer: true, mutation: false });
         let conditions = hook["matchConditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         Hook {
             name: text("name"),
@@ -64,7 +66,10 @@ impl Hook {
             equivalent: text("matchPolicy") != "Exact",
             namespaces: rules::selector(&hook["namespaceSelector"]),
             objects: rules::selector(&hook["objectSelector"]),
-            conditions: conditions.iter().map(|own| own["name"].as_str().unwrap_or("").to_owned()).collect(),
+            conditions: conditions
+                .iter()
+                .map(|own| Expression::compile(&env, own["expression"].as_str().unwrap_or("")))
+                .collect(),
             ignores_failure: text("failurePolicy") == "Ignore",
             timeout: Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_SECONDS)),
             bears_dry_run: ["None", "NoneOnDryRun"].contains(&text("sideEffects").as_str()),
@@ -95,10 +100,17 @@ impl Hook {
         let Some(version) = rules::matched(review, name, &self.rules, self.equivalent) else { return Ok(None) };
         selected?;
         selected_object?;
-        if let Some(condition) = self.conditions.first() {
-            let why = format!("matchConditions ({condition}) of webhooks are not supported by Minato yet");
-            return Err(review.call.resource.forbidden(name, &why));
+        if self.conditions.is_empty() {
+            return Ok(Some(version));
         }
-        Ok(Some(version))
+        let request = super::ask::request(review, object, version);
+        let asks = Asks::of(review.call, name);
+        let mut inputs = Inputs::new(object, review.old, &request);
+        inputs.asks = Some(&asks);
+        match all_hold(&self.conditions, &inputs, !self.ignores_failure) {
+            Ok(true) => Ok(Some(version)),
+            Ok(false) => Ok(None),
+            Err(problem) => Err(review.call.resource.forbidden(name, &problem)),
+        }
     }
 }

@@ -5,6 +5,7 @@ mod compiled;
 mod mutate;
 mod validate;
 
+pub(super) use ask::request;
 pub(super) use compiled::{Hooks, compile};
-pub(super) use mutate::{Reinvocation, mutate};
+pub(super) use mutate::{Key, mutate};
 pub(super) use validate::validate;

@@ -1,44 +1,20 @@
 //! MutatingAdmissionWebhook: one after the other, each sees what those before it have changed; who wants to is asked once more when
 //! something changed after it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_object::ApiError;
 use serde_json::{Value, json};
 
-use super::super::{Review, Said};
+use super::super::reinvocation::Reinvocation;
+use super::super::{Review, Said, taken};
 use super::ask::{Failure, ask};
 use super::compiled::{Hook, Hooks};
 use crate::core::{Call, converted};
-use crate::{metadata, schema, write};
+use crate::schema;
 
-type Key = (String, usize);
-
-/// What the second round needs to know of the first.
-#[derive(Default)]
-pub(in super::super) struct Reinvocation {
-    second: bool,
-    /// Those that were asked and want to be asked again should anything change.
-    asked: BTreeSet<Key>,
-    again: BTreeSet<Key>,
-    /// The object as webhooks left it.
-    last: Option<Value>,
-    /// Whether the object was changed, so that there is a second round.
-    pub needed: bool,
-}
-
-impl Reinvocation {
-    /// Begins the second round.
-    pub(in super::super) fn second(&mut self) {
-        self.second = true;
-    }
-
-    fn ask_again(&mut self) {
-        let asked = std::mem::take(&mut self.asked);
-        self.again.extend(asked);
-    }
-}
+/// Configuration and place of a webhook.
+pub(in super::super) type Key = (String, usize);
 
 /// Lets webhooks change an object. There is none on delete and connect, where a patch is an error.
 pub(in super::super) async fn mutate(
@@ -47,20 +23,17 @@ pub(in super::super) async fn mutate(
     operation: super::super::Operation,
     mut object: Option<&mut Value>,
     old: Option<&Value>,
-    state: &mut Reinvocation,
+    state: &mut Reinvocation<Key>,
 ) -> Result<(), ApiError> {
-    if state.second && object.as_deref() != state.last.as_ref() {
-        state.ask_again();
-    }
     for (index, hook) in hooks.iter().enumerate() {
         let review = Review { call, operation, old };
         let Some(version) = hook.wants(&review, object.as_deref())? else { continue };
         let key: Key = (hook.configuration.clone(), hook.index);
-        if state.second && !state.again.contains(&key) {
+        if !state.is_turn(&key) {
             continue;
         }
         let answer = ask(hook, &review, object.as_deref(), version, true).await;
-        let round = usize::from(state.second);
+        let round = state.round();
         let changed = match answer {
             Ok(allowed) => {
                 call.say(allowed.said);
@@ -71,10 +44,7 @@ pub(in super::super) async fn mutate(
         let mut said = Said::default();
         note(&mut said, hook, round, index, matches!(changed, Ok(true)));
         match changed {
-            Ok(true) => {
-                state.ask_again();
-                state.needed = true;
-            }
+            Ok(true) => state.changed(),
             Ok(false) => {}
             Err(failure) => match failure.told(hook) {
                 Some(error) => {
@@ -89,10 +59,10 @@ pub(in super::super) async fn mutate(
         }
         call.say(said);
         if hook.reinvoked {
-            state.asked.insert(key);
+            state.asked(key);
         }
     }
-    state.last = object.as_deref().filter(|_| state.needed).cloned();
+    state.end(object.as_deref());
     Ok(())
 }
 
@@ -136,14 +106,7 @@ fn apply(
         *object = patched;
         return Ok(true);
     }
-    let mut patched = converted(about, &call.resource, patched);
-    metadata::of(&mut patched).map_err(|error| internal(&error.message))?;
-    call.resource.schema.prune(&mut patched);
-    let (kind, api) = (&call.resource.kind, &call.resource.version);
-    call.resource.schema.check_types(&patched, kind, api).map_err(|error| internal(&error.message))?;
-    call.resource.schema.drop_nulls(&mut patched);
-    metadata::tidy(metadata::of(&mut patched).map_err(|error| internal(&error.message))?);
-    write::default(call, &mut patched, old);
+    let patched = taken(call, about, patched, old).map_err(|error| internal(&error.message))?;
     let changed = patched != *object;
     *object = patched;
     Ok(changed)

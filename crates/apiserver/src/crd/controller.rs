@@ -1,4 +1,5 @@
-//! Deletes the objects of a definition that is being deleted, then lets the definition go.
+//! What happens to definitions that nobody is writing: the objects of one that is being deleted go, then the definition itself;
+//! and one whose names were taken gets them when they become free.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use k8s_client::{Body, Options, PatchType, Request, Verb};
 use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo, resources};
 use serde_json::{Value, json};
 
-use super::{FINALIZER, GROUP, PLURAL};
+use super::{FINALIZER, GROUP, PLURAL, names};
 use crate::core::Core;
 
 /// How often objects with finalizers of their own are looked at again.
@@ -26,6 +27,9 @@ pub(crate) async fn run(core: Arc<Core>) {
             let meta = definition.meta();
             if meta.is_terminating() && meta.finalizers.iter().any(|name| name == FINALIZER) {
                 waiting |= !finalize(&core, &user, &definition).await.unwrap_or(false);
+            } else if may_get_names(&core, &definition) {
+                // Its names are judged whenever it is written. Whoever is faster has judged them too.
+                let _ = patch(&core, &user, &definition, json!({})).await;
             }
         }
         if waiting {
@@ -68,13 +72,29 @@ async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -
         }
     }
     let finalizers: Vec<&String> = definition.meta().finalizers.iter().filter(|name| *name != FINALIZER).collect();
-    let patch = json!({"metadata": {"resourceVersion": definition.meta().resource_version, "finalizers": finalizers}});
+    patch(core, user, definition, json!({"finalizers": finalizers})).await?;
+    Ok(true)
+}
+
+/// Whether a definition without all of its names would get more of them now.
+fn may_get_names(core: &Core, definition: &Object) -> bool {
+    let before = definition.value();
+    if names::is_true(&before, "NamesAccepted") || before["status"]["acceptedNames"] == before["spec"]["names"] {
+        return false;
+    }
+    let mut after = before.clone();
+    names::establish(core, &mut after, core.world.now());
+    after["status"]["acceptedNames"] != before["status"]["acceptedNames"]
+}
+
+/// Changes the metadata of a definition, if it is still as it was.
+async fn patch(core: &Core, user: &Arc<UserInfo>, definition: &Object, mut metadata: Value) -> Result<(), ApiError> {
+    metadata["resourceVersion"] = json!(definition.meta().resource_version);
     let request = Request {
         name: definition.meta().name.clone(),
-        body: Body::Json(patch),
+        body: Body::Json(json!({"metadata": metadata})),
         patch: Some(PatchType::Merge),
         ..request(Verb::Patch, resources::CUSTOM_RESOURCE_DEFINITIONS)
     };
-    core.execute(&core.keyspace, user, AGENT, None, request).await?;
-    Ok(true)
+    core.execute(&core.keyspace, user, AGENT, None, request).await.map(drop)
 }

@@ -1,0 +1,268 @@
+//! ValidatingAdmissionPolicy: what its rules say about a request is refused, warned about or noted, as its bindings want it.
+
+use std::collections::BTreeMap;
+
+use cel::{Budget, MAX_REQUEST_COST, Val};
+use k8s_object::{ApiError, Cause, Reason};
+use serde_json::{Value, json};
+
+use super::super::expressions::{Asks, Expression, Inputs, all_hold, namespace_object};
+use super::super::{Review, Said, hooks, rules};
+use super::compiled::{Binding, Policy, Validation};
+use super::params;
+use crate::core::converted;
+
+/// Bytes of a message that an expression makes; a longer one is not used.
+const MAX_MESSAGE_BYTES: usize = 5 * 1024;
+/// Bytes of the value of an audit annotation.
+const MAX_ANNOTATION_BYTES: usize = 10 * 1024;
+
+/// Why a request is denied.
+struct Denial {
+    message: String,
+    reason: String,
+}
+
+/// What one rule says.
+enum Verdict {
+    Admitted,
+    Denied(Denial),
+}
+
+/// What a policy says, with one set of parameters.
+#[derive(Default)]
+struct Opinion {
+    verdicts: Vec<Verdict>,
+    annotations: Vec<(String, String)>,
+    /// Annotations that have no value, which denies the request.
+    failed: Vec<String>,
+}
+
+/// Judges by all policies and their bindings. What is denied is told about the first denial.
+pub(in super::super) fn validate<'p>(
+    policies: impl IntoIterator<Item = &'p Policy>,
+    bindings: &[&Binding],
+    review: &Review<'_, '_>,
+    object: Option<&Value>,
+) -> (Said, Result<(), ApiError>) {
+    let mut said = Said::default();
+    let mut denied: Option<(String, Denial)> = None;
+    let mut deny = |policy: &Policy, binding: Option<&Binding>, denial: Denial| {
+        let who = match binding {
+            Some(binding) => format!("ValidatingAdmissionPolicy '{}' with binding '{}'", policy.name, binding.name),
+            None => format!("ValidatingAdmissionPolicy '{}'", policy.name),
+        };
+        denied.get_or_insert((who, denial));
+    };
+    let configuration = |problem: String, what: &str| Denial {
+        message: format!("failed to configure {what}: {problem}"),
+        reason: String::new(),
+    };
+    for policy in policies {
+        let version = match policy.constraints.met(review, object) {
+            Ok(Some(version)) => version,
+            Ok(None) => continue,
+            Err(problem) => {
+                if policy.fails {
+                    deny(policy, None, configuration(problem, "policy"));
+                }
+                continue;
+            }
+        };
+        let resource = match params::resource(review.call, policy.params.as_ref()) {
+            Ok(resource) => resource,
+            Err(problem) => {
+                if policy.fails {
+                    deny(policy, None, configuration(problem, "policy"));
+                }
+                continue;
+            }
+        };
+        let mut annotations = BTreeMap::<String, Vec<String>>::new();
+        for binding in bindings.iter().filter(|binding| binding.policy == policy.name) {
+            let met = match &binding.constraints {
+                Some(constraints) => constraints.met(review, object).map(|met| met.is_some()),
+                None => Ok(true),
+            };
+            let found = match met {
+                Ok(false) => continue,
+                Ok(true) => params::collect(review.call, resource.as_ref(), binding),
+                Err(problem) => Err(problem),
+            };
+            let found = match found {
+                Ok(found) => found,
+                Err(problem) => {
+                    if policy.fails {
+                        deny(policy, Some(binding), configuration(problem, "binding"));
+                    }
+                    continue;
+                }
+            };
+            for param in found {
+                let param = param.map(|param| param.value());
+                let opinion = opinion(policy, review, object, version, param.as_ref());
+                for (index, verdict) in opinion.verdicts.into_iter().enumerate() {
+                    let Verdict::Denied(denial) = verdict else { continue };
+                    if binding.audits {
+                        said.annotations.push(noted(policy, binding, index, &denial.message));
+                    }
+                    if binding.warns {
+                        said.warnings.push(format!(
+                            "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
+                            policy.name, binding.name, denial.message
+                        ));
+                    }
+                    if binding.denies {
+                        deny(policy, Some(binding), denial);
+                    }
+                }
+                for (key, value) in opinion.annotations {
+                    let values = annotations.entry(key).or_default();
+                    if !values.contains(&value) {
+                        values.push(value);
+                    }
+                }
+                for message in opinion.failed {
+                    deny(policy, Some(binding), Denial { message, reason: String::new() });
+                }
+            }
+        }
+        let named = annotations.into_iter().map(|(key, values)| (format!("{}/{key}", policy.name), values.join(", ")));
+        said.annotations.extend(named);
+    }
+    (said, denied.map_or(Ok(()), |(who, denial)| Err(refusal(review, object, &who, denial))))
+}
+
+/// The audit annotation of a rule that was not met.
+fn noted(policy: &Policy, binding: &Binding, index: usize, message: &str) -> (String, String) {
+    let value = json!([{
+        "message": message, "policy": policy.name, "binding": binding.name, "expressionIndex": index,
+        "validationActions": binding.actions,
+    }]);
+    ("validation.policy.admission.k8s.io/validation_failure".to_owned(), value.to_string())
+}
+
+fn refusal(review: &Review<'_, '_>, object: Option<&Value>, who: &str, denial: Denial) -> ApiError {
+    let message = format!("{who} denied request: {}", denial.message);
+    let mut error = super::super::forbidden(review, object.or(review.old).unwrap_or(&Value::Null), &message);
+    error.reason = match denial.reason.as_str() {
+        "Forbidden" => Reason::Forbidden,
+        "RequestEntityTooLarge" => Reason::RequestEntityTooLarge,
+        "Unauthorized" => Reason::Unauthorized,
+        _ => Reason::Invalid,
+    };
+    error.causes.push(Cause { reason: String::new(), message, field: String::new() });
+    error
+}
+
+fn opinion(
+    policy: &Policy,
+    review: &Review<'_, '_>,
+    object: Option<&Value>,
+    version: usize,
+    param: Option<&Value>,
+) -> Opinion {
+    let call = review.call;
+    let about = &call.entry.versions[version];
+    let seen = |object: Option<&Value>| {
+        object.map(|object| {
+            if object["kind"] == call.resource.kind.as_str() {
+                converted(&call.resource, about, object.clone())
+            } else {
+                object.clone()
+            }
+        })
+    };
+    let (new, old) = (seen(object), seen(review.old));
+    let request = hooks::request(review, object, version);
+    let namespace = namespace_object(call);
+    let asks = Asks::of(call, rules::name(call, object.or(review.old)));
+    let inputs = || {
+        let mut inputs = Inputs::new(new.as_ref(), old.as_ref(), &request).with_variables(&policy.variables);
+        inputs.namespace = &namespace;
+        inputs.asks = Some(&asks);
+        if let Some(param) = param {
+            inputs.params = param;
+        }
+        inputs
+    };
+    let failed = |message: String| match policy.fails {
+        true => Verdict::Denied(Denial { message, reason: String::new() }),
+        false => Verdict::Admitted,
+    };
+    match all_hold(&policy.conditions, &inputs(), policy.fails) {
+        Ok(true) => {}
+        Ok(false) => return Opinion::default(),
+        Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },
+    }
+    let inputs = inputs();
+    let mut budget = Budget::new(MAX_REQUEST_COST);
+    let mut opinion = Opinion::default();
+    for validation in &policy.validations {
+        match validation.rule.evaluate(&inputs, &mut budget) {
+            Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },
+            Ok(Err(problem)) => opinion.verdicts.push(failed(problem)),
+            Ok(Ok(value)) if value.as_bool() == Some(true) => opinion.verdicts.push(Verdict::Admitted),
+            Ok(Ok(_)) => match message(validation, &inputs, &mut budget) {
+                Ok(message) => {
+                    let reason = validation.reason.clone();
+                    opinion.verdicts.push(Verdict::Denied(Denial { message, reason }));
+                }
+                Err(problem) => opinion.verdicts.push(failed(format!("failed messageExpression: {problem}"))),
+            },
+        }
+    }
+    let mut budget = Budget::new(MAX_REQUEST_COST);
+    for (key, expression) in &policy.annotations {
+        match annotation(expression, &inputs, &mut budget) {
+            Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },
+            Ok(Ok(Some(value))) => opinion.annotations.push((key.clone(), value)),
+            Ok(Ok(None)) => {}
+            Ok(Err(problem)) if policy.fails => opinion.failed.push(problem),
+            Ok(Err(_)) => {}
+        }
+    }
+    opinion
+}
+
+/// What is told about a rule that is not met. The error is that nothing is left to spend.
+fn message(validation: &Validation, inputs: &Inputs<'_>, budget: &mut Budget) -> Result<String, String> {
+    if let Some(expression) = &validation.message_expression
+        && let Ok(value) = expression.evaluate(inputs, budget)?
+        && let Some(text) = value.as_str().map(str::trim)
+        && !text.is_empty()
+        && text.len() <= MAX_MESSAGE_BYTES
+        && !text.contains('\n')
+    {
+        return Ok(text.to_owned());
+    }
+    Ok(match validation.message.trim() {
+        "" => format!("failed expression: {}", validation.rule.text.trim()),
+        own => own.to_owned(),
+    })
+}
+
+type Outcome<T> = Result<Result<T, String>, String>;
+
+/// The value of an audit annotation; none where the expression has none.
+fn annotation(expression: &Expression, inputs: &Inputs<'_>, budget: &mut Budget) -> Outcome<Option<String>> {
+    let value = match expression.evaluate(inputs, budget)? {
+        Ok(value) => value,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    Ok(match &value {
+        Val::Null => Ok(None),
+        Val::String(text) => {
+            let text = text.as_str().trim();
+            let mut end = text.len().min(MAX_ANNOTATION_BYTES);
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            Ok(Some(text[..end].to_owned()).filter(|text| !text.is_empty()))
+        }
+        _ => Err(format!(
+            "valueExpression '{}' resulted in unsupported return type. Return type must be either string or null.",
+            expression.text
+        )),
+    })
+}

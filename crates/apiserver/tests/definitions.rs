@@ -1,0 +1,229 @@
+//! CustomResourceDefinitions with several versions: conversion by a webhook, deprecated versions, names that others have.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use k8s_client::{Client, Options, PatchType, Preconditions, WatchEvent};
+use k8s_object::{GroupVersionResource, Object, resources};
+use serde_json::{Value, json};
+use store::{KeyRange, RangeRequest, Store};
+use support::http::{ask, with_names};
+use support::outside::Outside;
+use support::{Cluster, start_with, with_cluster, with_options};
+use world::World;
+
+const DEFINITIONS: &GroupVersionResource = &resources::CUSTOM_RESOURCE_DEFINITIONS;
+
+fn endpoints(version: &str) -> GroupVersionResource {
+    GroupVersionResource::new("stable.example.com", version, "endpoints")
+}
+
+fn definition(storage: &str, conversion: Value) -> Value {
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let versions: Vec<Value> = ["v1", "v2"]
+        .iter()
+        .map(|name| json!({"name": name, "served": true, "storage": *name == storage, "schema": schema, "subresources": {"status": {}}}))
+        .collect();
+    json!({
+        "metadata": {"name": "endpoints.stable.example.com"},
+        "spec": {
+            "group": "stable.example.com", "scope": "Namespaced", "conversion": conversion,
+            "names": {"plural": "endpoints", "kind": "Endpoint"}, "versions": versions,
+        },
+    })
+}
+
+fn by_webhook(outside: &Outside) -> Value {
+    let config = json!({"url": "https://hook.example/convert", "caBundle": outside.ca_bundle()});
+    json!({"strategy": "Webhook", "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]}})
+}
+
+/// v1 has `spec.address` `host:port`, v2 has `spec.host` and `spec.port`.
+fn convert(mut object: Value, to: &str) -> Value {
+    let spec = &mut object["spec"];
+    if to.ends_with("/v2") {
+        let address = spec["address"].as_str().unwrap_or(":").to_owned();
+        let (host, port) = address.split_once(':').unwrap();
+        *spec = json!({"host": host, "port": port});
+    } else {
+        let text = |key: &str| spec[key].as_str().unwrap_or("").to_owned();
+        *spec = json!({"address": format!("{}:{}", text("host"), text("port"))});
+    }
+    object["apiVersion"] = json!(to);
+    // What a webhook does to the rest of the metadata does not count.
+    object["metadata"]["labels"] = json!({"converted": "yes"});
+    object["metadata"]["finalizers"] = json!(["a/b"]);
+    object
+}
+
+/// Runs a test against a cluster whose webhook converts, until it is told to fail.
+fn with_webhook<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Arc<Outside>, Arc<AtomicBool>) -> F) {
+    let (world, mut simulation) = World::simulated(1);
+    let fails = Arc::new(AtomicBool::new(false));
+    let failing = fails.clone();
+    let outside = Outside::new(&world, &["hook.example"], move |path, review| {
+        assert_eq!((path, &review["kind"]), ("/convert", &json!("ConversionReview")));
+        let request = &review["request"];
+        let to = request["desiredAPIVersion"].as_str().unwrap();
+        let objects = request["objects"].as_array().unwrap();
+        let result = match failing.load(Ordering::Relaxed) {
+            true => json!({"status": "Failure", "message": "out of order"}),
+            false => json!({"status": "Success"}),
+        };
+        let converted: Vec<Value> = objects.iter().map(|object| convert(object.clone(), to)).collect();
+        json!({
+            "apiVersion": review["apiVersion"], "kind": review["kind"],
+            "response": {"uid": request["uid"], "result": result, "convertedObjects": converted},
+        })
+    });
+    let store = Store::memory(&world, store::Limits::default());
+    simulation.block_on(async move {
+        let dialer = outside.clone();
+        let cluster = start_with(&world, &store, |options| {
+            with_names(options);
+            options.dialer = Some(dialer);
+        });
+        test(cluster.await, outside, fails).await;
+    });
+}
+
+fn spec(object: &Object) -> Value {
+    object.value()["spec"].clone()
+}
+
+/// What the store has of the objects, as `apiVersion spec`.
+async fn stored(cluster: &Cluster) -> Vec<String> {
+    let range = cluster.store.range(RangeRequest::new(KeyRange::all())).await.unwrap();
+    let ours =
+        range.kvs.iter().filter(|kv| String::from_utf8_lossy(&kv.key).contains("/endpoints.stable.example.com/"));
+    let values = ours.map(|kv| serde_json::from_slice::<Value>(&kv.value).unwrap());
+    values.map(|value| format!("{} {}", value["apiVersion"].as_str().unwrap(), value["spec"])).collect()
+}
+
+async fn create(client: &Client, version: &str, name: &str, spec: Value) -> Arc<Object> {
+    let object = json!({"metadata": {"name": name}, "spec": spec});
+    client.create(&endpoints(version), "default", object).await.unwrap()
+}
+
+#[test]
+fn a_webhook_converts_what_is_read_written_listed_and_watched() {
+    with_webhook(|cluster, outside, fails| async move {
+        let client = cluster.admin();
+        client.create(DEFINITIONS, "", definition("v1", by_webhook(&outside))).await.unwrap();
+        let (v1, v2) = (endpoints("v1"), endpoints("v2"));
+        create(&client, "v1", "a", json!({"address": "a:1"})).await;
+        let b = create(&client, "v2", "b", json!({"host": "b", "port": "2"})).await;
+        assert_eq!((spec(&b), &*b.kind().version), (json!({"host": "b", "port": "2"}), "v2"));
+        assert!(b.meta().finalizers.is_empty() && b.meta().labels.get("converted") == Some("yes"));
+        let in_v1 = [r#"stable.example.com/v1 {"address":"a:1"}"#, r#"stable.example.com/v1 {"address":"b:2"}"#];
+        assert_eq!(stored(&cluster).await, in_v1);
+
+        let a = client.get(&v2, "default", "a").await.unwrap();
+        assert_eq!(spec(&a), json!({"host": "a", "port": "1"}));
+        let (items, _) = client.list(&v2, "default").await.unwrap();
+        assert_eq!(items.iter().map(|item| spec(item)["host"].clone()).collect::<Vec<_>>(), [json!("a"), json!("b")]);
+        let mut watch = client.watch(&v2, Options::default()).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().len(), 2);
+
+        let patch = json!({"spec": {"port": "3"}});
+        let patched = client.patch(&v2, "default", "a", "", PatchType::Merge, patch).await.unwrap();
+        assert_eq!(spec(&patched), json!({"host": "a", "port": "3"}));
+        assert_eq!(spec(&client.get(&v1, "default", "a").await.unwrap()), json!({"address": "a:3"}));
+        let events = watch.next().await.unwrap();
+        let [WatchEvent::Modified(seen)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(spec(seen), json!({"host": "a", "port": "3"}));
+        let same =
+            client.patch(&v2, "default", "a", "", PatchType::Merge, json!({"spec": {"port": "3"}})).await.unwrap();
+        assert_eq!(same.meta().resource_version, patched.meta().resource_version, "nothing changed");
+
+        fails.store(true, Ordering::Relaxed);
+        let message = "conversion webhook for stable.example.com/v1, Kind=Endpoint failed: out of order";
+        let errors = [
+            client.get(&v2, "default", "a").await.unwrap_err(),
+            client.list(&v2, "default").await.unwrap_err(),
+            client.patch(&v2, "default", "a", "", PatchType::Merge, json!({"spec": {"port": "4"}})).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.code() == 500 && error.message.contains(message), "{error}");
+        }
+        assert_eq!(spec(&client.get(&v1, "default", "a").await.unwrap()), json!({"address": "a:3"}), "needs nobody");
+        fails.store(false, Ordering::Relaxed);
+
+        // Another storage version: what is stored is converted when it is written next.
+        let change = json!({"spec": definition("v2", by_webhook(&outside))["spec"]});
+        let changed = client.patch(DEFINITIONS, "", "endpoints.stable.example.com", "", PatchType::Merge, change).await;
+        assert_eq!(changed.unwrap().value()["status"]["storedVersions"], json!(["v1", "v2"]));
+        create(&client, "v1", "c", json!({"address": "c:5"})).await;
+        let mixed = [
+            in_v1[1].replace("b:2", "a:3"),
+            in_v1[1].to_owned(),
+            r#"stable.example.com/v2 {"host":"c","port":"5"}"#.to_owned(),
+        ];
+        assert_eq!(stored(&cluster).await, mixed);
+        let (items, _) = client.list(&v1, "default").await.unwrap();
+        let addresses: Vec<Value> = items.iter().map(|item| spec(item)["address"].clone()).collect();
+        assert_eq!(addresses, [json!("a:3"), json!("b:2"), json!("c:5")]);
+        for name in ["a", "b", "c"] {
+            client.delete(&v1, "default", name, Preconditions::default()).await.unwrap();
+        }
+        assert!(stored(&cluster).await.is_empty());
+    });
+}
+
+#[test]
+fn a_webhook_that_is_not_trusted_or_not_there_is_named() {
+    with_webhook(|cluster, outside, _| async move {
+        let client = cluster.admin();
+        let mut conversion = by_webhook(&outside);
+        conversion["webhook"]["clientConfig"]["url"] = json!("https://stranger.example/convert");
+        client.create(DEFINITIONS, "", definition("v1", conversion)).await.unwrap();
+        create(&client, "v1", "a", json!({"address": "a:1"})).await;
+        let error = client.get(&endpoints("v2"), "default", "a").await.unwrap_err();
+        assert!(error.code() == 500 && error.message.contains("https://stranger.example:443/convert"), "{error}");
+    });
+}
+
+#[test]
+fn clients_of_a_deprecated_version_are_warned() {
+    with_options(with_names, |cluster| async move {
+        let mut object = definition("v2", json!({"strategy": "None"}));
+        object["spec"]["versions"][0]["deprecated"] = json!(true);
+        cluster.admin().create(DEFINITIONS, "", object).await.unwrap();
+        for (version, expected) in [("v1", r#"299 - "stable.example.com/v1 Endpoint is deprecated""#), ("v2", "")] {
+            let line = format!("GET /apis/stable.example.com/{version}/endpoints");
+            let answer = ask(&cluster, "admin", &line, &[], "").await;
+            assert_eq!((answer.status, answer.header("warning")), (200, expected), "{version}");
+        }
+    });
+}
+
+#[test]
+fn names_are_accepted_once_they_are_free() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let other = {
+            let mut object = definition("v1", json!({"strategy": "None"}));
+            object["metadata"]["name"] = json!("targets.stable.example.com");
+            object["spec"]["names"]["plural"] = json!("targets");
+            object
+        };
+        client.create(DEFINITIONS, "", definition("v1", json!({"strategy": "None"}))).await.unwrap();
+        let second = client.create(DEFINITIONS, "", other).await.unwrap();
+        let conditions = |object: &Object| -> Vec<String> {
+            let value = object.value();
+            let list = value["status"]["conditions"].as_array().unwrap().iter();
+            list.map(|c| format!("{} {} {}", c["type"], c["status"], c["reason"]).replace('"', "")).collect()
+        };
+        assert_eq!(conditions(&second), ["NamesAccepted False ListKindConflict", "Established False NotAccepted"]);
+        let targets = GroupVersionResource::new("stable.example.com", "v1", "targets");
+        assert!(client.list(&targets, "").await.unwrap_err().is_not_found());
+        client.delete(DEFINITIONS, "", "endpoints.stable.example.com", Preconditions::default()).await.unwrap();
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        let second = client.get(DEFINITIONS, "", "targets.stable.example.com").await.unwrap();
+        assert_eq!(conditions(&second), ["NamesAccepted True NoConflicts", "Established True InitialNamesAccepted"]);
+        assert!(client.list(&targets, "").await.is_ok());
+    });
+}
