@@ -423,3 +423,30 @@ fn wrong_definitions_are_refused() {
         }
     });
 }
+
+#[test]
+fn rules_of_custom_resources_hold() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let tabs = GroupVersionResource::of("stable.example.com", "v1", "crontabs");
+        let rules = json!([
+            {"rule": "self.replicas <= 10", "message": "ten at most", "fieldPath": ".replicas"},
+            {"rule": "self.replicas >= oldSelf.replicas", "messageExpression": "oldSelf.replicas > 3 ? 'was more' : 'was less'"},
+        ]);
+        let definition = definition(|d| {
+            for version in d["spec"]["versions"].as_array_mut().unwrap() {
+                version["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] = rules.clone();
+            }
+        });
+        client.create(&resources::CUSTOM_RESOURCE_DEFINITIONS, "", definition).await.unwrap();
+        let object = |replicas: u32| json!({"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": "a"}, "spec": {"cron": "* *", "replicas": replicas}});
+        let error = client.create(&tabs, "default", object(11)).await.unwrap_err();
+        assert_eq!(error.causes[0].field, "spec.replicas");
+        assert_eq!(error.causes[0].message, "Invalid value: \"object\": ten at most");
+        client.create(&tabs, "default", object(4)).await.unwrap();
+        let patch = |replicas: u32| json!({"spec": {"replicas": replicas}});
+        let error = client.patch(&tabs, "default", "a", "", PatchType::Merge, patch(3)).await.unwrap_err();
+        assert_eq!(error.causes[0].message, "Invalid value: \"object\": was more");
+        client.patch(&tabs, "default", "a", "", PatchType::Merge, patch(5)).await.unwrap();
+    });
+}
