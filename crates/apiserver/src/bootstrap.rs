@@ -178,7 +178,7 @@ async fn ensure_all(core: &Core, user: &Arc<UserInfo>, wanted: impl Fn(&Core) ->
                 continue;
             }
             let (request, body) = wanted.request();
-            let mut call = core.begin(&core.keyspace, user, request).await?;
+            let mut call = core.begin(&core.keyspace, user, AGENT, request).await?;
             prepared.push(create::prepared(&mut call, body).await?);
         }
         if store(core, prepared).await? {

@@ -126,7 +126,7 @@ fn is_allowed(call: &Call<'_>, verb: &str, params: Option<&ParamResource>, names
     let (group, version) = params.map_or(("*", "*"), |params| (params.group.as_str(), params.version.as_str()));
     let resource = params.and_then(|params| params.resource.as_deref()).unwrap_or("*");
     let attributes = Attributes { version, namespace, name, ..Attributes::resource(call.user, verb, group, resource) };
-    matches!(call.core.auth.decide(call.core, &attributes), Decision::Allow(_))
+    matches!(call.core.auth.decide_at_once(call.core, &attributes), Decision::Allow(_))
 }
 
 /// Who writes a policy must be able to read all objects of the kind of its parameters.

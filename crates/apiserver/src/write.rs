@@ -100,7 +100,7 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
         Strategy::Custom(_) => (names::subdomain, Vec::new()),
     };
     let mut causes = names::metadata(object, scope, rule, &context);
-    let declared = call.resource.schema.validate(object);
+    let declared = call.resource.schema.validate(object, old);
     if let Strategy::Builtin(kind) = &call.resource.strategy {
         causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {
             // Upstream writes the path of the object itself, an element without a name, as an empty index.
@@ -120,7 +120,7 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     }
     kind_rules::judge(call, object, old, &mut causes);
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
-        causes.extend(crd::validate(object, old));
+        causes.extend(crd::validate(object, old, call.core.minor));
     }
     call.warnings.append(&mut warnings);
     if causes.is_empty() {
