@@ -133,8 +133,8 @@ impl Core {
         if !resource.namespaced && !request.namespace.is_empty() {
             return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
         }
-        let warnings: Vec<String> = crd::deprecation(&resource).cloned().into_iter().collect();
         let now = self.world.now();
+        let warnings = resource.deprecation.iter().cloned().collect();
         Ok(Call {
             core: self,
             space,

@@ -160,6 +160,10 @@ fn set_finalizers(call: &Call<'_>, object: &mut Value, propagation: Option<Propa
             Propagation::Foreground => finalizers.push(FOREGROUND.to_owned()),
             Propagation::Orphan => finalizers.push(ORPHAN.to_owned()),
         }
+    } else if call.builtin().is_some_and(|kind| kind.orphans_by_default)
+        && !finalizers.iter().any(|name| name == FOREGROUND || name == ORPHAN)
+    {
+        finalizers.push(ORPHAN.to_owned());
     }
     if crd::is_definition(&call.resource.group, &call.resource.plural)
         && !metadata::is_terminating(object)
