@@ -92,9 +92,6 @@ pub(crate) fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
         .collect()
 }
 
-/// Which patches custom resources take.
-const CUSTOM_PATCHES: &str = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
-
 /// What a client is told about its patch.
 pub(crate) fn patch_error(error: PatchError) -> ApiError {
     let text = error.to_string();
