@@ -23,7 +23,7 @@ use crate::ports::AuditSink;
 use crate::registry::{Entry, Registry, Resource, Strategy};
 use crate::schema::FieldValidation;
 use crate::webhook::Dialer;
-use crate::{create, delete, http, read, storage, subresources, update, virtuals, watch};
+use crate::{create, delete, http, managed, read, storage, subresources, update, virtuals, watch};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 20;
@@ -58,6 +58,8 @@ pub(crate) struct Call<'a> {
     /// Where it writes, with what guards the writes of this client.
     pub space: &'a Keyspace,
     pub user: &'a Arc<UserInfo>,
+    /// What the client calls itself (`User-Agent`).
+    pub agent: &'a str,
     pub entry: Entry,
     pub resource: Arc<Resource>,
     /// The request without its body.
@@ -107,6 +109,7 @@ impl Core {
         &'a self,
         space: &'a Keyspace,
         user: &'a Arc<UserInfo>,
+        agent: &'a str,
         request: Request,
     ) -> Result<Call<'a>, ApiError> {
         if wants_now(&request) {
@@ -130,12 +133,13 @@ impl Core {
         if !resource.namespaced && !request.namespace.is_empty() {
             return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
         }
-        let warnings: Vec<String> = crd::deprecation(&resource).cloned().into_iter().collect();
         let now = self.world.now();
+        let warnings = resource.deprecation.iter().cloned().collect();
         Ok(Call {
             core: self,
             space,
             user,
+            agent,
             entry,
             resource,
             request,
@@ -158,7 +162,7 @@ impl Core {
     ) -> Result<Outcome, ApiError> {
         let audit = audit::begin(self, user, agent, source, &request);
         let body = std::mem::take(&mut request.body);
-        let result = match self.begin(space, user, request).await {
+        let result = match self.begin(space, user, agent, request).await {
             Ok(mut call) => dispatch(&mut call, body).await.map(|reply| Outcome {
                 created: call.request.verb == Verb::Create && call.request.subresource != "eviction",
                 reply,
@@ -184,7 +188,7 @@ impl Core {
         send: Option<bool>,
     ) -> Result<watch::Cursor, ApiError> {
         let audit = audit::begin(self, user, agent, source, &request);
-        let result = match self.begin(&self.keyspace, user, request).await {
+        let result = match self.begin(&self.keyspace, user, agent, request).await {
             Ok(call) => watch::start(&call, send).await,
             Err(error) => Err(error),
         };
@@ -291,6 +295,7 @@ impl Target for Core {
 }
 
 async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    managed::check_options(&call.request)?;
     if call.resource.is_virtual() {
         return virtuals::answer(call, body).await;
     }
@@ -360,10 +365,11 @@ pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object
         return object;
     }
     if let Some(conversion) = resource.conversion() {
-        let mut value = object.value();
+        let mut value = object.value_without_managed_fields();
         (conversion.from_storage)(&mut value);
         value["apiVersion"] = resource.api_version().into();
-        return Object::from_value(&value).map_or(object, Arc::new);
+        let json = k8s_object::encode_with(&value, object.managed_fields());
+        return Object::from_json(json).map_or(object, Arc::new);
     }
     // Where only `apiVersion` differs the rest need not be read: `encode` writes it first.
     let old = format!(r#"{{"apiVersion":"{}""#, own.api_version());

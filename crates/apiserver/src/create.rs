@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_apply::Managed;
 use k8s_client::Body;
 use k8s_object::{ApiError, NamespacedName, Object, Reason};
 use serde_json::{Value, json};
@@ -10,23 +11,35 @@ use crate::core::Call;
 use crate::network::Reserved;
 use crate::registry::Strategy;
 use crate::write::{self, Stored};
-use crate::{admission, crd, metadata, network};
+use crate::{admission, crd, managed, metadata, network};
 
 /// How often a name is generated anew when it is taken (apiserver `maxNameGenerationCreateAttempts`).
 const NAME_ATTEMPTS: usize = 8;
 
 /// Creates the object in the body.
 pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
+    let (mut object, duplicates) = write::parse(body)?;
+    write::conform(call, &mut object, duplicates)?;
+    complete(call, object, None).await
+}
+
+/// Creates an object of the resource's type; `owners` of its fields are known if it is what somebody applies.
+pub(crate) async fn complete(
+    call: &mut Call<'_>,
+    mut object: Value,
+    owners: Option<Managed>,
+) -> Result<Arc<Object>, ApiError> {
     if matches!(&call.resource.strategy, Strategy::Custom(custom) if custom.terminating) {
         let message = "create not allowed while custom resource definition is terminating";
         return Err(ApiError::new(Reason::MethodNotAllowed, message));
     }
-    let (mut object, duplicates) = write::parse(body)?;
-    write::conform(call, &mut object, duplicates)?;
     place(call, &mut object)?;
     write::default(call, &mut object, None);
+    let owners = managed::of_create(call, &mut object, owners)?;
     admission::wait(call, &object).await;
     admission::admit(call, &mut object, None).await?;
+    // Whoever admits has no say in this.
+    metadata::of(&mut object)?.remove("managedFields");
     let generated = metadata::text(&object, "name").is_empty();
     // A Service may lose the address that it was given to one of another server.
     let attempts = if generated || call.resource.is("", "services") { NAME_ATTEMPTS } else { 1 };
@@ -34,7 +47,7 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
         let last = attempt == attempts;
         // Kept only where there may be another attempt.
         let mut attempted = if last { object.take() } else { object.clone() };
-        match finish(call, &mut attempted).await? {
+        match finish(call, &mut attempted, owners.as_deref()).await? {
             Stored::Done(created) => return Ok(created),
             Stored::Conflict if last || (!generated && exists(call, &attempted)) => {
                 let name = metadata::text(&attempted, "name");
@@ -82,7 +95,7 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiError> {
+async fn finish(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) -> Result<Stored, ApiError> {
     let world = &call.core.world;
     let has_generation = call.builtin().is_none_or(|kind| kind.has_generation);
     let map = metadata::of(object)?;
@@ -103,12 +116,12 @@ async fn finish(call: &mut Call<'_>, object: &mut Value) -> Result<Stored, ApiEr
     write::validate(call, object, None)?;
     admission::judge(call, object, None).await?;
     let key = key_of(object);
-    let bytes = write::encode(call, object).await?;
+    let bytes = write::encode(call, object, owners).await?;
     if call.request.options.dry_run {
         if call.entry.cache.get(&key).is_some() {
             return Ok(Stored::Conflict);
         }
-        return write::unstored(object.clone(), "").map(Stored::Done);
+        return write::unstored(call, bytes, "").await.map(Stored::Done);
     }
     let claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
     let stored = write::store(call, &key, bytes, 0, claims).await;

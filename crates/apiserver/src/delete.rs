@@ -123,7 +123,7 @@ fn check_preconditions(call: &Call<'_>, old: &Object, preconditions: &Preconditi
 
 /// One try; `None` when the object changed under it.
 async fn attempt(call: &mut Call<'_>, old: &Arc<Object>, options: &Options) -> Result<Option<Reply>, ApiError> {
-    let before = old.value();
+    let before = old.value_without_managed_fields();
     let mut new = before.clone();
     let asked = options.grace_period_seconds.map(|seconds| seconds.max(0));
     let grace = call.builtin().map_or(0, |kind| (kind.grace_period)(&before, old.meta(), asked)).max(0);
@@ -138,11 +138,11 @@ async fn attempt(call: &mut Call<'_>, old: &Arc<Object>, options: &Options) -> R
     if new == before {
         return Ok(Some(Reply::Object(old.clone())));
     }
-    if options.dry_run {
-        return Ok(Some(Reply::Object(write::unstored(new, &old.meta().resource_version)?)));
-    }
     let (key, expected) = (call.key(), write::revision(old)?);
-    let bytes = write::encode(call, &mut new).await?;
+    let bytes = write::encode(call, &mut new, old.managed_fields()).await?;
+    if options.dry_run {
+        return Ok(Some(Reply::Object(write::unstored(call, bytes, &old.meta().resource_version).await?)));
+    }
     Ok(match write::store(call, &key, bytes, expected, Claims::default()).await? {
         Stored::Done(object) => Some(Reply::Object(object)),
         Stored::Conflict => None,
@@ -160,6 +160,10 @@ fn set_finalizers(call: &Call<'_>, object: &mut Value, propagation: Option<Propa
             Propagation::Foreground => finalizers.push(FOREGROUND.to_owned()),
             Propagation::Orphan => finalizers.push(ORPHAN.to_owned()),
         }
+    } else if call.builtin().is_some_and(|kind| kind.orphans_by_default)
+        && !finalizers.iter().any(|name| name == FOREGROUND || name == ORPHAN)
+    {
+        finalizers.push(ORPHAN.to_owned());
     }
     if crd::is_definition(&call.resource.group, &call.resource.plural)
         && !metadata::is_terminating(object)

@@ -5,6 +5,7 @@
 //! whose objects are held once, as bytes. Nothing here knows AWS, opens sockets, or asks a clock that was not passed.
 
 mod admission;
+mod apply;
 mod audit;
 mod auth;
 mod bootstrap;
@@ -20,6 +21,7 @@ mod http;
 mod jsonpath;
 mod leases;
 mod list_options;
+mod managed;
 mod metadata;
 mod network;
 mod ports;

@@ -44,11 +44,11 @@ pub(crate) fn is_terminating(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }
 
-/// Drops what is never stored: `managedFields`, `selfLink`, and empty or null entries.
+/// Drops what is never stored: `selfLink`, and empty or null entries. An empty list of `managedFields` says something.
 pub(crate) fn tidy(metadata: &mut Map<String, Value>) {
-    metadata.remove("managedFields");
     metadata.remove("selfLink");
-    metadata.retain(|_, value| match value {
+    metadata.retain(|key, value| match value {
+        Value::Array(_) if key == "managedFields" => true,
         Value::Null => false,
         Value::Object(map) => !map.is_empty(),
         Value::Array(list) => !list.is_empty(),

@@ -38,6 +38,8 @@ pub(crate) struct Resource {
     pub categories: Vec<String>,
     pub namespaced: bool,
     pub verbs: &'static [&'static str],
+    /// What clients are warned of that use it, if it is deprecated.
+    pub deprecation: Option<String>,
     /// A version may be stored and not served.
     pub served: bool,
     pub subresources: Vec<Subresource>,
@@ -65,6 +67,7 @@ impl Resource {
             categories: texts(kind.categories),
             namespaced: kind.scope == Scope::Namespaced,
             verbs: kind.verbs,
+            deprecation: deprecation(kind, minor),
             served: kind.is_served(minor),
             subresources: subresources.collect(),
             strategy: Strategy::Builtin(kind),
@@ -119,6 +122,17 @@ impl Resource {
     pub(crate) fn is_virtual(&self) -> bool {
         matches!(&self.strategy, Strategy::Builtin(kind) if kind.is_virtual())
     }
+}
+
+/// Upstream's warning of a version that is deprecated in the minor.
+fn deprecation(kind: &Kind, minor: u8) -> Option<String> {
+    let deprecation = kind.deprecated.filter(|deprecation| minor >= deprecation.since)?;
+    let (version, name) = (kind.api_version(), kind.kind);
+    let instead = match deprecation.replacement {
+        "" => String::new(),
+        replacement => format!("; use {replacement}"),
+    };
+    Some(format!("{version} {name} is deprecated in v1.{}+{instead}", deprecation.since))
 }
 
 /// All versions of one resource in one group, and its objects.

@@ -123,6 +123,48 @@ pub(crate) fn decode_protobuf(bytes: &[u8]) -> Result<Value, ApiError> {
     k8s_schema::decode_protobuf(bytes).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
+/// Reads what is applied, as YAML: the value, and what a strict reader says about a key that stands there twice.
+pub(crate) fn decode_applied(bytes: &[u8]) -> Result<(Value, Option<String>), ApiError> {
+    let broken = |error: &dyn std::fmt::Display| {
+        ApiError::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}"))
+    };
+    // Clients send JSON, which is YAML.
+    let decoded = match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => k8s_schema::decode(bytes).ok(),
+        _ => None,
+    };
+    let decoded = match decoded {
+        Some(decoded) => decoded,
+        None => k8s_schema::decode_from(serde_yaml::Deserializer::from_slice(bytes)).map_err(|error| broken(&error))?,
+    };
+    let Some(first) = decoded.duplicates.first() else { return Ok((decoded.value, None)) };
+    let path = first.trim_start_matches("duplicate field ").trim_matches('"');
+    let key = path.rsplit(['.', ']']).next().unwrap_or(path);
+    let line = line_of_second(bytes, key);
+    let problem = format!(
+        "error converting YAML to JSON: yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"
+    );
+    Ok((decoded.value, Some(problem)))
+}
+
+/// The line of a key that stands twice in a map.
+fn line_of_second(bytes: &[u8], key: &str) -> usize {
+    // The strict reader of YAML stops at it, and says where the map begins.
+    let strict = serde_yaml::from_slice::<serde_yaml::Value>(bytes).err();
+    let (start, column) = strict
+        .as_ref()
+        .and_then(serde_yaml::Error::location)
+        .map_or((1, 1), |location| (location.line(), location.column()));
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().enumerate().skip(start.saturating_sub(1));
+    let mut own = lines.filter(|(_, line)| {
+        let place = line.chars().skip(column.saturating_sub(1)).collect::<String>();
+        let name = place.trim_start_matches(['"', '\'']);
+        name.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', '\'']).starts_with(':'))
+    });
+    own.nth(1).map_or(start, |(at, _)| at + 1)
+}
+
 /// Reads one YAML document.
 pub(crate) fn decode_yaml(bytes: &[u8]) -> Result<Value, ApiError> {
     serde_yaml::from_slice(bytes)

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use k8s_apply::Managed;
 use k8s_client::{Body, PatchType};
-use k8s_object::{ApiError, Object, Reason};
+use k8s_object::{ApiError, Object};
 use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::network::Reserved;
 use crate::write::{self, Stored};
-use crate::{admission, crd, metadata, network, schema};
+use crate::{admission, apply, crd, managed, metadata, network, schema};
 
 /// How often a write without a resourceVersion is tried again when somebody else was faster (apiserver `MaxRetryWhenPatchConflicts`).
 const ATTEMPTS: usize = 5;
@@ -78,8 +79,7 @@ fn check_names(call: &Call<'_>, new: &mut Value) -> Result<(), ApiError> {
 pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
     let kind = call.request.patch.ok_or_else(|| ApiError::bad_request("a patch needs a type"))?;
     if kind == PatchType::Apply {
-        let message = "server-side apply (application/apply-patch+yaml) is not supported by Minato yet; use a strategic merge, merge or JSON patch";
-        return Err(ApiError::new(Reason::UnsupportedMediaType, message));
+        return apply::apply(call, body).await;
     }
     let (patch, duplicates) = write::parse(body)?;
     let conditional = patch["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty());
@@ -89,7 +89,7 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
         let old = call.current().await?;
         let mut new = patched(call, &old, &patch, kind)?;
         write::conform(call, &mut new, duplicates.clone().unwrap_or_default())?;
-        check_patched_names(call, &new)?;
+        check_patched_names(call, &mut new)?;
         if let Some(done) = replace(call, &old, new).await? {
             return Ok(done);
         }
@@ -104,26 +104,40 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
 }
 
 fn patched(call: &Call<'_>, old: &Object, patch: &Value, kind: PatchType) -> Result<Value, ApiError> {
-    let original = old.value();
+    // Owners of fields are read as a value only by patches that are about them.
+    let original = if managed::patches(patch, kind) { old.value() } else { old.value_without_managed_fields() };
     match kind {
         PatchType::Json => k8s_schema::json_patch(&original, patch).map_err(schema::patch_error),
         PatchType::Merge => k8s_schema::merge_patch(&original, patch).map_err(schema::patch_error),
         PatchType::Strategic => call.resource.schema.strategic_merge(&original, patch),
-        PatchType::Apply => Err(ApiError::internal("apply patches are refused before")),
+        PatchType::Apply => Err(ApiError::internal("what is applied is no patch")),
     }
 }
 
-fn check_patched_names(call: &Call<'_>, new: &Value) -> Result<(), ApiError> {
-    for (field, expected) in [("name", &call.request.name), ("namespace", &call.request.namespace)] {
-        if metadata::text(new, field) != expected {
-            let cause = k8s_kinds::causes::invalid(
-                format!("metadata.{field}"),
-                metadata::text(new, field),
-                "field is immutable",
-            );
-            return Err(ApiError::invalid(&call.resource.group, &call.resource.kind, &call.request.name, vec![cause]));
-        }
+/// A patch cannot name another object.
+pub(crate) fn check_patched_names(call: &Call<'_>, new: &mut Value) -> Result<(), ApiError> {
+    let (namespace, name) = (&call.request.namespace, &call.request.name);
+    let map = metadata::of(new)?;
+    let own = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or("");
+    let (own_name, own_namespace) = (own("name"), own("namespace"));
+    if !namespace.is_empty() && !own_namespace.is_empty() && own_namespace != namespace {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(message));
     }
+    if own_name.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if own_name != name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({own_name}) does not match the name on the URL ({name})"
+        )));
+    }
+    match namespace.is_empty() {
+        true => map.remove("namespace"),
+        false => map.insert("namespace".into(), json!(namespace)),
+    };
     Ok(())
 }
 
@@ -131,7 +145,17 @@ fn check_patched_names(call: &Call<'_>, new: &Value) -> Result<(), ApiError> {
 pub(crate) async fn replace(
     call: &mut Call<'_>,
     old: &Arc<Object>,
+    new: Value,
+) -> Result<Option<Arc<Object>>, ApiError> {
+    replace_owned(call, old, new, None).await
+}
+
+/// As [`replace`]; `owners` of fields are known if `new` is what somebody applies.
+pub(crate) async fn replace_owned(
+    call: &mut Call<'_>,
+    old: &Arc<Object>,
     mut new: Value,
+    owners: Option<Managed>,
 ) -> Result<Option<Arc<Object>>, ApiError> {
     let version = metadata::text(&new, "resourceVersion");
     if !version.is_empty() && version != old.meta().resource_version {
@@ -142,14 +166,17 @@ pub(crate) async fn replace(
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta().uid);
         return Err(call.resource.conflict(&call.request.name, &why));
     }
-    let before = old.value();
+    let before = old.value_without_managed_fields();
     {
         let map = metadata::of(&mut new)?;
         metadata::carry_over(map, &before);
         map.insert("resourceVersion".into(), json!(old.meta().resource_version));
     }
     write::default(call, &mut new, Some(&before));
+    let owners = managed::of_update(call, old, &before, &mut new, owners)?;
     admission::admit(call, &mut new, Some(&before)).await?;
+    // Whoever admits has no say in this.
+    metadata::of(&mut new)?.remove("managedFields");
     let counts = match call.builtin() {
         Some(kind) => {
             (kind.prepare_update)(&mut new, &call.kind_context(Some(&before)));
@@ -171,19 +198,19 @@ pub(crate) async fn replace(
     }
     write::validate(call, &new, Some(&before))?;
     admission::judge(call, &new, Some(&before)).await?;
-    if new == before {
+    if new == before && owners.are_of(old) {
         return Ok(Some(old.clone()));
     }
     let key = call.key();
     let expected = write::revision(old)?;
-    let bytes = write::encode(call, &mut new).await?;
+    let bytes = write::encode(call, &mut new, owners.text(old).as_deref()).await?;
     if call.request.options.dry_run {
-        return write::unstored(new, &old.meta().resource_version).map(Some);
+        return write::unstored(call, bytes, &old.meta().resource_version).await.map(Some);
     }
     if is_complete(&new) {
         // The last finalizer has gone: so does the object.
         return Ok(match write::remove(call, &key, expected).await? {
-            Some(revision) => Some(write::unstored(new, &revision.to_string())?),
+            Some(revision) => Some(write::unstored(call, bytes, &revision.to_string()).await?),
             None => None,
         });
     }

@@ -77,6 +77,9 @@ pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, duplicates: Vec<S
     resource.schema.check_types(object, &resource.kind, &resource.version)?;
     resource.schema.drop_nulls(object);
     metadata::tidy(metadata::of(object)?);
+    if resource.is_virtual() {
+        metadata::of(object)?.remove("managedFields");
+    }
     Ok(())
 }
 
@@ -119,12 +122,18 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     Err(ApiError::invalid(&call.resource.group, &call.resource.kind, name, causes))
 }
 
-/// The form in which an object is stored: in the storage version, without its resourceVersion.
-pub(crate) async fn encode(call: &Call<'_>, object: &mut Value) -> Result<Bytes, ApiError> {
+/// The form in which an object is stored: in the storage version, without its resourceVersion, with the text of its
+/// `managedFields`.
+pub(crate) async fn encode(call: &Call<'_>, object: &mut Value, managed: Option<&str>) -> Result<Bytes, ApiError> {
     metadata::of(object)?.remove("resourceVersion");
     let stored = call.entry.stored();
+    let encode = |object: &Value| {
+        let bytes = k8s_object::encode_with(object, managed);
+        // Upstream would rather forget the owners of fields than refuse the object.
+        if bytes.len() > MAX_OBJECT_BYTES && managed.is_some() { k8s_object::encode(object) } else { bytes }
+    };
     let bytes = if Arc::ptr_eq(stored, &call.resource) {
-        k8s_object::encode(object)
+        encode(object)
     } else {
         let mut object = object.clone();
         crd::convert::value(call.core, stored, &mut object).await?;
@@ -132,7 +141,7 @@ pub(crate) async fn encode(call: &Call<'_>, object: &mut Value) -> Result<Bytes,
             (conversion.to_storage)(&mut object);
         }
         object["apiVersion"] = json!(stored.api_version());
-        k8s_object::encode(&object)
+        encode(&object)
     };
     if bytes.len() > MAX_OBJECT_BYTES {
         return Err(ApiError::too_large(MAX_OBJECT_BYTES));
@@ -211,10 +220,11 @@ pub(crate) fn revision(object: &Object) -> Result<Revision, ApiError> {
     object.meta().resource_version.parse().map_err(|_| ApiError::internal("a cached object has no resourceVersion"))
 }
 
-/// An object that was not stored (dry run), as an answer.
-pub(crate) fn unstored(mut object: Value, revision: &str) -> Result<Arc<Object>, ApiError> {
-    if !revision.is_empty() {
-        metadata::of(&mut object)?.insert("resourceVersion".into(), json!(revision));
-    }
-    Object::from_value(&object).map(Arc::new).map_err(ApiError::internal)
+/// An object that was not stored (dry run), in its encoded form, as an answer.
+pub(crate) async fn unstored(call: &Call<'_>, bytes: Bytes, revision: &str) -> Result<Arc<Object>, ApiError> {
+    let object = match revision.parse::<Revision>() {
+        Ok(revision) => Object::from_stored(&bytes, revision),
+        Err(_) => Object::from_json(bytes),
+    };
+    call.versioned(Arc::new(object.map_err(ApiError::internal)?)).await
 }

@@ -259,6 +259,23 @@ fn new_nodes_take_no_pods_until_they_are_ready() {
 }
 
 #[test]
+fn pods_tolerate_the_taints_of_devices_and_know_their_zone() {
+    let options = |options: &mut apiserver::Options| options.minor = 35;
+    with_options(options, |cluster| async move {
+        with_account(&cluster, "default").await;
+        let created = create(&cluster, pod("a", json!({"limits": {"example.com/gpu": "1"}}))).await.unwrap().value();
+        let device = json!({"key": "example.com/gpu", "operator": "Exists", "effect": "NoSchedule"});
+        assert!(created["spec"]["tolerations"].as_array().unwrap().contains(&device));
+        let node = json!({"metadata": {"name": "n", "labels": {"topology.kubernetes.io/zone": "z", "other": "x"}}});
+        cluster.admin().create(&resources::NODES, "", node).await.unwrap();
+        let binding = json!({"target": {"kind": "Node", "name": "n"}});
+        cluster.admin().create_subresource(&PODS, "default", "a", "binding", binding).await.unwrap();
+        let bound = cluster.admin().get(&PODS, "default", "a").await.unwrap();
+        assert_eq!(bound.value()["metadata"]["labels"], json!({"topology.kubernetes.io/zone": "z"}));
+    });
+}
+
+#[test]
 fn runtime_classes_say_what_a_pod_costs_and_where_it_runs() {
     const CLASSES: GroupVersionResource = GroupVersionResource::of("node.k8s.io", "v1", "runtimeclasses");
     with_cluster(|cluster| async move {

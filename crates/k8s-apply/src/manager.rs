@@ -10,7 +10,7 @@ use crate::field::Set;
 use crate::last_applied;
 use crate::managed::{Entry, Managed, Operation};
 use crate::reset::Reset;
-use crate::typed::{Duplicates, validate};
+use crate::typed::{Comparison, Duplicates, validate};
 use crate::updater::{UpdateError, Updater, Versions};
 
 /// Entries of managers that update; the oldest beyond are put together, one per version (`DefaultMaxUpdateManagers`).
@@ -92,11 +92,10 @@ impl<'a> Write<'a> {
         &self,
         manager: &str,
         updater: &Updater<'_>,
-        old: &Value,
-        new: &Value,
+        (old, new, changes): (&Value, &Value, Comparison),
         managed: &mut Managed,
     ) -> Result<(), String> {
-        let mut set = updater.update(old, new, managed).map_err(|error| error.to_string())?;
+        let mut set = updater.update(old, new, changes, managed).map_err(|error| error.to_string())?;
         set.subtract(never_owned());
         if !set.is_empty() {
             let mut entry = self.entry(manager, Operation::Update);
@@ -116,25 +115,32 @@ impl<'a> Write<'a> {
     }
 }
 
-/// Records a write that sets values. `old` is what the object was, or the empty object of its type on create. Entries that
-/// have been given up stay so until somebody applies: without entries nothing is recorded but on create.
+/// Records a write that sets values. `old` is what the object was, or the empty object of its type on create; `managed` is asked
+/// for the entries before the write only if the write changes something. `None` if the entries stay as they are.
+///
+/// Entries that have been given up stay so until somebody applies: without entries nothing is recorded but on create.
 ///
 /// # Errors
 /// If an object does not fit its type. The object has no owners then.
 pub fn update(
     write: Write<'_>,
-    mut managed: Managed,
+    managed: impl FnOnce() -> Managed,
     old: &Value,
     new: &Value,
     creates: bool,
-) -> Result<Managed, String> {
-    if managed.is_empty() && !creates {
-        return Ok(managed);
-    }
+) -> Result<Option<Managed>, String> {
     let updater = write.updater()?;
-    write.record(write.manager, &updater, old, new, &mut managed)?;
+    let changes = updater.changes(old, new).map_err(|error| error.to_string())?;
+    if changes.is_same() {
+        return Ok(None);
+    }
+    let mut managed = managed();
+    if managed.is_empty() && !creates {
+        return Ok(None);
+    }
+    write.record(write.manager, &updater, (old, new, changes), &mut managed)?;
     managed.sort();
-    Ok(managed)
+    Ok(Some(managed))
 }
 
 /// Applies `config` to `live`, which is `empty`, the empty object of its type, where there is no object yet.
@@ -156,8 +162,9 @@ pub fn apply(
     };
     let mut managed = managed;
     if managed.is_empty() {
+        let changes = updater.changes(empty, live).map_err(problem)?;
         write
-            .record(BEFORE_FIRST_APPLY, &updater, empty, live, &mut managed)
+            .record(BEFORE_FIRST_APPLY, &updater, (empty, live, changes), &mut managed)
             .map_err(|error| ApplyError::Problem(format!("failed to create manager for existing fields: {error}")))?;
     }
     validate(updater.typed, config, Duplicates::Refused).map_err(|problems| {

@@ -123,18 +123,26 @@ impl Updater<'_> {
         Ok(all.into_iter().next().map(|(_, comparison)| comparison).unwrap_or_default())
     }
 
-    /// A write that sets values: who they were of loses them. Returns what the writer has set.
-    pub(crate) fn update(&self, old: &Value, new: &Value, managed: &mut Managed) -> Result<Set, UpdateError> {
-        let mut own = compare(self.typed, old, new)
+    /// What a write changes of what it can change.
+    pub(crate) fn changes(&self, old: &Value, new: &Value) -> Result<Comparison, UpdateError> {
+        let mut changes = compare(self.typed, old, new)
             .map_err(|problems| UpdateError::Problems("failed to compare objects", problems))?;
-        self.reset.filter_comparison(&mut own);
-        if own.is_same() {
-            return Ok(Set::default());
-        }
+        self.reset.filter_comparison(&mut changes);
+        Ok(changes)
+    }
+
+    /// A write that sets values: who they were of loses them. Returns what the writer has set.
+    pub(crate) fn update(
+        &self,
+        old: &Value,
+        new: &Value,
+        changes: Comparison,
+        managed: &mut Managed,
+    ) -> Result<Set, UpdateError> {
         *managed = self.reconciled(std::mem::take(managed));
-        let own = self.take(old, new, own, managed, None, true)?;
-        let mut set = own.modified;
-        set.add(own.added);
+        let changes = self.take(old, new, changes, managed, None, true)?;
+        let mut set = changes.modified;
+        set.add(changes.added);
         Ok(set)
     }
 
@@ -159,10 +167,8 @@ impl Updater<'_> {
         let workflow = entry.clone();
         managed.entries.push(entry);
         let new = self.pruned(merged, &managed, last.as_ref())?;
-        let mut own = compare(self.typed, live, &new)
-            .map_err(|problems| UpdateError::Problems("failed to compare objects", problems))?;
-        self.reset.filter_comparison(&mut own);
-        self.take(live, &new, own, &mut managed, Some(&workflow), force)?;
+        let changes = self.changes(live, &new)?;
+        self.take(live, &new, changes, &mut managed, Some(&workflow), force)?;
         Ok(((!equal(live, &new)).then_some(new), managed))
     }
 

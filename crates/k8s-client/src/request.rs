@@ -80,8 +80,8 @@ pub struct Options {
     pub field_manager: Option<String>,
     /// `Ignore`, `Warn` or `Strict`; absent is `Warn`.
     pub field_validation: Option<String>,
-    /// For apply patches: take over fields that others own.
-    pub force: bool,
+    /// For apply patches, and only for them: take over fields that others own.
+    pub force: Option<bool>,
     pub label_selector: Option<String>,
     pub field_selector: Option<String>,
     pub resource_version: Option<String>,

@@ -21,6 +21,11 @@ pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: &str) 
     cause("FieldValueInvalid", field, with_detail(format!("Invalid value: {}", value.into()), detail))
 }
 
+/// `Invalid value: detail`, where the value would say nothing.
+pub fn invalid_without_value(field: impl Into<String>, detail: &str) -> Cause {
+    cause("FieldValueInvalid", field, with_detail("Invalid value".to_owned(), detail))
+}
+
 /// `Unsupported value: "x": supported values: "A", "B"`
 pub fn not_supported(field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Cause {
     let supported: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();

@@ -6,6 +6,8 @@
 mod age;
 pub mod causes;
 pub mod columns;
+mod cron;
+mod difference;
 mod fields;
 mod kinds;
 pub mod names;
@@ -13,6 +15,7 @@ mod pod_spec;
 pub mod quota;
 mod resource_names;
 mod strategy;
+mod volume_sources;
 mod workload;
 
 use std::borrow::Cow;
@@ -79,6 +82,14 @@ pub const SCALE: Subresource = Subresource {
 /// What most kinds can do, in the order of discovery.
 pub const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
+/// That a version should not be used any more.
+#[derive(Clone, Copy)]
+pub struct Deprecation {
+    pub since: u8,
+    /// Version and kind, e.g. `discovery.k8s.io/v1 EndpointSlice`; empty when there is none.
+    pub replacement: &'static str,
+}
+
 /// How one version's form of a kind differs from the form in which its objects are stored, beyond `apiVersion`.
 #[derive(Clone, Copy)]
 pub struct Conversion {
@@ -99,12 +110,14 @@ pub struct Kind {
     pub short_names: &'static [&'static str],
     pub categories: &'static [&'static str],
     pub scope: Scope,
-    /// Verbs of discovery, e.g. `create delete deletecollection get list patch update watch`. A kind that can only be created
+    /// Verbs of discovery, e.g. `create delete deletecollection get list patch update watch`. A kind that cannot be watched
     /// is virtual: the server answers and stores nothing.
     pub verbs: &'static [&'static str],
     /// First minor that serves it, and the first that does not.
     pub since: u8,
     pub until: Option<u8>,
+    /// Since when clients are warned of using it, and what they should use.
+    pub deprecated: Option<Deprecation>,
     /// The row in whose form its objects are kept, where that is not this one: of another version of the kind, or of another
     /// group that has the same objects (Events). All rows that are stored as one share its objects.
     pub stored_as: Option<&'static Kind>,
@@ -134,6 +147,9 @@ pub struct Kind {
     pub validate: fn(&Value, &Context<'_>) -> Vec<Cause>,
     /// Warnings for the client (`Warning` header).
     pub warnings: fn(&Value, &Context<'_>) -> Vec<String>,
+    /// Whether a delete that does not say what becomes of dependents leaves them: kinds that upstream's first clients
+    /// took apart themselves.
+    pub orphans_by_default: bool,
     /// Seconds to wait between a delete and the removal of the object, from the object and what was asked;
     /// 0 removes at once. Only pods have more.
     pub grace_period: fn(&Value, &ObjectMeta, Option<i64>) -> i64,
@@ -153,6 +169,7 @@ impl Kind {
         verbs: ALL_VERBS,
         since: 0,
         until: None,
+        deprecated: None,
         stored_as: None,
         conversion: None,
         type_name: "",
@@ -168,6 +185,7 @@ impl Kind {
         prepare_update: |_, _| {},
         validate: |_, _| Vec::new(),
         warnings: |_, _| Vec::new(),
+        orphans_by_default: false,
         grace_period: |_, _, _| 0,
     };
 
@@ -181,9 +199,9 @@ impl Kind {
         minor >= self.since && self.until.is_none_or(|until| minor < until)
     }
 
-    /// Whether the kind is only asked, never stored.
+    /// Whether the kind is only asked, never stored: what is stored can be watched.
     pub fn is_virtual(&self) -> bool {
-        self.verbs == ["create"]
+        !self.verbs.contains(&"watch")
     }
 
     /// The row in whose form its objects are kept.

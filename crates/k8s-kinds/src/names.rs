@@ -107,6 +107,31 @@ pub fn dns_1035(name: &str, prefix: bool) -> Vec<String> {
     problems
 }
 
+/// A subdomain of DNS in which labels may have underscores, as the search paths of resolvers may.
+pub(crate) fn subdomain_with_underscores(name: &str) -> Vec<String> {
+    const PATTERN: &str = r"[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+    const MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
+    let mut problems = Vec::new();
+    if name.len() > SUBDOMAIN_LIMIT {
+        problems.push(too_many_bytes(SUBDOMAIN_LIMIT));
+    }
+    if !name.split('.').all(|part| is_label(&part.replace('_', "-")) && ends_alphanumeric(part)) {
+        problems.push(pattern_message(MESSAGE, PATTERN, &["example.com"]));
+    }
+    problems
+}
+
+/// An address, as fields from before there were strict rules take it: leading zeros are allowed.
+pub(crate) fn ip(address: &str, field: &str) -> Option<Cause> {
+    let sloppy = || {
+        let parts: Vec<&str> = address.split('.').collect();
+        let is_part = |part: &&str| part.bytes().all(|b| b.is_ascii_digit()) && part.parse::<u8>().is_ok();
+        parts.len() == 4 && parts.iter().all(is_part)
+    };
+    let valid = address.parse::<std::net::IpAddr>().is_ok() || sloppy();
+    (!valid).then(|| invalid(field, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"))
+}
+
 /// A segment of a path: the names of roles and bindings.
 pub fn path_segment(name: &str, prefix: bool) -> Vec<String> {
     let mut problems = Vec::new();
@@ -156,6 +181,39 @@ pub fn qualified(name: &str) -> Vec<String> {
         problems.push(pattern_message(&message, QUALIFIED_PATTERN, &["MyName", "my.name", "123-abc"]));
     }
     problems
+}
+
+/// `domain/path`, as the names of controllers are.
+pub(crate) fn domain_prefixed_path(path: &str, field: &str) -> Vec<Cause> {
+    const PATTERN: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
+    if path.is_empty() {
+        return vec![required(field, "")];
+    }
+    let Some((domain, rest)) = path.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
+    else {
+        return vec![invalid(field, path, r#"must be a domain-prefixed path (such as "acme.io/foo")"#)];
+    };
+    let mut causes: Vec<Cause> =
+        subdomain(domain, false).iter().map(|problem| invalid(field, domain, problem)).collect();
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+    if !rest.bytes().all(known) {
+        let detail = format!("Invalid path (regex used for validation is '{PATTERN}')");
+        causes.push(invalid(field, rest, &detail));
+    }
+    causes
+}
+
+/// What a new object is warned of whose name becomes part of a host's name and is no label.
+pub(crate) fn hostname_warnings(object: &Value, context: &Context<'_>, used_in: &str) -> Vec<String> {
+    let name = text(object, "metadata.name");
+    let problems = if context.old.is_none() && context.is_main() { label(name, false) } else { Vec::new() };
+    if problems.is_empty() {
+        return Vec::new();
+    }
+    let problems = problems.join(" ");
+    vec![format!(
+        "metadata.name: this is used in {used_in}, which can result in surprising behavior; a DNS label is recommended: [{problems}]"
+    )]
 }
 
 /// The value of a label.
@@ -228,7 +286,7 @@ pub fn labels(labels: &Value, field: &str) -> Vec<Cause> {
     causes
 }
 
-fn annotations(annotations: &Value, field: &str) -> Vec<Cause> {
+pub(crate) fn annotations(annotations: &Value, field: &str) -> Vec<Cause> {
     let (mut causes, mut bytes) = (Vec::new(), 0);
     for (key, value) in annotations.as_object().into_iter().flatten() {
         causes.extend(qualified(&key.to_lowercase()).iter().map(|problem| invalid(field, key.as_str(), problem)));

@@ -1,4 +1,4 @@
-//! What Deployments and ReplicaSets share.
+//! What workloads share.
 
 use k8s_object::{Cause, LabelSelector, Properties};
 use serde::Deserialize;
@@ -9,11 +9,35 @@ use crate::causes::{forbidden, immutable, invalid, non_negative, not_supported, 
 use crate::fields::{at, child, is_empty, text};
 use crate::names;
 use crate::pod_spec::{default_spec, validate_template};
+use crate::strategy::{drop_status, keep_apart};
 
 /// Defaults of `spec.template`.
 pub(crate) fn default_template(spec: &mut Value) {
     if let Some(template) = child(spec, "template").and_then(|template| child(template, "spec")) {
         default_spec(template);
+    }
+}
+
+/// Before create: no status, and nothing in the template that the minor does not serve.
+pub(crate) fn prepare_create(object: &mut Value, context: &Context<'_>) {
+    drop_status(object, context);
+    drop_unserved(object, TEMPLATE, context);
+}
+
+/// Before update: as [`keep_apart`], and nothing new in the template that the minor does not serve.
+pub(crate) fn prepare_update(object: &mut Value, context: &Context<'_>) {
+    keep_apart(object, context);
+    drop_unserved(object, TEMPLATE, context);
+}
+
+/// Where the pod's specification stands in most workloads.
+const TEMPLATE: &str = "/spec/template/spec";
+
+/// Takes what the minor does not serve out of the pod's specification at a JSON pointer.
+pub(crate) fn drop_unserved(object: &mut Value, pointer: &str, context: &Context<'_>) {
+    let old = context.old.and_then(|old| old.pointer(pointer));
+    if let Some(spec) = object.pointer_mut(pointer) {
+        crate::pod_spec::drop_unserved(spec, old, context.minor);
     }
 }
 
@@ -49,22 +73,47 @@ pub(crate) fn validate(object: &Value, kind: &str, context: &Context<'_>) -> Vec
             causes.push(invalid("spec.template.metadata.labels", labels, detail));
         }
     }
-    let template = at(spec, "template");
-    causes.extend(validate_template(template, "spec.template"));
-    let policy = text(template, "spec.restartPolicy");
-    if !matches!(policy, "Always" | "") {
-        causes.push(not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
-    }
-    if !at(template, "spec.activeDeadlineSeconds").is_null() {
-        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        causes.push(forbidden("spec.template.spec.activeDeadlineSeconds", detail));
-    }
+    causes.extend(judge_template(at(spec, "template"), true, "ReplicaSet", context.minor));
     if let Some(old) = context.old
         && at(old, "spec.selector") != selector
     {
         causes.push(immutable("spec.selector", selector));
     }
     causes
+}
+
+/// Rules for the template of a workload whose pods run for ever; `matches` says whether its selector selects them.
+pub(crate) fn judge_template(template: &Value, matches: bool, kind: &str, minor: u8) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if !matches {
+        let labels = at(template, "metadata.labels").clone();
+        let detail = "`selector` does not match template `labels`";
+        causes.push(invalid("spec.template.metadata.labels", labels, detail));
+    }
+    causes.extend(validate_template(template, "spec.template", minor));
+    let policy = text(template, "spec.restartPolicy");
+    if !matches!(policy, "Always" | "") {
+        causes.push(not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
+    }
+    if !at(template, "spec.activeDeadlineSeconds").is_null() {
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        causes.push(forbidden("spec.template.spec.activeDeadlineSeconds", &detail));
+    }
+    causes
+}
+
+/// The count of names that were taken only grows.
+pub(crate) fn collisions(object: &Value, context: &Context<'_>) -> Option<Cause> {
+    const PATH: &str = "status.collisionCount";
+    let old = at(context.old?, PATH).as_i64()?;
+    let new = at(object, PATH).as_i64();
+    new.is_none_or(|new| new < old).then(|| invalid(PATH, new.unwrap_or(0), "cannot be decremented"))
+}
+
+/// Whether the write brings a specification that was not there before: only then it is warned of what it says.
+pub(crate) fn is_new_specification(object: &Value, context: &Context<'_>) -> bool {
+    let generation = |object: &Value| at(object, "metadata.generation").clone();
+    context.is_main() && context.old.is_none_or(|old| generation(old) != generation(object))
 }
 
 /// Counts in a status are not negative, and neither ready nor available pods outnumber all.
@@ -114,6 +163,9 @@ pub(crate) fn percent(value: &Value) -> Option<i64> {
 }
 
 /// The warnings of `spec.template`.
-pub(crate) fn warnings(object: &Value, _: &Context<'_>) -> Vec<String> {
-    crate::pod_spec::warnings(at(object, "spec.template.spec"), "spec.template.spec")
+pub(crate) fn warnings(object: &Value, context: &Context<'_>) -> Vec<String> {
+    if !is_new_specification(object, context) {
+        return Vec::new();
+    }
+    crate::pod_spec::warnings(at(object, "spec.template"), "spec.template")
 }

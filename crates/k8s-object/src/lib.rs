@@ -13,7 +13,7 @@ pub mod views;
 pub use error::{ApiError, Cause, Reason};
 pub use gvk::{GroupVersionKind, GroupVersionResource, resources};
 pub use meta::{ObjectMeta, OwnerReference, Properties};
-pub use object::{DecodeError, NamespacedName, Object, encode};
+pub use object::{DecodeError, NamespacedName, Object, encode, encode_with};
 pub use quantity::{ParseQuantityError, Quantity};
 pub use selector::{FieldSelector, LabelSelector, ParseSelectorError, Requirement};
 pub use user::UserInfo;

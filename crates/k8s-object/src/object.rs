@@ -87,16 +87,41 @@ struct Head {
 
 /// What stands between the head that [`encode`] writes and the fields of the metadata.
 const METADATA: &[u8] = br#""metadata":{"#;
+const RESOURCE_VERSION: &[u8] = br#""resourceVersion":""#;
+const MANAGED_FIELDS: &[u8] = br#""managedFields":"#;
+
+/// Where the fields of the metadata begin. `encode` writes apiVersion, kind and metadata first and neither name holds a
+/// quote, so the first match is it.
+fn metadata_at(json: &[u8]) -> Option<usize> {
+    Some(json.windows(METADATA.len()).position(|window| window == METADATA)? + METADATA.len())
+}
+
+/// The end of the array that begins `json`.
+fn end_of_array(json: &[u8]) -> Option<usize> {
+    let (mut depth, mut text, mut escaped) = (0usize, false, false);
+    for (at, byte) in json.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            b'[' | b'{' if !text => depth += 1,
+            b']' | b'}' if !text => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
 
 impl Object {
     /// From the stored form, written by [`encode`] without a resourceVersion, and the revision it was stored at.
     pub fn from_stored(stored: &[u8], revision: i64) -> Result<Object, DecodeError> {
-        // `encode` writes apiVersion, kind and metadata first and neither name holds a quote, so the first match is it.
-        let at = stored
-            .windows(METADATA.len())
-            .position(|window| window == METADATA)
-            .ok_or_else(|| DecodeError { what: "stored object".into(), problem: "it has no metadata".into() })?
-            + METADATA.len();
+        let at = metadata_at(stored)
+            .ok_or_else(|| DecodeError { what: "stored object".into(), problem: "it has no metadata".into() })?;
         let version = format!(r#""resourceVersion":"{revision}""#);
         let mut json = Vec::with_capacity(stored.len() + version.len() + 1);
         json.extend_from_slice(&stored[..at]);
@@ -147,6 +172,46 @@ impl Object {
         serde_json::from_slice(&self.json).expect("an Object is built from valid JSON only")
     }
 
+    /// Where `managedFields` stands, which [`encode`] writes first in the metadata: its key, and its array.
+    fn managed_fields_at(&self) -> Option<(usize, std::ops::Range<usize>)> {
+        let mut key = metadata_at(&self.json)?;
+        if let Some(rest) = self.json[key..].strip_prefix(RESOURCE_VERSION) {
+            let version = rest.iter().position(|byte| *byte == b'"')? + 1;
+            key += RESOURCE_VERSION.len() + version + usize::from(rest.get(version) == Some(&b','));
+        }
+        let array = key + self.json[key..].starts_with(MANAGED_FIELDS).then_some(MANAGED_FIELDS.len())?;
+        Some((key, array..array + end_of_array(&self.json[array..])?))
+    }
+
+    /// The text of `metadata.managedFields`; `None` if there are none. Only of objects that [`encode`] has written.
+    pub fn managed_fields(&self) -> Option<&str> {
+        let (_, array) = self.managed_fields_at()?;
+        std::str::from_utf8(&self.json[array]).ok()
+    }
+
+    /// As [`Object::value`], without `metadata.managedFields`, which are as long as the rest and rarely needed as a value.
+    pub fn value_without_managed_fields(&self) -> Value {
+        let mut value: Value = match self.managed_fields_at() {
+            None => self.value(),
+            Some((key, array)) => {
+                let rest = &self.json[array.end..];
+                let rest = rest.strip_prefix(b",").unwrap_or(rest);
+                let mut json = Vec::with_capacity(key + rest.len());
+                json.extend_from_slice(&self.json[..key]);
+                // Nothing follows the key that stood before: its comma goes too.
+                if rest.first() == Some(&b'}') && json.last() == Some(&b',') {
+                    json.pop();
+                }
+                json.extend_from_slice(rest);
+                serde_json::from_slice(&json).expect("an Object is built from valid JSON only")
+            }
+        };
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        value
+    }
+
     /// The object as a protobuf message, made from its JSON by `make` at the first call and kept from then on, since
     /// those who want one want the same one.
     ///
@@ -186,16 +251,52 @@ impl fmt::Debug for Object {
     }
 }
 
-/// JSON with `apiVersion`, `kind` and `metadata` first, the form that [`Object::from_stored`] needs and people like to read.
-/// A value that is not a map is written as it is.
+/// As [`encode`], with the text of `metadata.managedFields`, which `value` does not have.
+pub fn encode_with(value: &Value, managed_fields: Option<&str>) -> Vec<u8> {
+    let json = encode(value);
+    let (Some(text), Some(at)) = (managed_fields, metadata_at(&json)) else { return json };
+    let mut all = Vec::with_capacity(json.len() + MANAGED_FIELDS.len() + text.len() + 1);
+    all.extend_from_slice(&json[..at]);
+    all.extend_from_slice(MANAGED_FIELDS);
+    all.extend_from_slice(text.as_bytes());
+    if json.get(at) != Some(&b'}') {
+        all.push(b',');
+    }
+    all.extend_from_slice(&json[at..]);
+    all
+}
+
+/// JSON with `apiVersion`, `kind` and `metadata` first, the form that [`Object::from_stored`] needs and people like to read,
+/// and `managedFields` first in the metadata. A value that is not a map is written as it is.
 pub fn encode(value: &Value) -> Vec<u8> {
     struct Ordered<'a>(&'a Map<String, Value>);
     impl Serialize for Ordered<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeMap;
             const FIRST: [&str; 3] = ["apiVersion", "kind", "metadata"];
             let first = FIRST.iter().filter_map(|key| self.0.get_key_value(*key));
             let rest = self.0.iter().filter(|(key, _)| !FIRST.contains(&key.as_str()));
-            serializer.collect_map(first.chain(rest))
+            let mut map = serializer.serialize_map(Some(self.0.len()))?;
+            for (key, value) in first.chain(rest) {
+                match value {
+                    Value::Object(metadata) if key == "metadata" => map.serialize_entry(key, &Metadata(metadata))?,
+                    value => map.serialize_entry(key, value)?,
+                }
+            }
+            map.end()
+        }
+    }
+    struct Metadata<'a>(&'a Map<String, Value>);
+    impl Serialize for Metadata<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            const FIRST: &str = "managedFields";
+            match self.0.get_key_value(FIRST) {
+                None => self.0.serialize(serializer),
+                Some(first) => {
+                    let rest = self.0.iter().filter(|(key, _)| *key != FIRST);
+                    serializer.collect_map(std::iter::once(first).chain(rest))
+                }
+            }
         }
     }
     let encoded = match value {
@@ -220,6 +321,31 @@ mod tests {
         assert_eq!(object.value()["data"], value["data"]);
         let empty = Object::from_stored(br#"{"apiVersion":"v1","kind":"Status","metadata":{}}"#, 7).unwrap();
         assert_eq!(empty.json().as_ref(), br#"{"apiVersion":"v1","kind":"Status","metadata":{"resourceVersion":"7"}}"#);
+    }
+
+    #[test]
+    fn managed_fields_are_found_and_left_out() {
+        let text = r#"[{"manager":"a]\\\"","fieldsV1":{"f:a":{}}}]"#;
+        let managed: Value = serde_json::from_str(text).unwrap();
+        for metadata in [json!({}), json!({"name": "a", "labels": {"x": "y"}})] {
+            let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"k": "[{"}});
+            let mut full = bare.clone();
+            full["metadata"]["managedFields"] = managed.clone();
+            assert_eq!(encode_with(&bare, Some(text)), encode(&full));
+            let mut versioned = bare.clone();
+            versioned["metadata"]["resourceVersion"] = json!("7");
+            let stored = Object::from_stored(&encode(&full), 7).unwrap();
+            assert_eq!(stored.managed_fields(), Some(text));
+            assert_eq!(stored.value()["metadata"]["managedFields"], managed);
+            assert_eq!(stored.value_without_managed_fields(), versioned);
+            let unstored = Object::from_value(&full).unwrap();
+            assert_eq!(
+                (unstored.managed_fields(), unstored.value_without_managed_fields()),
+                (Some(text), bare.clone())
+            );
+            let without = Object::from_stored(&encode(&bare), 7).unwrap();
+            assert_eq!((without.managed_fields(), without.value_without_managed_fields()), (None, versioned));
+        }
     }
 
     #[test]

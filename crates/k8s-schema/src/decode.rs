@@ -47,6 +47,16 @@ pub fn decode(text: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(Decoded { value, duplicates: state.into_inner().duplicates })
 }
 
+/// As [`decode`], from another notation of the same values.
+///
+/// # Errors
+/// What the reader of the notation says.
+pub fn decode_from<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Decoded, D::Error> {
+    let state = RefCell::new(State::default());
+    let value = Seed(&state).deserialize(deserializer)?;
+    Ok(Decoded { value, duplicates: state.into_inner().duplicates })
+}
+
 fn explain(error: serde_json::Error) -> DecodeError {
     if error.is_eof() {
         return DecodeError::UnexpectedEnd;

@@ -22,7 +22,7 @@ mod schema;
 mod typed;
 mod unknown;
 
-pub use decode::{DecodeError, Decoded, MAX_DEPTH, decode};
+pub use decode::{DecodeError, Decoded, MAX_DEPTH, decode, decode_from};
 pub use error::{FieldError, FieldErrorKind, MAX_FIELD_ERRORS, TypeMismatch};
 pub use model::{EnumValue, Field, KindEntry, LifeCycle, Minor, NEWEST_MINOR, OLDEST_MINOR, kinds};
 pub use openapi::{

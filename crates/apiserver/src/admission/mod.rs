@@ -9,11 +9,13 @@ mod configured;
 mod default_class;
 mod escalation;
 mod expressions;
+mod extended_resource_toleration;
 mod hooks;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
+mod pod_topology_labels;
 mod policies;
 mod priority;
 mod reinvocation;
@@ -130,6 +132,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "PodSecurity", judge: Some(pod_security::judge), ..NOTHING },
     Plugin { name: "Priority", admit: Some(priority::admit), judge: Some(priority::judge), ..NOTHING },
     Plugin { name: "DefaultTolerationSeconds", admit: Some(tolerations::admit), ..NOTHING },
+    Plugin { name: "ExtendedResourceToleration", admit: Some(extended_resource_toleration::admit), ..NOTHING },
     Plugin { name: "DefaultStorageClass", admit: Some(default_class::admit_claim), ..NOTHING },
     Plugin { name: "StorageObjectInUseProtection", admit: Some(storage_protection::admit), ..NOTHING },
     Plugin { name: "PersistentVolumeClaimResize", judge: Some(claim_resize::judge), ..NOTHING },
@@ -139,6 +142,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "ClusterTrustBundleAttest", judge: Some(certificates::judge_trust_bundle), ..NOTHING },
     Plugin { name: "CertificateSubjectRestriction", judge: Some(certificates::judge_subject), ..NOTHING },
     Plugin { name: "DefaultIngressClass", admit: Some(default_class::admit_ingress), ..NOTHING },
+    Plugin { name: "PodTopologyLabels", admit: Some(pod_topology_labels::admit), ..NOTHING },
     // Upstream has it in the strategies of the four kinds.
     Plugin { name: "RBACEscalation", judge: Some(escalation::judge), ..NOTHING },
 ];

@@ -124,29 +124,27 @@ pub(super) fn own_version(review: &Review<'_, '_>) -> Option<usize> {
 ///
 /// The version of the request is tried first, then, with `equivalent`, the others, for one rule after the other.
 pub(super) fn matched(review: &Review<'_, '_>, name: &str, rules: &[Rule], equivalent: bool) -> Option<usize> {
-    let call = review.call;
-    let versions = &call.entry.versions;
+    let versions = &review.call.entry.versions;
     let own = own_version(review)?;
-    let target = |version: &'_ str| -> bool { rules.iter().any(|rule| rule.matches(&target(review, name, version))) };
-    if target(&call.resource.version) {
+    if rules.iter().any(|rule| rule.matches(&target(review, name, &versions[own]))) {
         return Some(own);
     }
     if !equivalent {
         return None;
     }
     let others = || (0..versions.len()).filter(|at| *at != own && versions[*at].served);
-    rules.iter().find_map(|rule| others().find(|at| rule.matches(&self::target(review, name, &versions[*at].version))))
+    rules.iter().find_map(|rule| others().find(|at| rule.matches(&target(review, name, &versions[*at]))))
 }
 
-fn target<'a>(review: &'a Review<'_, '_>, name: &'a str, version: &'a str) -> Target<'a> {
-    let call = review.call;
+/// What rules see when the object goes as `version`, which may be of another group.
+fn target<'a>(review: &'a Review<'_, '_>, name: &'a str, version: &'a Resource) -> Target<'a> {
     Target {
         operation: review.operation,
-        group: &call.resource.group,
-        version,
-        resource: &call.resource.plural,
-        subresource: &call.request.subresource,
-        namespaced: call.resource.namespaced,
+        group: &version.group,
+        version: &version.version,
+        resource: &version.plural,
+        subresource: &review.call.request.subresource,
+        namespaced: version.namespaced,
         name,
     }
 }

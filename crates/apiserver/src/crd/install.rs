@@ -84,7 +84,7 @@ fn resource(definition: &Value, version: &Value, conversion: Option<Arc<Webhook>
             format!("{}/{} {} is deprecated", text(&spec["group"]), text(&version["name"]), text(&names["kind"]))
         }
     });
-    let custom = Custom { columns: columns(version), has_status, scale, terminating, conversion, deprecation };
+    let custom = Custom { columns: columns(version), has_status, scale, terminating, conversion };
     Resource {
         group: text(&spec["group"]),
         version: text(&version["name"]),
@@ -96,6 +96,7 @@ fn resource(definition: &Value, version: &Value, conversion: Option<Arc<Webhook>
         categories: texts(&names["categories"]),
         namespaced: spec["scope"] == "Namespaced",
         verbs: k8s_kinds::ALL_VERBS,
+        deprecation,
         served: version["served"] == true,
         subresources: below,
         strategy: Strategy::Custom(custom),

@@ -38,8 +38,6 @@ pub(crate) struct Custom {
     pub terminating: bool,
     /// Who converts between versions that differ in more than `apiVersion`.
     pub conversion: Option<Arc<convert::Webhook>>,
-    /// What clients of a deprecated version are told.
-    pub deprecation: Option<String>,
 }
 
 /// A printer column.
@@ -74,11 +72,6 @@ fn custom(resource: &Resource) -> Option<&Custom> {
 /// Whether objects come into the version of the resource by a webhook.
 pub(crate) fn converts_by_webhook(resource: &Resource) -> bool {
     custom(resource).is_some_and(|custom| custom.conversion.is_some())
-}
-
-/// What clients of a deprecated version are told.
-pub(crate) fn deprecation(resource: &Resource) -> Option<&String> {
-    custom(resource)?.deprecation.as_ref()
 }
 
 /// Before create: with a status subresource, status is not the client's.

@@ -219,8 +219,8 @@ pub(crate) fn accepts_gzip(accept_encoding: &str) -> bool {
 pub(crate) fn content(content_type: &str, verb: Verb) -> Result<Content, ApiError> {
     let media = content_type.split(';').next().unwrap_or("").trim();
     if verb == Verb::Patch {
-        // Which types there are is the path's business.
-        return Ok(if media == "application/apply-patch+yaml" { Content::Yaml } else { Content::Json });
+        // Which types there are is the path's business; what is applied is read where it is applied.
+        return Ok(Content::Json);
     }
     match media.to_ascii_lowercase().as_str() {
         "" if content_type.is_empty() => Ok(Content::Json),
@@ -337,7 +337,7 @@ mod tests {
             ("text/plain", Verb::Create, None),
             (";", Verb::Create, None),
             ("application/merge-patch+json", Verb::Patch, Some(Content::Json)),
-            ("application/apply-patch+yaml", Verb::Patch, Some(Content::Yaml)),
+            ("application/apply-patch+yaml", Verb::Patch, Some(Content::Json)),
         ] {
             assert_eq!(content(content_type, verb).ok(), expected, "{content_type} {verb:?}");
         }

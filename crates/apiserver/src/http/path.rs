@@ -159,7 +159,7 @@ fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
             "fieldManager" => options.field_manager = some(),
             "fieldSelector" => options.field_selector = some(),
             "fieldValidation" => options.field_validation = some(),
-            "force" => options.force = flag(),
+            "force" => options.force = Some(flag()),
             "gracePeriodSeconds" => options.grace_period_seconds = Some(number()?),
             "includeObject" => own.include_object = some(),
             "labelSelector" => options.label_selector = some(),

@@ -28,7 +28,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
     let uid = metadata::text(&binding, "uid");
     for _ in 0..ATTEMPTS {
         let old = call.current().await?;
-        let mut pod = old.value();
+        let mut pod = old.value_without_managed_fields();
         if !uid.is_empty() && uid != old.meta().uid {
             let why =
                 format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta().uid);

@@ -12,7 +12,7 @@ pub(super) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     let (mut new, duplicates) = write::parse(body)?;
     write::conform(call, &mut new, duplicates)?;
     let old = call.current().await?;
-    let mut finalized = old.value();
+    let mut finalized = old.value_without_managed_fields();
     finalized["spec"]["finalizers"] = new["spec"]["finalizers"].take();
     if finalized["spec"]["finalizers"].is_null() {
         finalized["spec"] = serde_json::json!({});

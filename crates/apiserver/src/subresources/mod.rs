@@ -3,6 +3,7 @@
 mod binding;
 mod eviction;
 mod finalize;
+mod owners;
 mod scale;
 mod token;
 
@@ -11,7 +12,7 @@ use k8s_object::{ApiError, Reason};
 
 use crate::core::Call;
 use crate::registry::Resource;
-use crate::{read, update};
+use crate::{metadata, read, update, write};
 
 pub(crate) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let (plural, subresource) = (call.resource.plural.clone(), call.request.subresource.clone());
@@ -30,6 +31,35 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
         },
         _ => Err(unsupported(&plural, &subresource)),
     }
+}
+
+/// `bindings`, the old form of `pods/binding`: the pod is named in the body.
+pub(crate) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    let (object, _) = write::parse(body)?;
+    let name = metadata::text(&object, "name").to_owned();
+    let (entry, resource) = call.core.registry.find(&k8s_object::resources::PODS)?;
+    let mut request = call.request.clone();
+    request.resource = k8s_object::resources::PODS;
+    request.subresource = "binding".to_owned();
+    request.name = name;
+    let mut pod = Call {
+        core: call.core,
+        space: call.space,
+        user: call.user,
+        agent: call.agent,
+        entry,
+        resource,
+        request,
+        now: call.now,
+        warnings: Vec::new(),
+        annotations: Vec::new(),
+        admitted: false,
+    };
+    let bound = binding::create(&mut pod, Body::Json(object)).await;
+    let (mut warnings, mut annotations) = (pod.warnings, pod.annotations);
+    call.warnings.append(&mut warnings);
+    call.annotations.append(&mut annotations);
+    bound
 }
 
 /// What upstream has below objects and Minato does not serve yet: told as such, since clients have no other way.

@@ -1,12 +1,16 @@
 //! `scale`: the number of replicas of anything that has one, as `autoscaling/v1 Scale`.
 
+use std::sync::Arc;
+
+use k8s_apply::Managed;
 use k8s_client::{Body, PatchType, Reply, Verb};
-use k8s_object::{ApiError, LabelSelector, Object, Reason, Requirement};
+use k8s_object::{ApiError, LabelSelector, Object, Requirement};
 use serde_json::{Value, json};
 
+use super::owners;
 use crate::core::Call;
 use crate::registry::Strategy;
-use crate::{admission, metadata, schema, update, write};
+use crate::{admission, apply, metadata, schema, update, write};
 
 const ATTEMPTS: usize = 5;
 
@@ -14,6 +18,9 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
     if call.request.verb == Verb::Get {
         let current = call.current().await?;
         return Ok(Reply::Value(scale_of(call, &current)));
+    }
+    if call.request.patch == Some(PatchType::Apply) {
+        return apply_to(call, body).await;
     }
     let (given, _) = write::parse(body)?;
     let mut conditional = false;
@@ -27,42 +34,70 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
             (_, Some(PatchType::Merge | PatchType::Strategic)) => {
                 k8s_schema::merge_patch(&current, &given).map_err(schema::patch_error)?
             }
-            _ => {
-                let message = "server-side apply (application/apply-patch+yaml) is not supported by Minato yet";
-                return Err(ApiError::new(Reason::UnsupportedMediaType, message));
-            }
+            _ => return Err(ApiError::internal("what is applied is no patch")),
         };
         call.admitted = false;
         admission::admit_below(call, ("autoscaling/v1", "Scale"), &mut wanted, Some(&current)).await?;
-        let replicas = match &wanted["spec"]["replicas"] {
-            Value::Null => 0,
-            value => match value.as_i64().filter(|replicas| *replicas >= 0) {
-                Some(replicas) => replicas,
-                None => {
-                    let cause = k8s_kinds::causes::invalid(
-                        "spec.replicas",
-                        value.clone(),
-                        "must be greater than or equal to 0",
-                    );
-                    return Err(ApiError::invalid("autoscaling", "Scale", &call.request.name, vec![cause]));
-                }
-            },
-        };
         let version = metadata::text(&wanted, "resourceVersion");
         conditional |= !metadata::text(&given, "resourceVersion").is_empty();
         if !version.is_empty() && version != old.meta().resource_version {
             return Err(call.resource.conflict(&call.request.name, update::MODIFIED));
         }
-        let mut new = old.value();
-        set_replicas(call, &mut new, replicas);
-        let subresource = std::mem::take(&mut call.request.subresource);
-        let written = update::replace(call, &old, new).await;
-        call.request.subresource = subresource;
-        if let Some(object) = written? {
-            return Ok(Reply::Value(scale_of(call, &object)));
+        let owners = owners::after_update(call, &old, &current, &wanted);
+        if let Some(reply) = set(call, &old, &wanted, owners).await? {
+            return Ok(reply);
         }
         if conditional {
             break;
+        }
+    }
+    Err(call.resource.conflict(&call.request.name, update::MODIFIED))
+}
+
+/// Writes what a `Scale` says into the object. `None` when somebody else was faster.
+async fn set(
+    call: &mut Call<'_>,
+    old: &Arc<Object>,
+    wanted: &Value,
+    owners: Managed,
+) -> Result<Option<Reply>, ApiError> {
+    let replicas = match &wanted["spec"]["replicas"] {
+        Value::Null => 0,
+        value => match value.as_i64().filter(|replicas| *replicas >= 0) {
+            Some(replicas) => replicas,
+            None => {
+                let cause =
+                    k8s_kinds::causes::invalid("spec.replicas", value.clone(), "must be greater than or equal to 0");
+                return Err(ApiError::invalid("autoscaling", "Scale", &call.request.name, vec![cause]));
+            }
+        },
+    };
+    let mut new = old.value_without_managed_fields();
+    set_replicas(call, &mut new, replicas);
+    let subresource = std::mem::take(&mut call.request.subresource);
+    let written = update::replace_owned(call, old, new, Some(owners)).await;
+    call.request.subresource = subresource;
+    Ok(written?.map(|object| Reply::Value(scale_of(call, &object))))
+}
+
+/// Applies a `Scale`.
+async fn apply_to(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    let config = apply::read(body)?;
+    apply::check_kind(&config.value, "autoscaling/v1", "Scale")?;
+    for _ in 0..ATTEMPTS {
+        let old = call.current().await?;
+        let current = scale_of(call, &old);
+        let (wanted, owners) = owners::after_apply(call, &old, &current, &config.value)?;
+        apply::tell(call, &config)?;
+        let mut wanted = wanted.unwrap_or_else(|| current.clone());
+        call.admitted = false;
+        admission::admit_below(call, ("autoscaling/v1", "Scale"), &mut wanted, Some(&current)).await?;
+        let version = metadata::text(&wanted, "resourceVersion");
+        if !version.is_empty() && version != old.meta().resource_version {
+            return Err(call.resource.conflict(&call.request.name, update::MODIFIED));
+        }
+        if let Some(reply) = set(call, &old, &wanted, owners).await? {
+            return Ok(reply);
         }
     }
     Err(call.resource.conflict(&call.request.name, update::MODIFIED))
@@ -73,7 +108,7 @@ fn at<'a>(value: &'a Value, path: &[String]) -> &'a Value {
 }
 
 fn scale_of(call: &Call<'_>, object: &Object) -> Value {
-    let value = object.value();
+    let value = object.value_without_managed_fields();
     let meta = object.meta();
     let (wanted, running, selector) = match &call.resource.strategy {
         Strategy::Custom(custom) => match &custom.scale {

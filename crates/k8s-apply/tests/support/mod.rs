@@ -87,7 +87,9 @@ impl<'k> State<'k> {
         let write = Write { versions: self.kind, version, manager, subresource: "", reset: Reset::Nothing, now: &now };
         let live = self.kind.convert(&self.live, version).unwrap().into_owned();
         let creates = self.managed.is_empty();
-        self.managed = update(write, self.managed.clone(), &live, &object, creates).unwrap();
+        if let Some(managed) = update(write, || self.managed.clone(), &live, &object, creates).unwrap() {
+            self.managed = managed;
+        }
         self.live = object;
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::causes::{forbidden, invalid, non_negative, not_supported, required};
 use crate::columns::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR};
 use crate::fields::{at, child, default_to, default_zero_to, int, text};
-use crate::strategy::{changes_beyond_status, drop_status, keep_apart_and_labels};
+use crate::strategy::{changes_beyond_status, keep_apart_and_labels};
 use crate::workload::{self, int_or_percent, percent};
 use crate::{Context, Kind, SCALE, STATUS};
 
@@ -41,8 +41,11 @@ pub(crate) static KIND: Kind = Kind {
         changes_beyond_status(old, new) || at(old, "metadata.annotations") != at(new, "metadata.annotations")
     },
     default,
-    prepare_create: drop_status,
-    prepare_update: keep_apart_and_labels,
+    prepare_create: workload::prepare_create,
+    prepare_update: |object, context| {
+        keep_apart_and_labels(object, context);
+        workload::prepare_update(object, context);
+    },
     validate,
     warnings: workload::warnings,
     ..Kind::BASE

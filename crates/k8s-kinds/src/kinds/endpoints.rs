@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use crate::columns::{AGE, Column, NAME};
 use crate::fields::{items, text};
-use crate::{Context, Kind};
+use crate::{Context, Deprecation, Kind};
 
 pub(crate) static KIND: Kind = Kind {
     kind: "Endpoints",
     plural: "endpoints",
     singular: "endpoints",
     short_names: &["ep"],
+    deprecated: Some(Deprecation { since: 33, replacement: "discovery.k8s.io/v1 EndpointSlice" }),
     type_name: "io.k8s.api.core.v1.Endpoints",
     columns: &[
         NAME,
@@ -18,10 +19,6 @@ pub(crate) static KIND: Kind = Kind {
         AGE,
     ],
     default,
-    warnings: |_, context| match context.minor {
-        33.. => vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()],
-        _ => Vec::new(),
-    },
     ..Kind::BASE
 };
 

@@ -26,7 +26,7 @@ struct Reference {
 pub(super) fn validate(spec: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let (least, most) = (at(spec, "minReplicas").as_i64(), int(spec, "maxReplicas"));
-    let bound = i64::from(!old.is_some_and(|old| at(old, "minReplicas").as_i64() == Some(0)));
+    let bound = i64::from(old.is_none_or(|old| at(old, "minReplicas").as_i64() != Some(0)));
     if let Some(least) = least.filter(|least| *least < bound) {
         causes.push(invalid("spec.minReplicas", least, &format!("must be greater than or equal to {bound}")));
     }

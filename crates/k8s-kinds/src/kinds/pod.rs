@@ -12,7 +12,7 @@ use crate::columns::{AGE, Column, NAME, text_or};
 use crate::fields::{at, carry_over, child, flag, int, is_empty, items, items_mut, text, text_at};
 use crate::pod_spec::{self, is_restartable_init};
 use crate::strategy::{drop_status, is_terminating, keep_apart};
-use crate::{Context, Kind, STATUS, Subresource, is_pod_terminal, names};
+use crate::{Context, Kind, STATUS, Subresource, is_pod_terminal, names, workload};
 
 pub(crate) static KIND: Kind = Kind {
     kind: "Pod",
@@ -31,6 +31,7 @@ pub(crate) static KIND: Kind = Kind {
             verbs: &["get", "patch", "update"],
         },
         Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &["create"] },
+        Subresource { name: "resize", group: "", version: "", kind: "", verbs: &["get", "patch", "update"] },
         STATUS,
     ],
     columns: &[
@@ -84,7 +85,7 @@ fn field<'a>(object: &'a Value, path: &str) -> Cow<'a, str> {
 
 fn prepare_create(object: &mut Value, context: &Context<'_>) {
     drop_status(object, context);
-    narrow_affinity(object);
+    workload::drop_unserved(object, "/spec", context);
     let mut status = json!({"phase": "Pending", "qosClass": pod_spec::qos_class(at(object, "spec"))});
     if !items(object, "spec.schedulingGates").is_empty() {
         status["conditions"] = json!([{
@@ -95,6 +96,41 @@ fn prepare_create(object: &mut Value, context: &Context<'_>) {
     if let Some(map) = object.as_object_mut() {
         map.insert("status".to_owned(), status);
     }
+    narrow_affinity(object);
+    if context.minor >= pod_spec::MERGED_SPREAD_SINCE {
+        narrow_spread(object);
+    }
+    pod_spec::apply_apparmor_annotations(object);
+}
+
+/// `matchLabelKeys` of spread constraints name labels of this pod too.
+fn narrow_spread(object: &mut Value) {
+    let labels = at(object, "metadata.labels").clone();
+    let Some(spec) = object.get_mut("spec") else { return };
+    for constraint in items_mut(spec, "topologySpreadConstraints") {
+        add_label_keys(constraint, &[("matchLabelKeys", "In")], &labels);
+    }
+}
+
+/// Adds the pod's own values of the labels that a term names to the selector of the term.
+fn add_label_keys(term: &mut Value, lists: &[(&str, &str)], labels: &Value) {
+    if !at(term, "labelSelector").is_object() {
+        return;
+    }
+    let mut added = Vec::new();
+    for (list, operator) in lists {
+        for key in items(term, list).iter().filter_map(Value::as_str) {
+            if let Some(value) = labels.get(key) {
+                added.push(json!({"key": key, "operator": operator, "values": [value]}));
+            }
+        }
+    }
+    if let Some(selector) = term.get_mut("labelSelector").filter(|_| !added.is_empty()) {
+        match selector.get_mut("matchExpressions").and_then(Value::as_array_mut) {
+            Some(list) => list.extend(added),
+            None => selector["matchExpressions"] = added.into(),
+        }
+    }
 }
 
 /// `matchLabelKeys` and `mismatchLabelKeys` of affinity terms name labels of this pod: their values join the selector.
@@ -102,23 +138,7 @@ fn narrow_affinity(object: &mut Value) {
     let labels = at(object, "metadata.labels").clone();
     let Some(affinity) = object.get_mut("spec").and_then(|spec| spec.get_mut("affinity")) else { return };
     let narrow = |term: &mut Value| {
-        if !at(term, "labelSelector").is_object() {
-            return;
-        }
-        let mut added = Vec::new();
-        for (list, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
-            for key in items(term, list).iter().filter_map(Value::as_str) {
-                if let Some(value) = labels.get(key) {
-                    added.push(json!({"key": key, "operator": operator, "values": [value]}));
-                }
-            }
-        }
-        if let Some(selector) = term.get_mut("labelSelector").filter(|_| !added.is_empty()) {
-            match selector.get_mut("matchExpressions").and_then(Value::as_array_mut) {
-                Some(list) => list.extend(added),
-                None => selector["matchExpressions"] = added.into(),
-            }
-        }
+        add_label_keys(term, &[("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")], &labels);
     };
     for kind in ["podAffinity", "podAntiAffinity"] {
         let Some(affinity) = affinity.get_mut(kind) else { continue };
@@ -145,87 +165,79 @@ fn prepare_update(object: &mut Value, context: &Context<'_>) {
             {
                 carry_over(status, at(old, "status"), "qosClass");
             }
+            pod_spec::keep_generations(object, old);
         }
         "ephemeralcontainers" => {
-            let added = at(object, "spec.ephemeralContainers").clone();
-            carry_over(object, old, "metadata");
+            let sent = at(object, "spec").clone();
             carry_over(object, old, "spec");
             carry_over(object, old, "status");
-            if !added.is_null()
-                && let Some(spec) = child(object, "spec")
-            {
-                spec["ephemeralContainers"] = added;
+            keep_metadata(object, old);
+            if let Some(spec) = child(object, "spec") {
+                carry_over(spec, &sent, "ephemeralContainers");
             }
         }
+        "resize" => {
+            pod_spec::keep_all_but_resources(object, old);
+            keep_metadata(object, old);
+        }
         _ => {}
+    }
+    workload::drop_unserved(object, "/spec", context);
+}
+
+/// What a write of a part may not change of the object's metadata (apimachinery `ResetObjectMetaForStatus`).
+fn keep_metadata(object: &mut Value, old: &Value) {
+    const KEPT: [&str; 9] = [
+        "annotations",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generation",
+        "labels",
+        "ownerReferences",
+        "uid",
+    ];
+    if let Some(metadata) = object.get_mut("metadata") {
+        KEPT.iter().for_each(|key| carry_over(metadata, at(old, "metadata"), key));
     }
 }
 
 fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
-    let spec = at(object, "spec");
+    let minor = context.minor;
     let Some(old) = context.old else {
-        let mut causes = pod_spec::validate(spec, "spec");
-        if !is_empty(at(spec, "ephemeralContainers")) {
+        let mut causes = pod_spec::validate_pod(object, minor);
+        if !is_empty(at(object, "spec.ephemeralContainers")) {
             causes.push(forbidden("spec.ephemeralContainers", "cannot be set on create"));
         }
+        if !text(object, "spec.nodeName").is_empty() && !items(object, "spec.schedulingGates").is_empty() {
+            causes.push(forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"));
+        }
+        causes.extend(pod_spec::annotated(object, ""));
         return causes;
     };
-    match context.subresource {
-        "" => {
-            let mut causes = pod_spec::validate(spec, "spec");
-            causes.extend(pod_spec::validate_update(spec, at(old, "spec")));
-            causes
-        }
-        "ephemeralcontainers" => {
-            let mut causes = pod_spec::validate(spec, "spec");
-            causes.extend(pod_spec::validate_ephemeral_containers(spec, at(old, "spec")));
-            causes
-        }
-        _ => validate_status(object, old),
+    let of_part = match context.subresource {
+        "" => pod_spec::validate_update(object, old),
+        "ephemeralcontainers" => pod_spec::validate_ephemeral_containers(object, old),
+        "resize" => pod_spec::validate_resize(object, old),
+        _ => return pod_spec::validate_status(object, old, minor),
+    };
+    // A pod that cannot be changed so at all is told nothing else.
+    if of_part.iter().any(|cause| cause.field.is_empty()) {
+        return of_part;
     }
-}
-
-/// A container that has ended for good does not run again.
-fn validate_status(object: &Value, old: &Value) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    let node = text(object, "spec.nodeName");
-    let nominated = text(object, "status.nominatedNodeName");
-    if !nominated.is_empty() && !names::subdomain(nominated, false).is_empty() && nominated != node {
-        causes.push(crate::causes::invalid("status.nominatedNodeName", nominated, "must be a node name"));
-    }
-    if text(old, "spec.restartPolicy") == "Always" {
-        return causes;
-    }
-    for was in items(old, "status.containerStatuses") {
-        let terminated = at(was, "state.terminated");
-        let final_end = match text(old, "spec.restartPolicy") {
-            "Never" => terminated.is_object(),
-            _ => terminated.is_object() && int(terminated, "exitCode") == 0,
-        };
-        let name = text(was, "name");
-        let position = items(object, "status.containerStatuses").iter().position(|is| text(is, "name") == name);
-        if let Some(position) = position.filter(|_| final_end)
-            && !at(&items(object, "status.containerStatuses")[position], "state.terminated").is_object()
-        {
-            let field = format!("status.containerStatuses[{position}].state");
-            causes.push(forbidden(field, "may not be transitioned to non-terminated state"));
-        }
-    }
+    let mut causes = pod_spec::validate_pod(object, minor);
+    causes.extend(of_part);
     causes
 }
 
+/// Only of new pods: nobody writes to a pod by hand, and kubelets do it often.
 fn warnings(object: &Value, context: &Context<'_>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let name = text(object, "metadata.name");
-    if context.old.is_none() && !names::label(name, false).is_empty() {
-        warnings.push(format!(
-            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
-            names::label(name, false).iter().map(|problem| format!("{problem:?}")).collect::<Vec<_>>().join(" ")
-        ));
+    if context.old.is_some() {
+        return Vec::new();
     }
-    if context.is_main() {
-        warnings.extend(pod_spec::warnings(at(object, "spec"), "spec"));
-    }
+    let mut warnings = names::hostname_warnings(object, context, "the Pod's hostname");
+    warnings.extend(pod_spec::warnings(object, ""));
     warnings
 }
 

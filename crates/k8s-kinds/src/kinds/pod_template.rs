@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::columns::{AGE, Column, NAME, labels, of_containers};
 use crate::fields::{at, child};
 use crate::pod_spec::{default_spec, validate_template};
-use crate::{Context, Kind};
+use crate::{Context, Kind, workload};
 
 pub(crate) static KIND: Kind = Kind {
     kind: "PodTemplate",
@@ -32,10 +32,16 @@ pub(crate) static KIND: Kind = Kind {
             default_spec(spec);
         }
     },
+    prepare_create: |object, context| workload::drop_unserved(object, "/template/spec", context),
+    prepare_update: |object, context| workload::drop_unserved(object, "/template/spec", context),
     validate,
+    warnings: |object, context| match workload::is_new_specification(object, context) {
+        true => crate::pod_spec::warnings(at(object, "template"), "template"),
+        false => Vec::new(),
+    },
     ..Kind::BASE
 };
 
-fn validate(object: &Value, _: &Context<'_>) -> Vec<Cause> {
-    validate_template(at(object, "template"), "template")
+fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
+    validate_template(at(object, "template"), "template", context.minor)
 }

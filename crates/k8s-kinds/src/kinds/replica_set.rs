@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use crate::columns::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR};
 use crate::fields::{child, default_to, int};
-use crate::strategy::{drop_status, keep_apart};
 use crate::{Context, Kind, SCALE, STATUS, workload};
 
 pub(crate) static KIND: Kind = Kind {
@@ -31,8 +30,8 @@ pub(crate) static KIND: Kind = Kind {
     field: |object, path| int(object, path).to_string().into(),
     has_generation: true,
     default,
-    prepare_create: drop_status,
-    prepare_update: keep_apart,
+    prepare_create: workload::prepare_create,
+    prepare_update: workload::prepare_update,
     validate,
     warnings: workload::warnings,
     ..Kind::BASE

@@ -2,7 +2,15 @@
 
 mod containers;
 mod defaults;
+mod env;
+mod gates;
+mod mounts;
+mod probes;
+mod resize;
+mod resources;
 mod scheduling;
+mod security;
+mod status;
 mod update;
 mod validate;
 mod volumes;
@@ -16,9 +24,23 @@ use serde_json::Value;
 use crate::fields::{at, entries, is_empty, items, text};
 
 pub(crate) use defaults::{default_pod, default_spec};
+pub(crate) use gates::drop_unserved;
+pub(crate) use resize::{keep_all_but_resources, validate_resize};
+pub(crate) use scheduling::{MERGED_SPREAD_SINCE, node_term as node_selector_term};
+pub(crate) use security::{annotated, apply_apparmor_annotations};
+pub(crate) use status::{keep_generations, validate_status};
 pub(crate) use update::{validate_ephemeral_containers, validate_update};
-pub(crate) use validate::{grace_period, validate, validate_template};
-pub(crate) use warnings::warnings;
+pub(crate) use validate::{grace_period, validate_pod, validate_template};
+pub(crate) use warnings::{node_selector_warnings, warnings};
+
+/// What a spec belongs to.
+#[derive(Clone, Copy)]
+struct Owner<'a> {
+    /// Minor of Kubernetes 1.x that the cluster serves.
+    minor: u8,
+    /// The pod; nothing for a template.
+    pod: Option<&'a Value>,
+}
 
 /// Lists of containers in a pod's spec.
 const CONTAINER_LISTS: [&str; 3] = ["containers", "ephemeralContainers", "initContainers"];

@@ -3,23 +3,28 @@
 use k8s_object::Cause;
 use serde_json::Value;
 
+use super::Owner;
 use crate::causes::{duplicate, forbidden, invalid, not_supported, required};
-use crate::fields::{at, int, items, text};
-use crate::names::{self, label_value, qualified};
+use crate::fields::{at, entries, int, items, text};
+use crate::names::{self, label_value, qualified, subdomain};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-pub(super) fn validate(spec: &Value, field: &str) -> Vec<Cause> {
-    let mut causes = tolerations(items(spec, "tolerations"), &format!("{field}.tolerations"));
-    causes.extend(node_affinity(at(spec, "affinity.nodeAffinity"), &format!("{field}.affinity.nodeAffinity")));
+/// The affinity of the spec at `field`.
+pub(super) fn affinity(spec: &Value, field: &str) -> Vec<Cause> {
+    let mut causes = node_affinity(at(spec, "affinity.nodeAffinity"), &format!("{field}.affinity.nodeAffinity"));
     for kind in ["podAffinity", "podAntiAffinity"] {
         causes.extend(pod_affinity(at(at(spec, "affinity"), kind), &format!("{field}.affinity.{kind}")));
     }
-    causes.extend(spread(items(spec, "topologySpreadConstraints"), &format!("{field}.topologySpreadConstraints")));
-    let gates = items(spec, "schedulingGates");
+    causes
+}
+
+/// What must be taken away before the pod is scheduled.
+pub(super) fn gates(spec: &Value, field: &str) -> Vec<Cause> {
+    let mut causes = Vec::new();
     let mut seen = Vec::new();
-    for (at, gate) in gates.iter().enumerate() {
+    for (at, gate) in items(spec, "schedulingGates").iter().enumerate() {
         let name = text(gate, "name");
         let field = format!("{field}.schedulingGates[{at}]");
         causes.extend(qualified(name).iter().map(|problem| invalid(&field, name, problem)));
@@ -28,27 +33,20 @@ pub(super) fn validate(spec: &Value, field: &str) -> Vec<Cause> {
         }
         seen.push(name);
     }
-    if !gates.is_empty() && !text(spec, "nodeName").is_empty() {
-        causes
-            .push(forbidden(format!("{field}.nodeName"), "cannot be set until all schedulingGates have been cleared"));
-    }
     causes
 }
 
-fn tolerations(tolerations: &[Value], field: &str) -> Vec<Cause> {
+pub(crate) fn tolerations(tolerations: &[Value], field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     for (index, toleration) in tolerations.iter().enumerate() {
         let field = format!("{field}[{index}]");
         let (key, operator, effect) =
             (text(toleration, "key"), text(toleration, "operator"), text(toleration, "effect"));
-        if key.is_empty() {
-            if operator != "Exists" {
-                let detail =
-                    "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-                causes.push(invalid(format!("{field}.operator"), operator, detail));
-            }
-        } else {
+        if !key.is_empty() {
             causes.extend(qualified(key).iter().map(|problem| invalid(format!("{field}.key"), key, problem)));
+        } else if operator != "Exists" {
+            let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            causes.push(invalid(format!("{field}.operator"), operator, detail));
         }
         if !at(toleration, "tolerationSeconds").is_null() && effect != "NoExecute" {
             let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
@@ -58,14 +56,15 @@ fn tolerations(tolerations: &[Value], field: &str) -> Vec<Cause> {
         match operator {
             "" | "Equal" => {
                 let problems = label_value(value);
-                causes.extend(problems.iter().map(|problem| invalid(format!("{field}.operator"), value, problem)));
+                if !problems.is_empty() {
+                    causes.push(invalid(format!("{field}.operator"), value, &problems.join(";")));
+                }
             }
             "Exists" if value.is_empty() => {}
-            "Exists" => causes.push(invalid(
-                format!("{field}.operator"),
-                toleration.clone(),
-                "value must be empty when `operator` is 'Exists'",
-            )),
+            "Exists" => {
+                let detail = "value must be empty when `operator` is 'Exists'";
+                causes.push(invalid(format!("{field}.operator"), value, detail));
+            }
             other => causes.push(not_supported(format!("{field}.operator"), other, &["Equal", "Exists"])),
         }
         if !matches!(effect, "" | "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
@@ -97,12 +96,24 @@ fn node_affinity(affinity: &Value, field: &str) -> Vec<Cause> {
     for (index, term) in items(affinity, PREFERRED).iter().enumerate() {
         let field = format!("{field}.{PREFERRED}[{index}]");
         causes.extend(weight(term, &field));
-        causes.extend(node_term(at(term, "preference"), &format!("{field}.preference")));
+        causes.extend(any_node_term(at(term, "preference"), &format!("{field}.preference")));
     }
     causes
 }
 
-fn node_term(term: &Value, field: &str) -> Vec<Cause> {
+/// A term that nodes must match: its values are such that labels can have.
+pub(crate) fn node_term(term: &Value, field: &str) -> Vec<Cause> {
+    let mut causes = any_node_term(term, field);
+    for (index, requirement) in items(term, "matchExpressions").iter().enumerate() {
+        for (at, value) in items(requirement, "values").iter().filter_map(Value::as_str).enumerate() {
+            let field = format!("{field}.matchExpressions[{index}].values[{at}]");
+            causes.extend(label_value(value).iter().map(|problem| invalid(&field, value, problem)));
+        }
+    }
+    causes
+}
+
+fn any_node_term(term: &Value, field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     for list in ["matchExpressions", "matchFields"] {
         for (index, requirement) in items(term, list).iter().enumerate() {
@@ -134,6 +145,11 @@ fn node_term(term: &Value, field: &str) -> Vec<Cause> {
                 causes.extend(qualified(key).iter().map(|problem| invalid(format!("{field}.key"), key, problem)));
             } else if key != "metadata.name" {
                 causes.push(invalid(format!("{field}.key"), key, "not a valid field selector key"));
+            } else {
+                for (at, value) in values.iter().filter_map(Value::as_str).enumerate() {
+                    let field = format!("{field}.values[{at}]");
+                    causes.extend(subdomain(value, false).iter().map(|problem| invalid(&field, value, problem)));
+                }
             }
         }
     }
@@ -156,24 +172,85 @@ fn pod_affinity(affinity: &Value, field: &str) -> Vec<Cause> {
 fn pod_term(term: &Value, field: &str) -> Vec<Cause> {
     let mut causes = names::label_selector(at(term, "labelSelector"), &format!("{field}.labelSelector"));
     causes.extend(names::label_selector(at(term, "namespaceSelector"), &format!("{field}.namespaceSelector")));
-    for (index, namespace) in items(term, "namespaces").iter().filter_map(Value::as_str).enumerate() {
-        let field = format!("{field}.namespaces[{index}]");
-        causes.extend(names::label(namespace, false).iter().map(|problem| invalid(&field, namespace, problem)));
+    // Upstream calls the field so, and names no element.
+    for namespace in items(term, "namespaces").iter().filter_map(Value::as_str) {
+        let problems = names::label(namespace, false);
+        causes.extend(problems.iter().map(|problem| invalid(format!("{field}.namespace"), namespace, problem)));
     }
-    match text(term, "topologyKey") {
-        "" => causes.push(required(format!("{field}.topologyKey"), "can not be empty")),
-        key => {
-            let problems = qualified(key);
-            causes.extend(problems.iter().map(|problem| invalid(format!("{field}.topologyKey"), key, problem)));
+    causes.extend(label_keys(term, field));
+    let key = text(term, "topologyKey");
+    if key.is_empty() {
+        causes.push(required(format!("{field}.topologyKey"), "can not be empty"));
+    }
+    causes.extend(qualified(key).iter().map(|problem| invalid(format!("{field}.topologyKey"), key, problem)));
+    causes
+}
+
+/// Keys of labels whose values the server adds to the selector of a term.
+fn label_keys(term: &Value, field: &str) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let selector = at(term, "labelSelector");
+    let keys = |list: &'static str| items(term, list).iter().filter_map(Value::as_str);
+    for list in ["matchLabelKeys", "mismatchLabelKeys"] {
+        let field = format!("{field}.{list}");
+        if selector.is_null() && keys(list).next().is_some() {
+            causes.push(forbidden(field, "must not be specified when labelSelector is not set"));
+            continue;
+        }
+        for (index, key) in keys(list).enumerate() {
+            let field = format!("{field}[{index}]");
+            causes.extend(qualified(key).iter().map(|problem| invalid(&field, key, problem)));
+        }
+    }
+    // The server has added one expression for each key; a second one was there before.
+    let mut seen: Vec<&str> = entries(selector, "matchLabels").map(|(key, _)| key.as_str()).collect();
+    for expression in items(selector, "matchExpressions") {
+        let key = text(expression, "key");
+        if let Some(index) = keys("matchLabelKeys").position(|own| own == key).filter(|_| seen.contains(&key)) {
+            let detail = "exists in both matchLabelKeys and labelSelector";
+            causes.push(invalid(format!("{field}[{index}]"), key, detail));
+        }
+        seen.push(key);
+    }
+    for (index, key) in keys("matchLabelKeys").enumerate() {
+        if keys("mismatchLabelKeys").any(|other| other == key) {
+            let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
+            causes.push(invalid(format!("{field}.matchLabelKeys[{index}]"), key, detail));
         }
     }
     causes
 }
 
-fn spread(constraints: &[Value], field: &str) -> Vec<Cause> {
+/// The first minor whose server adds the values of `matchLabelKeys` to the selectors of spread constraints (feature
+/// `MatchLabelKeysInPodTopologySpreadSelectorMerge`).
+pub(crate) const MERGED_SPREAD_SINCE: u8 = 34;
+
+/// Keys of spread constraints as they were before the server merged them.
+fn unmerged_label_keys(constraint: &Value, field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
-    for (index, constraint) in constraints.iter().enumerate() {
+    let keys: Vec<&str> = items(constraint, "matchLabelKeys").iter().filter_map(Value::as_str).collect();
+    let selector = at(constraint, "labelSelector");
+    let field = format!("{field}.matchLabelKeys");
+    if !keys.is_empty() && selector.is_null() {
+        causes.push(forbidden(&field, "must not be specified when labelSelector is not set"));
+    }
+    for (index, key) in keys.iter().enumerate() {
         let field = format!("{field}[{index}]");
+        causes.extend(qualified(key).iter().map(|problem| invalid(&field, *key, problem)));
+        let selected = entries(selector, "matchLabels").any(|(own, _)| own == key)
+            || items(selector, "matchExpressions").iter().any(|expression| text(expression, "key") == *key);
+        if selected {
+            causes.push(invalid(field, *key, "exists in both matchLabelKeys and labelSelector"));
+        }
+    }
+    causes
+}
+
+pub(super) fn spread(spec: &Value, field: &str, owner: Owner<'_>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let constraints = items(spec, "topologySpreadConstraints");
+    for (index, constraint) in constraints.iter().enumerate() {
+        let field = format!("{field}.topologySpreadConstraints[{index}]");
         let skew = int(constraint, "maxSkew");
         if skew <= 0 {
             causes.push(invalid(format!("{field}.maxSkew"), skew, "must be greater than zero"));
@@ -181,9 +258,6 @@ fn spread(constraints: &[Value], field: &str) -> Vec<Cause> {
         let key = text(constraint, "topologyKey");
         if key.is_empty() {
             causes.push(required(format!("{field}.topologyKey"), "can not be empty"));
-        } else {
-            let problems = qualified(key);
-            causes.extend(problems.iter().map(|problem| invalid(format!("{field}.topologyKey"), key, problem)));
         }
         let action = text(constraint, "whenUnsatisfiable");
         if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
@@ -203,6 +277,17 @@ fn spread(constraints: &[Value], field: &str) -> Vec<Cause> {
                 let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
                 causes.push(invalid(format!("{field}.minDomains"), domains, &detail));
             }
+        }
+        for key in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+            let policy = at(constraint, key).as_str();
+            if let Some(policy) = policy.filter(|policy| !matches!(*policy, "Honor" | "Ignore")) {
+                causes.push(not_supported(format!("{field}.{key}"), policy, &["Honor", "Ignore"]));
+            }
+        }
+        if owner.minor >= MERGED_SPREAD_SINCE {
+            causes.extend(label_keys(constraint, &field));
+        } else {
+            causes.extend(unmerged_label_keys(constraint, &field));
         }
         causes.extend(names::label_selector(at(constraint, "labelSelector"), &format!("{field}.labelSelector")));
     }

@@ -101,7 +101,8 @@ fn is_extended_in_quota(name: &str) -> bool {
     name.contains('/') && !name.split('/').next().unwrap_or("").ends_with("kubernetes.io")
 }
 
-fn is_extended(name: &str) -> bool {
+/// Whether a resource of a container is one that nodes may have beside Kubernetes' own: a device.
+pub fn is_extended(name: &str) -> bool {
     is_extended_in_quota(name) && !name.starts_with("requests.")
 }
 

@@ -23,7 +23,7 @@ pub enum PatchError {
     NotApplicable(String),
     /// 415.
     #[error(
-        "strategic merge patch is not supported for custom resources; use application/merge-patch+json or application/json-patch+json"
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
     )]
     StrategicUnsupported,
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::{Operation, Review, Said};
 use super::compiled::Hook;
 use crate::core::{Call, converted};
+use crate::registry::Resource;
 
 const REVIEW_VERSION: &str = "admission.k8s.io/v1";
 
@@ -95,7 +96,7 @@ fn question(uid: &str, review: &Review<'_, '_>, object: Option<&Value>, version:
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         json!({"group": group, "version": version, "kind": kind})
     };
-    let gvr = |version: &str| json!({"group": resource.group, "version": version, "resource": resource.plural});
+    let gvr = |of: &Resource| json!({"group": of.group, "version": of.version, "resource": of.plural});
     let in_version = |object: Option<&Value>| match object {
         Some(object) if is_own => converted(resource, about, object.clone()),
         Some(object) => object.clone(),
@@ -105,9 +106,9 @@ fn question(uid: &str, review: &Review<'_, '_>, object: Option<&Value>, version:
     let mut request = json!({
         "uid": uid,
         "kind": gvk(&wanted),
-        "resource": gvr(&about.version),
+        "resource": gvr(about),
         "requestKind": gvk(&requested),
-        "requestResource": gvr(&resource.version),
+        "requestResource": gvr(resource),
         "operation": review.operation.as_str(),
         "userInfo": call.user.as_ref(),
         "object": in_version(object),
@@ -169,7 +170,7 @@ fn options(call: &Call<'_>, operation: Operation) -> Value {
             options[key] = json!(text);
         }
     }
-    if own.force {
+    if own.force == Some(true) {
         options["force"] = json!(true);
     }
     options

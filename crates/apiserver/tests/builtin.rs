@@ -1,0 +1,151 @@
+//! Built-in kinds through the whole pipeline: versions that convert, selectors that the server makes, objects that are not stored.
+
+mod support;
+
+use k8s_client::{PatchType, Preconditions, Reply, Verb};
+use k8s_object::{GroupVersionResource, resources};
+use serde_json::{Value, json};
+use support::http::{ask, with_names};
+use support::{call, request, with_cluster, with_options};
+
+fn gvr(group: &str, version: &str, plural: &str) -> GroupVersionResource {
+    GroupVersionResource::new(group, version, plural)
+}
+
+#[test]
+fn autoscalers_are_written_in_one_version_and_read_in_the_other() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let (v1, v2) = (
+            gvr("autoscaling", "v1", "horizontalpodautoscalers"),
+            gvr("autoscaling", "v2", "horizontalpodautoscalers"),
+        );
+        let scaler = json!({
+            "metadata": {"name": "web"},
+            "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+        });
+        let created = client.create(&v1, "default", scaler).await.unwrap().value();
+        assert_eq!(created["apiVersion"], "autoscaling/v1");
+        assert_eq!(
+            (&created["spec"]["minReplicas"], &created["spec"]["targetCPUUtilizationPercentage"]),
+            (&json!(1), &json!(80))
+        );
+        let status = json!({"status": {"currentReplicas": 1, "desiredReplicas": 2, "conditions": [
+            {"type": "AbleToScale", "status": "True"}], "currentMetrics": [
+            {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 20, "averageValue": "1"}}}]}});
+        client.patch(&v2, "default", "web", "status", PatchType::Merge, status).await.unwrap();
+        let seen = client.get(&v1, "default", "web").await.unwrap().value();
+        assert_eq!(seen["status"]["currentCPUUtilizationPercentage"], 20);
+        assert!(seen["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/conditions"].is_string());
+        // What travels in annotations comes back when a client of the old version writes what it read.
+        let mut changed = seen;
+        changed["spec"]["maxReplicas"] = json!(5);
+        client.update(&v1, "default", "web", "", changed).await.unwrap();
+        let end = client.get(&v2, "default", "web").await.unwrap().value();
+        assert_eq!(
+            (&end["spec"]["maxReplicas"], &end["status"]["conditions"][0]["type"]),
+            (&json!(5), &json!("AbleToScale"))
+        );
+        assert!(end["metadata"]["annotations"].is_null());
+        let wrong = json!({"spec": {"maxReplicas": 0}});
+        let error = client.patch(&v1, "default", "web", "", PatchType::Merge, wrong).await.unwrap_err();
+        assert_eq!(error.causes[0].field, "spec.maxReplicas");
+    });
+}
+
+fn job(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"template": {"spec": {
+        "containers": [{"name": "c", "image": "busybox"}], "restartPolicy": "Never",
+    }}}})
+}
+
+#[test]
+fn a_job_selects_its_pods_and_leaves_them() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let jobs = gvr("batch", "v1", "jobs");
+        let created = client.create(&jobs, "default", job("j")).await.unwrap();
+        let spec = &created.value()["spec"];
+        let labels = &spec["selector"]["matchLabels"];
+        assert_eq!(labels["batch.kubernetes.io/controller-uid"], created.meta().uid);
+        assert_eq!(spec["template"]["metadata"]["labels"]["job-name"], "j");
+        client.delete(&jobs, "default", "j", Preconditions::default()).await.unwrap();
+        let going = client.get(&jobs, "default", "j").await.unwrap().value();
+        assert_eq!(going["metadata"]["finalizers"], json!(["orphan"]), "clients of old take pods away themselves");
+        let cron = json!({"metadata": {"name": "c"}, "spec": {"schedule": "@hourly", "jobTemplate": job("x")}});
+        let mut cron = cron;
+        cron["spec"]["jobTemplate"].as_object_mut().unwrap().remove("metadata");
+        let created = client.create(&gvr("batch", "v1", "cronjobs"), "default", cron).await.unwrap().value();
+        assert_eq!(created["spec"]["concurrencyPolicy"], "Allow");
+        assert!(
+            created["spec"]["jobTemplate"]["spec"]["backoffLimit"].is_null(),
+            "a template is not defaulted as a Job"
+        );
+    });
+}
+
+#[test]
+fn the_control_plane_says_how_it_is() {
+    with_cluster(|cluster| async move {
+        let statuses = gvr("", "v1", "componentstatuses");
+        let user = k8s_object::UserInfo::new("admin", &["system:masters"]);
+        match call(&cluster, &user, request(Verb::List, &statuses, "", "")).await.unwrap() {
+            Reply::List { items, .. } => {
+                let names: Vec<&str> = items.iter().map(|item| item.meta().name.as_str()).collect();
+                assert_eq!(names, ["controller-manager", "etcd-0", "scheduler"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        let error = call(&cluster, &user, request(Verb::Get, &statuses, "", "x")).await.unwrap_err();
+        assert_eq!(error.to_string(), r#"componentstatus "x" not found"#);
+        assert!(cluster.admin().create(&statuses, "", json!({})).await.is_err());
+    });
+}
+
+#[test]
+fn a_binding_places_a_pod() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let account = json!({"metadata": {"name": "default"}});
+        client.create(&resources::SERVICE_ACCOUNTS, "default", account).await.unwrap();
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
+        client.create(&resources::PODS, "default", pod).await.unwrap();
+        let mut bind = request(Verb::Create, &gvr("", "v1", "bindings"), "default", "");
+        bind.body = k8s_client::Body::Json(json!({"metadata": {"name": "p"}, "target": {"name": "n1"}}));
+        let user = k8s_object::UserInfo::new("admin", &["system:masters"]);
+        call(&cluster, &user, bind).await.unwrap();
+        assert_eq!(client.get(&resources::PODS, "default", "p").await.unwrap().value()["spec"]["nodeName"], "n1");
+    });
+}
+
+#[test]
+fn deprecated_versions_warn() {
+    with_options(with_names, |cluster| async move {
+        for (path, warning) in [
+            ("endpoints", r#"299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice""#),
+            ("componentstatuses", r#"299 - "v1 ComponentStatus is deprecated in v1.19+""#),
+            ("pods", ""),
+        ] {
+            let answer = ask(&cluster, "admin", &format!("GET /api/v1/{path}"), &[], "").await;
+            assert_eq!((answer.status, answer.header("warning")), (200, warning), "{path}");
+        }
+    });
+}
+
+#[test]
+fn tables_of_old_versions_are_those_of_the_stored_one() {
+    with_options(with_names, |cluster| async move {
+        let scaler = json!({
+            "metadata": {"name": "web"},
+            "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+        });
+        for version in ["v1", "v2"] {
+            let path = format!("/apis/autoscaling/{version}/namespaces/default/horizontalpodautoscalers");
+            let _ = ask(&cluster, "admin", &format!("POST {path}"), &[], &scaler.to_string()).await;
+            let accept = "accept: application/json;as=Table;v=v1;g=meta.k8s.io";
+            let table = ask(&cluster, "admin", &format!("GET {path}"), &[accept], "").await.json();
+            let cells = &table["rows"][0]["cells"];
+            assert_eq!((&cells[1], &cells[2]), (&json!("Deployment/web"), &json!("cpu: <unknown>/80%")), "{version}");
+        }
+    });
+}
