@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use k8s_auth::Attributes;
 use k8s_client::{Api, Body, Reply, Request, Verb, Watch};
-use k8s_object::{ApiError, FieldSelector, NamespacedName, Object, Reason, UserInfo};
+use k8s_object::{ApiError, FieldSelector, LabelSelector, NamespacedName, Object, Reason, UserInfo};
 use serde_json::Value;
 use store::{Keyspace, Revision};
-use world::{BoxFuture, Timestamp, World};
+use world::{BoxFuture, Tasks, Timestamp, World};
 
 use crate::admission::{Admission, Charging, Said};
+use crate::aggregation::Aggregator;
 use crate::audit;
 use crate::auth::Auth;
 use crate::crd;
@@ -20,10 +21,11 @@ use crate::horizon::Horizon;
 use crate::leases::EventLeases;
 use crate::network::ServiceNetwork;
 use crate::ports::AuditSink;
-use crate::registry::{Entry, Registry, Resource, Strategy};
+use crate::proxy::Kubelets;
+use crate::registry::{Entry, Registry, Resource, Served, Strategy};
 use crate::schema::FieldValidation;
 use crate::webhook::Dialer;
-use crate::{create, delete, http, managed, read, storage, subresources, update, virtuals, watch};
+use crate::{aggregation, create, delete, http, managed, read, storage, subresources, update, virtuals, watch};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 20;
@@ -49,6 +51,10 @@ pub(crate) struct Core {
     pub charging: Charging,
     /// How it reaches others; none where it cannot.
     pub dialer: Option<Arc<dyn Dialer>>,
+    pub kubelets: Kubelets,
+    pub aggregator: Aggregator,
+    /// For what outlives a request: an upgraded connection.
+    pub tasks: Tasks,
     pub stop: world::Stop,
 }
 
@@ -83,13 +89,19 @@ pub(crate) struct Outcome {
 
 impl Core {
     /// Refuses what the user may not do.
-    pub(crate) fn authorize(&self, user: &UserInfo, request: &Request) -> Result<(), ApiError> {
+    pub(crate) async fn authorize(&self, user: &UserInfo, request: &Request) -> Result<(), ApiError> {
         // A namespace is in itself, so that roles in it can grant reading it (apiserver `RequestInfo`).
         let itself = request.resource.group.is_empty() && request.resource.resource == "namespaces";
         let namespace = if itself { &request.name } else { &request.namespace };
-        let selector = request.options.field_selector.as_deref().filter(|text| !text.is_empty());
+        let many = matches!(request.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        let text = |text: &Option<String>| text.clone().filter(|text| many && !text.is_empty());
         // A selector that cannot be read narrows nothing; it is refused once the request is allowed.
-        let selector = selector.and_then(|text| FieldSelector::parse(text).ok());
+        let fields = text(&request.options.field_selector).and_then(|text| FieldSelector::parse(&text).ok());
+        let labels = text(&request.options.label_selector).filter(|_| self.auth.wants_labels());
+        let labels = labels.and_then(|text| LabelSelector::parse(&text).ok());
+        // To ask for all objects of one name is to ask for that object.
+        let named = fields.as_ref().filter(|_| request.name.is_empty() && request.verb != Verb::DeleteCollection);
+        let named = named.and_then(|fields| fields.required("metadata.name")).filter(|name| is_segment(name));
         let attributes = Attributes {
             user,
             verb: request.verb.as_str(),
@@ -98,11 +110,12 @@ impl Core {
             resource: &request.resource.resource,
             subresource: &request.subresource,
             namespace,
-            name: &request.name,
+            name: named.unwrap_or(&request.name),
             path: "",
-            field_selector: selector.as_ref(),
+            field_selector: fields.as_ref(),
+            label_selector: labels.as_ref(),
         };
-        self.auth.authorize(self, &attributes)
+        self.auth.authorize(self, &attributes).await
     }
 
     async fn begin<'a>(
@@ -115,7 +128,7 @@ impl Core {
         if wants_now(&request) {
             self.refresh().await?;
         }
-        self.authorize(user, &request)?;
+        self.authorize(user, &request).await?;
         let (entry, resource) = self.registry.find(&request.resource)?;
         let verb = request.verb.as_str();
         if request.subresource.is_empty() {
@@ -123,9 +136,7 @@ impl Core {
                 return Err(ApiError::method_not_allowed());
             }
         } else {
-            let subresource = resource
-                .subresource(&request.subresource)
-                .ok_or_else(|| subresources::missing(&resource, &request.subresource))?;
+            let subresource = resource.subresource(&request.subresource).ok_or_else(subresources::missing)?;
             if !subresource.verbs.contains(&verb) {
                 return Err(ApiError::method_not_allowed());
             }
@@ -196,6 +207,11 @@ impl Core {
         result
     }
 
+    /// Counts changes of what is served, here and by others.
+    pub(crate) fn generation(&self, served: &Served) -> u64 {
+        served.generation.wrapping_add(self.aggregator.generation())
+    }
+
     /// The newest revision that caches have.
     pub(crate) fn revision(&self) -> Revision {
         self.feed.revision()
@@ -244,6 +260,11 @@ impl Core {
     }
 }
 
+/// Whether a name can stand in a path (apimachinery `IsValidPathSegmentName`).
+fn is_segment(name: &str) -> bool {
+    !["", ".", ".."].contains(&name) && !name.contains(['/', '%'])
+}
+
 /// Whether a request must see all that was acknowledged before it: every one but reads that name the state that will do.
 fn wants_now(request: &Request) -> bool {
     let names = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
@@ -264,6 +285,7 @@ impl Target for Core {
         if let Some(entry) = self.registry.served().entry(group, plural) {
             self.auth.changed(group, &entry.stored().kind, &changes);
             self.network.changed(group, plural, &changes);
+            self.aggregator.changed(group, plural, &changes);
             entry.cache.apply(changes, revision, self.world.elapsed());
             self.admission.changed(group);
         }
@@ -281,6 +303,8 @@ impl Target for Core {
         let services =
             objects.iter().filter(|(group, plural, _)| (group.as_str(), plural.as_str()) == ("", "services"));
         self.network.replace(services.map(|(_, _, object)| object));
+        let services = objects.iter().filter(|(group, plural, _)| aggregation::is_service(group, plural));
+        self.aggregator.replace(services.map(|(_, _, object)| object));
         let mut by_resource = std::collections::BTreeMap::<(String, String), Vec<Arc<Object>>>::new();
         for (group, plural, object) in objects {
             by_resource.entry((group, plural)).or_default().push(object);

@@ -5,6 +5,7 @@
 //! whose objects are held once, as bytes. Nothing here knows AWS, opens sockets, or asks a clock that was not passed.
 
 mod admission;
+mod aggregation;
 mod apply;
 mod audit;
 mod auth;
@@ -25,10 +26,12 @@ mod managed;
 mod metadata;
 mod network;
 mod ports;
+mod proxy;
 mod read;
 mod registry;
 mod schema;
 mod select;
+mod selectors;
 mod server;
 mod storage;
 mod subresources;
@@ -39,8 +42,13 @@ mod watch;
 mod webhook;
 mod write;
 
+pub use auth::{
+    Anonymous, Authentication, AuthorizationWebhook, ConfigError, FailurePolicy, FrontProxy, JwtAuthenticator, Mapping,
+    Mode, Remote, Rule, TokenWebhook, authentication_from, authorization_from,
+};
 pub use network::ServiceCidr;
 pub use ports::{AuditEvent, AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};
+pub use proxy::{ClientCertificate, Kubelets};
 pub use server::{ApiServer, Options, StartError};
 pub use storage::{StoredKey, parse as parse_stored_key};
 pub use webhook::{Connection, Dialer, Sockets};

@@ -71,8 +71,13 @@ impl TypeSchema {
         }
     }
 
-    pub(crate) fn validate(&self, value: &Value) -> Vec<Cause> {
-        self.0.as_ref().map(|schema| causes(schema.validate(value))).unwrap_or_default()
+    /// What the schema says about an object, created or in the place of `old`.
+    pub(crate) fn validate(&self, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+        let Some(schema) = &self.0 else { return Vec::new() };
+        causes(match old {
+            Some(old) => schema.validate_update(value, old),
+            None => schema.validate(value),
+        })
     }
 
     /// Applies a strategic merge patch.

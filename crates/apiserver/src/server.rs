@@ -10,7 +10,8 @@ use store::{Compare, Keyspace};
 use world::{Tasks, World};
 
 use crate::admission::{Admission, Charging};
-use crate::auth::Auth;
+use crate::aggregation::{self, Aggregator};
+use crate::auth::{Auth, Authentication, Mode, account_secrets, published, reconcile};
 use crate::core::{Core, InProcess};
 use crate::feed::Feed;
 use crate::horizon::Horizon;
@@ -18,6 +19,7 @@ use crate::http::{ApiHandler, Documents, is_ready};
 use crate::leases::EventLeases;
 use crate::network::{ServiceCidr, ServiceNetwork};
 use crate::ports::{AuditSink, Authorizer, TokenAuthenticator};
+use crate::proxy::Kubelets;
 use crate::registry::Registry;
 use crate::webhook::Dialer;
 use crate::{bootstrap, crd, horizon};
@@ -37,6 +39,12 @@ pub struct Options {
     pub token_authenticators: Vec<Arc<dyn TokenAuthenticator>>,
     /// Asked whether a request is allowed, in this order, before the Node authorizer and RBAC.
     pub authorizers: Vec<Arc<dyn Authorizer>>,
+    /// How clients are known, beside the authenticators above.
+    pub authentication: Authentication,
+    /// Who decides after the authorizers above, in this order.
+    pub authorization: Vec<Mode>,
+    /// How it shows itself to kubelets.
+    pub kubelets: Kubelets,
     pub audit: Option<Arc<dyn AuditSink>>,
     /// Where Services get their addresses.
     pub service_cidr: ServiceCidr,
@@ -68,6 +76,14 @@ impl ApiServer {
     /// # Errors
     /// If the store cannot be read or written.
     pub async fn start(options: Options, tasks: &Tasks) -> Result<ApiServer, StartError> {
+        let error = |action| move |source| StartError { action, source };
+        let auth = Auth::new(
+            options.issuer,
+            options.token_authenticators,
+            options.authorizers,
+            options.authentication,
+            options.authorization,
+        );
         let core = Arc::new(Core {
             world: options.world,
             keyspace: options.keyspace.clone(),
@@ -75,7 +91,7 @@ impl ApiServer {
             git_version: options.git_version,
             registry: Registry::new(options.minor),
             feed: Feed::new(options.keyspace),
-            auth: Auth::new(options.issuer, options.token_authenticators, options.authorizers),
+            auth: auth.map_err(error("use its authorities"))?,
             audit: options.audit,
             network: ServiceNetwork::new(options.service_cidr),
             event_leases: EventLeases::default(),
@@ -84,11 +100,15 @@ impl ApiServer {
             admission: Admission::default(),
             charging: Charging::default(),
             dialer: options.dialer,
+            kubelets: options.kubelets,
+            aggregator: Aggregator::default(),
+            tasks: tasks.clone(),
             stop: tasks.stop(),
         });
-        let error = |action| move |source| StartError { action, source };
         core.feed.load(core.as_ref()).await.map_err(error("load its objects"))?;
         bootstrap::run(&core, options.endpoint).await.map_err(error("create what every cluster has"))?;
+        reconcile::run(&core).await.map_err(error("bring its default roles up to date"))?;
+        published::run(&core).await.map_err(error("publish whom it trusts"))?;
         let (feeding, stop) = (core.clone(), tasks.stop());
         tasks.spawn("watch cache", async move {
             stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;
@@ -100,6 +120,18 @@ impl ApiServer {
         let (cleaning, stop) = (core.clone(), tasks.stop());
         tasks.spawn("custom resource definitions", async move {
             stop.or(crd::control(cleaning)).await;
+        });
+        let (filling, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("secrets of service accounts", async move {
+            stop.or(account_secrets::run(filling)).await;
+        });
+        let (registering, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("API services", async move {
+            stop.or(aggregation::register(registering)).await;
+        });
+        let (looking, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("API service availability", async move {
+            stop.or(aggregation::check_availability(looking)).await;
         });
         let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });
         Ok(ApiServer { core, api })
@@ -148,7 +180,7 @@ impl ApiServer {
     /// # Errors
     /// 401 for a token that is not valid.
     pub async fn authenticate(&self, token: &str) -> Result<UserInfo, ApiError> {
-        self.core.auth.by_token(&self.core, token).await
+        Ok(self.core.auth.by_token(&self.core, token).await?.user)
     }
 
     /// How many objects of a resource there are; `None` for one that is not served.

@@ -9,10 +9,13 @@ use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::ports::{AuthError, Decision};
-use crate::{admission, subresources, write};
+use crate::{admission, metadata, selectors, subresources, write};
 
 /// What upstream's webhook authorizer says when it is asked for rules; EKS has such an authorizer.
 const NO_RULES: &str = "webhook authorizer does not support user rule resolution";
+
+/// And what its Node authorizer says.
+const NO_NODE_RULES: &str = "node authorizer does not support user rule resolution";
 
 /// Answers what is asked.
 pub(crate) async fn answer(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
@@ -71,73 +74,83 @@ async fn review(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     };
     let (api_version, kind) = (call.resource.api_version(), call.resource.kind.clone());
     admission::admit_below(call, (&api_version, &kind), &mut review, None).await?;
-    review["metadata"] = json!({"creationTimestamp": null});
     let status = match call.resource.kind.as_str() {
-        "LocalSubjectAccessReview" | "SelfSubjectAccessReview" | "SubjectAccessReview" => access(call, &review)?,
+        "LocalSubjectAccessReview" | "SelfSubjectAccessReview" | "SubjectAccessReview" => access(call, &review).await?,
         "SelfSubjectRulesReview" => rules(call, &review)?,
         "SelfSubjectReview" => json!({"userInfo": *call.user.as_ref()}),
         "TokenReview" => token(call, &review).await?,
         other => return Err(ApiError::bad_request(format!("{other} is not supported by Minato yet"))),
     };
+    review["metadata"] = match metadata::text(&review, "namespace") {
+        "" => json!({"creationTimestamp": null}),
+        namespace => json!({"creationTimestamp": null, "namespace": namespace}),
+    };
     review["status"] = status;
     Ok(Reply::Value(review))
 }
 
-/// The user that a review is about.
-fn subject(call: &Call<'_>, review: &Value) -> Result<UserInfo, ApiError> {
-    let kind = call.resource.kind.as_str();
-    if kind == "SelfSubjectAccessReview" {
-        return Ok(call.user.as_ref().clone());
-    }
-    let spec = &review["spec"];
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
-    let user = spec["user"].as_str().unwrap_or("").to_owned();
-    let groups = texts(&spec["groups"]);
-    if user.is_empty() && groups.is_empty() {
-        let cause = k8s_kinds::causes::invalid("spec.user", "", "at least one of user or group must be specified");
-        return Err(ApiError::invalid(&call.resource.group, kind, "", vec![cause]));
-    }
-    let extra = spec["extra"].as_object().into_iter().flatten();
-    let extra = extra.map(|(key, values)| (key.clone(), texts(values))).collect();
-    Ok(UserInfo { username: user, groups, uid: spec["uid"].as_str().unwrap_or("").to_owned(), extra })
+/// Refuses a question that cannot be asked. Upstream has forgotten the kind by then.
+fn check(call: &Call<'_>, review: &Value) -> Result<(), ApiError> {
+    let Some(kind) = call.builtin() else { return Ok(()) };
+    let causes = (kind.validate)(review, &call.kind_context(None));
+    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(&call.resource.group, "", "", causes)) }
 }
 
-fn access(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
-    let user = subject(call, review)?;
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The user that a review is about.
+fn subject(call: &Call<'_>, review: &Value) -> UserInfo {
+    if call.resource.kind == "SelfSubjectAccessReview" {
+        return call.user.as_ref().clone();
+    }
+    let spec = &review["spec"];
+    let text = |field: &str| spec[field].as_str().unwrap_or("").to_owned();
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    let extra = extra.map(|(key, values)| (key.clone(), texts(values))).collect();
+    UserInfo { username: text("user"), groups: texts(&spec["groups"]), uid: text("uid"), extra }
+}
+
+async fn access(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
+    check(call, review)?;
     let spec = &review["spec"];
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    let kind = call.resource.kind.as_str();
-    if resource.is_object() == path.is_object() {
-        let problem = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        let cause = k8s_kinds::causes::invalid("spec.resourceAttributes", resource.clone(), problem);
-        return Err(ApiError::invalid(&call.resource.group, kind, "", vec![cause]));
-    }
     let text = |value: &'static str| resource[value].as_str().unwrap_or("");
-    if kind == "LocalSubjectAccessReview" && text("namespace") != call.request.namespace {
-        let cause = k8s_kinds::causes::invalid(
-            "spec.resourceAttributes.namespace",
-            text("namespace"),
-            "must match metadata.namespace",
-        );
-        return Err(ApiError::invalid(&call.resource.group, kind, "", vec![cause]));
+    let namespace = &call.request.namespace;
+    if call.resource.kind == "LocalSubjectAccessReview" && *namespace != metadata::text(review, "namespace") {
+        let message = format!("spec.resourceAttributes.namespace must match namespace: {namespace}");
+        return Err(ApiError::bad_request(message));
     }
+    let user = subject(call, review);
+    let (fields, labels) =
+        (selectors::fields(&resource["fieldSelector"]), selectors::labels(&resource["labelSelector"]));
     let attributes = match resource.is_object() {
         true => Attributes {
-            version: text("version"),
+            version: if text("version").is_empty() { "*" } else { text("version") },
             subresource: text("subresource"),
             namespace: text("namespace"),
             name: text("name"),
+            field_selector: fields.selector.as_ref(),
+            label_selector: labels.selector.as_ref(),
             ..Attributes::resource(&user, text("verb"), text("group"), text("resource"))
         },
         false => Attributes::path(&user, path["verb"].as_str().unwrap_or(""), path["path"].as_str().unwrap_or("")),
     };
-    Ok(match call.core.auth.decide(call.core, &attributes) {
+    let verdict = call.core.auth.judge(call.core, &attributes).await;
+    let mut problems: Vec<String> = Some(verdict.error).into_iter().filter(|error| !error.is_empty()).collect();
+    let mut status = match verdict.decision {
         Decision::Allow(reason) => with_reason(json!({"allowed": true}), &reason),
         Decision::NoOpinion(reason) => with_reason(json!({"allowed": false}), &reason),
         Decision::Deny(reason) => with_reason(json!({"allowed": false, "denied": true}), &reason),
-    })
+    };
+    for (parsed, name) in [(fields.problem(), "fieldSelector"), (labels.problem(), "labelSelector")] {
+        problems.extend(parsed.map(|what| format!("spec.resourceAttributes.{name} {what} due to parse error")));
+    }
+    if !problems.is_empty() {
+        status["evaluationError"] = json!(problems.join("; "));
+    }
+    Ok(status)
 }
 
 fn with_reason(mut status: Value, reason: &str) -> Value {
@@ -153,8 +166,8 @@ fn rules(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
         return Err(ApiError::bad_request("no namespace on request"));
     }
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
-    let rules = call.core.auth.rbac().rules_for(call.user, namespace).rules;
-    for rule in rules {
+    let resolved = call.core.auth.rbac().rules_for(call.user, namespace);
+    for rule in resolved.rules {
         if !rule.resources.is_empty() {
             let mut entry = json!({"verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources});
             if !rule.resource_names.is_empty() {
@@ -166,10 +179,16 @@ fn rules(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
             paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
         }
     }
-    let incomplete = call.core.auth.asks_others();
+    let others = call.core.auth.asks_others().then_some(NO_RULES);
+    let node = k8s_auth::node::node_name(call.user).map(|_| NO_NODE_RULES);
+    let incomplete = others.is_some() || node.is_some();
+    let mut problems: Vec<String> = others.into_iter().chain(node).map(str::to_owned).collect();
+    problems.extend(resolved.missing);
     let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete});
-    if incomplete {
-        status["evaluationError"] = json!(NO_RULES);
+    match &problems[..] {
+        [] => {}
+        [one] => status["evaluationError"] = json!(one),
+        many => status["evaluationError"] = json!(format!("[{}]", many.join(", "))),
     }
     Ok(status)
 }
@@ -185,8 +204,8 @@ async fn token(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
         .filter(|list| !list.is_empty())
         .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect());
     Ok(match call.core.auth.user_of_token(call.core, token, audiences.as_deref()).await {
-        Ok(Some((user, audiences))) => json!({"authenticated": true, "user": user, "audiences": audiences}),
-        Ok(None) => json!({"user": {}}),
+        Ok(Some(known)) => json!({"authenticated": true, "user": known.user, "audiences": known.audiences}),
+        Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
         Err(AuthError::Invalid(error) | AuthError::Unavailable(error)) => json!({"user": {}, "error": error}),
     })
 }

@@ -347,3 +347,59 @@ fn accounts_may_insist_on_their_secrets() {
         }
     });
 }
+
+#[test]
+fn claims_get_the_default_class_and_grow_as_their_class_allows() {
+    const CLASSES: GroupVersionResource = GroupVersionResource::of("storage.k8s.io", "v1", "storageclasses");
+    const CLAIMS: GroupVersionResource = GroupVersionResource::of("", "v1", "persistentvolumeclaims");
+    with_cluster(|cluster| async move {
+        let admin = cluster.admin();
+        for (name, default, grows) in [("rigid", "false", false), ("elastic", "true", true)] {
+            let class = json!({"metadata": {"name": name, "annotations": {"storageclass.kubernetes.io/is-default-class": default}},
+                "provisioner": "ebs.csi.aws.com", "allowVolumeExpansion": grows});
+            admin.create(&CLASSES, "", class).await.unwrap();
+        }
+        let claim = |name: &str, spec: Value| {
+            let base = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+            json!({"metadata": {"name": name}, "spec": merged(base, &spec)})
+        };
+        let created = admin.create(&CLAIMS, "default", claim("a", json!({}))).await.unwrap().value();
+        assert_eq!(created["spec"]["storageClassName"], "elastic");
+        assert_eq!(created["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+        let rigid = claim("b", json!({"storageClassName": "rigid"}));
+        admin.create(&CLAIMS, "default", rigid).await.unwrap();
+        let grow = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+        let bound =
+            json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}});
+        for (name, expected) in [
+            ("a", None),
+            (
+                "b",
+                Some(
+                    "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
+                ),
+            ),
+        ] {
+            let unbound = admin.patch(&CLAIMS, "default", name, "", PatchType::Merge, grow.clone()).await.unwrap_err();
+            assert!(matches!(unbound.reason, Reason::Forbidden | Reason::Invalid), "{}", unbound.message);
+            admin.patch(&CLAIMS, "default", name, "status", PatchType::Merge, bound.clone()).await.unwrap();
+            let grown = admin.patch(&CLAIMS, "default", name, "", PatchType::Merge, grow.clone()).await;
+            let expected = expected.map(|why| format!("persistentvolumeclaims \"{name}\" is forbidden: {why}"));
+            assert_eq!(grown.err().map(|error| error.message), expected, "{name}");
+        }
+        // What a claim costs is counted by its class too.
+        let hard = json!({"requests.storage": "10Gi", "rigid.storageclass.storage.k8s.io/persistentvolumeclaims": "1"});
+        quota(&cluster, "q", hard, json!({})).await;
+        admin.create(&CLAIMS, "default", claim("c", json!({"storageClassName": "rigid"}))).await.unwrap();
+        let refused =
+            admin.create(&CLAIMS, "default", claim("d", json!({"storageClassName": "rigid"}))).await.unwrap_err();
+        assert!(
+            refused
+                .message
+                .contains("exceeded quota: q, requested: rigid.storageclass.storage.k8s.io/persistentvolumeclaims=1"),
+            "{}",
+            refused.message
+        );
+        assert_eq!(used(&cluster, "q").await["requests.storage"], "1Gi");
+    });
+}

@@ -32,22 +32,22 @@ fn the_version_names_the_build() {
 }
 
 #[test]
-fn subresources_that_need_a_container_say_that_they_are_not_supported() {
+fn streams_of_what_is_not_there_are_refused() {
     with_options(with_names, |cluster| async move {
         let pod = "/api/v1/namespaces/default/pods/a";
         for (line, what) in [
-            (format!("GET {pod}/log?container=c"), "pods/log"),
-            (format!("POST {pod}/exec?command=ls&stdout=true"), "pods/exec"),
-            (format!("GET {pod}/exec?command=ls"), "pods/exec"),
-            (format!("POST {pod}/attach"), "pods/attach"),
-            (format!("POST {pod}/portforward"), "pods/portforward"),
-            (format!("GET {pod}/proxy/metrics"), "pods/proxy"),
-            ("GET /api/v1/namespaces/default/services/a/proxy/".to_owned(), "services/proxy"),
-            ("GET /api/v1/nodes/n/proxy/stats/summary".to_owned(), "nodes/proxy"),
+            (format!("GET {pod}/log?container=c"), "pods"),
+            (format!("POST {pod}/exec?command=ls&stdout=true"), "pods"),
+            (format!("GET {pod}/exec?command=ls"), "pods"),
+            (format!("POST {pod}/attach"), "pods"),
+            (format!("POST {pod}/portforward"), "pods"),
+            (format!("GET {pod}/proxy/metrics"), "pods"),
+            ("GET /api/v1/namespaces/default/services/a/proxy/".to_owned(), "endpoints"),
+            ("GET /api/v1/nodes/a/proxy/stats/summary".to_owned(), "nodes"),
         ] {
             let answer = ask(&cluster, "admin", &line, &[], "").await;
-            let message = format!("{what} is not supported by Minato yet");
-            assert_eq!((answer.status, &answer.json()["message"]), (503, &json!(message)), "{line}");
+            let message = format!("{what} \"a\" not found");
+            assert_eq!((answer.status, &answer.json()["message"]), (404, &json!(message)), "{line}");
             assert_eq!(ask(&cluster, "jane", &line, &[], "").await.status, 403, "{line}");
         }
         let nothing = ask(&cluster, "admin", &format!("GET {pod}/nothing"), &[], "").await;

@@ -43,7 +43,7 @@ fn answers_come_in_the_form_that_is_asked_for() {
         (CONFIG_MAPS.into(), table, 200, "/rows/0/cells/1", json!(1)),
         (format!("{CONFIG_MAPS}/a"), table, 200, "/columnDefinitions/0/name", json!("Name")),
         (CONFIG_MAPS.into(), partial, 200, "/items/0/kind", json!("PartialObjectMetadata")),
-        (CONFIG_MAPS.into(), "accept: application/vnd.kubernetes.protobuf", 406, "/reason", json!("NotAcceptable")),
+        (CONFIG_MAPS.into(), "accept: text/html", 406, "/reason", json!("NotAcceptable")),
         (
             CONFIG_MAPS.into(),
             "accept: application/vnd.kubernetes.protobuf,application/json",

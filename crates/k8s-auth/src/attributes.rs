@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use k8s_object::{FieldSelector, UserInfo};
+use k8s_object::{FieldSelector, LabelSelector, UserInfo};
 
 /// One request, as authorizers see it. Texts that do not apply are empty.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,8 @@ pub struct Attributes<'a> {
     pub path: &'a str,
     /// Of list, watch and deletecollection, if the request has one.
     pub field_selector: Option<&'a FieldSelector>,
+    /// As above, where somebody decides by it.
+    pub label_selector: Option<&'a LabelSelector>,
 }
 
 impl<'a> Attributes<'a> {
@@ -39,6 +41,7 @@ impl<'a> Attributes<'a> {
             name: "",
             path: "",
             field_selector: None,
+            label_selector: None,
         }
     }
 
@@ -54,6 +57,11 @@ impl<'a> Attributes<'a> {
 
     /// What a refusal says: `User "jane" cannot list resource "pods" in API group "" in the namespace "default"`.
     pub fn refusal(&self) -> String {
+        // Nothing in it may look like HTML to a browser (apiserver `responsewriters`).
+        self.refusal_as_is().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    }
+
+    fn refusal_as_is(&self) -> String {
         let Attributes { verb, group, namespace, path, .. } = self;
         let user = &self.user.username;
         if !self.is_resource() {

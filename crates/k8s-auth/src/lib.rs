@@ -3,13 +3,15 @@
 
 pub mod attributes;
 pub mod bootstrap;
+mod legacy;
 pub mod node;
 pub mod pki;
 pub mod rbac;
 pub mod tokens;
 
 pub use attributes::{Attributes, Decision};
+pub use legacy::LegacyClaims;
 pub use node::{Related, authorize_node};
 pub use pki::{PkiError, PrivateKey, user_of_certificate};
 pub use rbac::{EscalationError, RbacIndex};
-pub use tokens::{Bound, Claims, IssuedToken, Issuer, ObjectRef, Signer, TokenError, TokenRequest};
+pub use tokens::{Bound, BoundObject, Claims, IssuedToken, Issuer, ObjectRef, Signer, TokenError, TokenRequest};

@@ -30,8 +30,16 @@ pub fn node_name(user: &UserInfo) -> Option<&str> {
     user.username.strip_prefix(NAME_PREFIX).filter(|_| user.in_group(GROUP))
 }
 
-/// Whether a node may do that. `related` says whether a pod on the node (node, kind, namespace, name) leads to the object.
-pub fn authorize_node(attributes: &Attributes<'_>, related: impl Fn(&str, Related, &str, &str) -> bool) -> Decision {
+/// The minor from which kubelets read ServiceAccounts, for credential providers (`KubeletServiceAccountTokenForCredentialProviders`).
+const READS_ACCOUNTS: u8 = 34;
+
+/// Whether a node may do that in a cluster of this minor. `related` says whether a pod on the node (node, kind, namespace, name)
+/// leads to the object.
+pub fn authorize_node(
+    attributes: &Attributes<'_>,
+    minor: u8,
+    related: impl Fn(&str, Related, &str, &str) -> bool,
+) -> Decision {
     let refuse = |reason: &str| Decision::NoOpinion(reason.to_owned());
     let allow = || Decision::Allow(String::new());
     let Some(node) = node_name(attributes.user) else { return refuse("") };
@@ -49,17 +57,16 @@ pub fn authorize_node(attributes: &Attributes<'_>, related: impl Fn(&str, Relate
         ("get", _) => refuse("cannot get subresource"),
         _ => refuse("can only get individual resources of this type"),
     };
+    let read = |kind: Related| match (verb, subresource, namespace) {
+        ("get" | "list" | "watch", "", "") => refuse("can only read namespaced object of this type"),
+        ("get" | "list" | "watch", "", _) => if_related(kind),
+        ("get" | "list" | "watch", _, _) => refuse("cannot read subresource"),
+        _ => refuse("can only read resources of this type"),
+    };
     let selects = |path: &str| attributes.field_selector.and_then(|selector| selector.required(path)) == Some(node);
     match (attributes.group, attributes.resource) {
-        ("", "configmaps" | "secrets") => {
-            let kind = if attributes.resource == "secrets" { Related::Secret } else { Related::ConfigMap };
-            match (verb, subresource, namespace) {
-                ("get" | "list" | "watch", "", "") => refuse("can only read namespaced object of this type"),
-                ("get" | "list" | "watch", "", _) => if_related(kind),
-                ("get" | "list" | "watch", _, _) => refuse("cannot read subresource"),
-                _ => refuse("can only read resources of this type"),
-            }
-        }
+        ("", "configmaps") => read(Related::ConfigMap),
+        ("", "secrets") => read(Related::Secret),
         ("", "persistentvolumeclaims") if subresource == "status" => match verb {
             "update" | "patch" => if_related(Related::PersistentVolumeClaim),
             _ => refuse("can only get/update/patch this type"),
@@ -69,6 +76,8 @@ pub fn authorize_node(attributes: &Attributes<'_>, related: impl Fn(&str, Relate
         ("resource.k8s.io", "resourceclaims") => get(Related::ResourceClaim),
         ("storage.k8s.io", "volumeattachments") => get(Related::VolumeAttachment),
         ("", "serviceaccounts") => match (verb, name, subresource) {
+            ("get", _, "") if minor < READS_ACCOUNTS => refuse("not allowed to get service accounts"),
+            ("get", _, "") => read(Related::ServiceAccount),
             ("create", "", _) => refuse("can only create tokens for individual service accounts"),
             ("create", _, "token") => if_related(Related::ServiceAccount),
             ("create", _, _) => refuse("can only create token subresource of serviceaccount"),
@@ -100,8 +109,13 @@ pub fn authorize_node(attributes: &Attributes<'_>, related: impl Fn(&str, Relate
         ("resource.k8s.io", "resourceslices") => match (subresource, verb) {
             ("", "create") => allow(),
             ("", "get" | "update" | "patch" | "delete") => if_related(Related::ResourceSlice),
-            ("", "list" | "watch" | "deletecollection") if selects("spec.nodeName") || selects("nodeName") => allow(),
-            ("", _) => refuse("can only list/watch/deletecollection resourceslices with nodeName field selector"),
+            ("", "list" | "watch" | "deletecollection") if selects("spec.nodeName") => allow(),
+            ("", "list" | "watch" | "deletecollection") => {
+                refuse("can only list/watch/deletecollection resourceslices with nodeName field selector")
+            }
+            ("", _) => refuse(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection",
+            ),
             _ => refuse("cannot authorize ResourceSlice subresources"),
         },
         // Which node is created or changed is admission's to look at.
@@ -117,7 +131,7 @@ pub fn authorize_node(attributes: &Attributes<'_>, related: impl Fn(&str, Relate
             _ => refuse(""),
         },
         ("", "pods") => match (subresource, verb) {
-            ("", "get") => if_related(Related::Pod),
+            ("", "get") => get(Related::Pod),
             ("", "list" | "watch") if selects("spec.nodeName") => allow(),
             ("", "list" | "watch") if !name.is_empty() => if_related(Related::Pod),
             ("", "list" | "watch") => refuse("can only list/watch pods with spec.nodeName field selector"),
@@ -168,7 +182,19 @@ mod tests {
             ("watch", "", "configmaps", "ns", "mine", None, true),
             ("create", "", "serviceaccounts/token", "ns", "mine", None, true),
             ("create", "", "serviceaccounts/token", "ns", "theirs", None, false),
-            ("get", "", "serviceaccounts", "ns", "mine", None, false),
+            ("get", "", "serviceaccounts", "ns", "mine", None, true),
+            ("get", "", "serviceaccounts", "ns", "theirs", None, false),
+            ("get", "", "persistentvolumeclaims", "ns", "mine", None, true),
+            ("list", "", "persistentvolumeclaims", "ns", "mine", None, false),
+            ("patch", "", "persistentvolumeclaims/status", "ns", "mine", None, true),
+            ("get", "", "persistentvolumes", "", "theirs", None, false),
+            ("get", "storage.k8s.io", "volumeattachments", "", "mine", None, true),
+            ("update", "storage.k8s.io", "csinodes", "", "n1", None, true),
+            ("update", "storage.k8s.io", "csinodes", "", "n2", None, false),
+            ("get", "resource.k8s.io", "resourceclaims", "ns", "mine", None, true),
+            ("list", "resource.k8s.io", "resourceslices", "", "", Some(&own), true),
+            ("list", "resource.k8s.io", "resourceslices", "", "", None, false),
+            ("update", "resource.k8s.io", "resourceslices", "", "mine", None, true),
             ("update", "coordination.k8s.io", "leases", "kube-node-lease", "n1", None, true),
             ("update", "coordination.k8s.io", "leases", "kube-node-lease", "n2", None, false),
             ("create", "coordination.k8s.io", "leases", "kube-node-lease", "", None, true),
@@ -191,7 +217,7 @@ mod tests {
                 field_selector,
                 ..Attributes::resource(&node, verb, group, resource)
             };
-            let decision = authorize_node(&attributes, |node, _, _, name| node == "n1" && name == "mine");
+            let decision = authorize_node(&attributes, 34, |node, _, _, name| node == "n1" && name == "mine");
             assert_eq!(decision.is_allowed(), allowed, "{attributes:?}: {decision}");
         }
     }
@@ -204,7 +230,7 @@ mod tests {
             UserInfo::new("system:node:", &["system:nodes"]),
         ] {
             let attributes = Attributes { name: "n1", ..Attributes::resource(&user, "get", "", "nodes") };
-            assert!(!authorize_node(&attributes, |_, _, _, _| true).is_allowed(), "{}", user.username);
+            assert!(!authorize_node(&attributes, 34, |_, _, _, _| true).is_allowed(), "{}", user.username);
         }
     }
 }

@@ -28,6 +28,9 @@ const BACKDATE: Duration = Duration::from_secs(5 * 60);
 /// Bytes of a serial number; RFC 5280 allows 20.
 const SERIAL_BYTES: usize = 16;
 
+/// The attribute of a subject that is the user's uid (apimachinery `asn1.X509UID`).
+const UID: &str = "1.3.6.1.4.1.57683.2";
+
 /// A key or certificate cannot be made or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PkiError {
@@ -43,6 +46,10 @@ pub enum PkiError {
     NoName,
     #[error("the certificate of {0:?} is not for authenticating clients")]
     NotForClients(String),
+    #[error("expected 1 UID, but found multiple: {0:?}")]
+    ManyUids(Vec<String>),
+    #[error("UID cannot be an empty string")]
+    EmptyUid,
 }
 
 /// A P-256 private key. Cheap to clone.
@@ -131,7 +138,7 @@ pub struct Identity {
 impl Identity {
     /// The certificate in PEM.
     pub fn certificate_pem(&self) -> String {
-        pem(&self.certificate)
+        certificate_pem(&self.certificate)
     }
 }
 
@@ -242,7 +249,8 @@ fn date(timestamp: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(timestamp.seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-fn pem(certificate: &CertificateDer<'_>) -> String {
+/// A certificate in PEM.
+pub fn certificate_pem(certificate: &CertificateDer<'_>) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(certificate);
     let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
@@ -299,6 +307,18 @@ pub fn user_of_certificate(der: &[u8], now: Timestamp) -> Result<UserInfo, PkiEr
     let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok()).filter(|name| !name.is_empty());
     let groups: Vec<&str> = subject.iter_organization().filter_map(|group| group.as_str().ok()).collect();
     let mut user = UserInfo::new(name.ok_or(PkiError::NoName)?, &groups);
+    let uids =
+        subject.iter().flat_map(|part| part.iter()).filter(|attribute| attribute.attr_type().to_id_string() == UID);
+    let mut uids: Vec<String> = uids.filter_map(|attribute| attribute.as_str().ok().map(str::to_owned)).collect();
+    user.uid = match (uids.pop(), uids.is_empty()) {
+        (None, _) => String::new(),
+        (Some(uid), true) if uid.is_empty() => return Err(PkiError::EmptyUid),
+        (Some(uid), true) => uid,
+        (Some(uid), false) => {
+            uids.push(uid);
+            return Err(PkiError::ManyUids(uids));
+        }
+    };
     let fingerprint: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
     let credential = vec![format!("X509SHA256={fingerprint}")];
     user.extra.insert("authentication.kubernetes.io/credential-id".to_owned(), credential);
@@ -323,6 +343,25 @@ mod tests {
         let user = user_of_certificate(&client.certificate, now).unwrap();
         assert_eq!(user.username, "jane");
         assert_eq!(user.groups, ["system:masters", "system:authenticated"]);
+    }
+
+    #[test]
+    fn a_subject_may_hold_a_uid_and_only_one() {
+        let (world, _simulation) = World::simulated(1);
+        let key = PrivateKey::generate(&world);
+        let of = |uids: &[&str]| {
+            let mut params = params(&world, &key, LEAF_VALID);
+            params.distinguished_name.push(DnType::CommonName, "jane");
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            for uid in uids {
+                params.distinguished_name.push(DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]), *uid);
+            }
+            let certificate = params.self_signed(&key).unwrap();
+            user_of_certificate(certificate.der(), world.now()).map(|user| user.uid)
+        };
+        assert_eq!(of(&[]), Ok(String::new()));
+        assert_eq!(of(&["7"]), Ok("7".to_owned()));
+        assert_eq!(of(&[""]), Err(PkiError::EmptyUid));
     }
 
     #[test]

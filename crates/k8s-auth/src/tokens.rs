@@ -20,8 +20,9 @@ use crate::pki::PrivateKey;
 /// Longest token that is looked at, in bytes: the largest that we issue has a tenth of it.
 pub const MAX_TOKEN_BYTES: usize = 16 << 10;
 
-/// How far past its end, or before its beginning, a token is still taken, in seconds: one clock issues and verifies.
-const LEEWAY_SECONDS: i64 = 0;
+/// How far past its end, or before its beginning, a token is still taken, in seconds; and how long what is being deleted still
+/// counts as there (go-jose `DefaultLeeway`).
+const LEEWAY_SECONDS: i64 = 60;
 
 /// Why a token is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,14 +36,25 @@ pub enum TokenError {
     Malformed(&'static str),
     #[error("the token's signature does not verify")]
     Signature,
-    #[error("the token expired at {0}")]
+    #[error("service account token has expired")]
     Expired(Timestamp),
-    #[error("the token is valid from {0} only")]
+    #[error("service account token is not valid yet")]
     NotYetValid(Timestamp),
-    #[error("token audiences {has:?} is invalid for the target audiences {wants:?}")]
+    #[error("service account token is issued in the future")]
+    IssuedInTheFuture(Timestamp),
+    #[error("token audiences {} is invalid for the target audiences {}", quoted(.has), quoted(.wants))]
     Audience { has: Vec<String>, wants: Vec<String> },
-    #[error("the token's {0} is gone")]
-    Unbound(&'static str),
+    /// What it is bound to is gone, in upstream's words.
+    #[error("{0}")]
+    Unbound(String),
+}
+
+/// An object that a token is bound to, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundObject {
+    pub uid: String,
+    /// When it is or was to be deleted.
+    pub deleted: Option<Timestamp>,
 }
 
 /// What signs tokens.
@@ -106,6 +118,8 @@ impl Signer {
 #[serde(default)]
 pub struct ObjectRef {
     pub name: String,
+    /// Empty for a node that a pod names and that is not there.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub uid: String,
 }
 
@@ -185,21 +199,46 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
 }
 
 impl Claims {
-    /// Fails if an object that the token is bound to is gone. `uid_of` looks an object up: kind (`ServiceAccount`, `Pod`,
-    /// `Node`, `Secret`), namespace and name, to its uid, or nothing if it is gone or going.
-    pub fn check_bound(&self, uid_of: impl Fn(&str, &str, &str) -> Option<String>) -> Result<(), TokenError> {
+    /// Fails if an object that the token is bound to is gone, another one of the same name, or has been going for longer than the
+    /// leeway. `find` looks an object up by kind (`ServiceAccount`, `Pod`, `Node`, `Secret`), namespace and name.
+    pub fn check_bound(
+        &self,
+        now: Timestamp,
+        find: impl Fn(&str, &str, &str) -> Option<BoundObject>,
+    ) -> Result<(), TokenError> {
         let claims = &self.kubernetes;
-        let namespace = claims.namespace.as_str();
+        let (namespace, account) = (claims.namespace.as_str(), &claims.serviceaccount);
+        let gone = |object: &BoundObject| {
+            object.deleted.is_some_and(|at| at.seconds() < now.seconds().saturating_sub(LEEWAY_SECONDS))
+        };
+        let unbound = |why: String| Err(TokenError::Unbound(why));
+        match find("ServiceAccount", namespace, &account.name) {
+            None => return unbound(format!("serviceaccounts {:?} not found", account.name)),
+            Some(found) if found.uid != account.uid => {
+                return unbound(format!("service account UID ({}) does not match claim ({})", found.uid, account.uid));
+            }
+            Some(found) if gone(&found) => {
+                return unbound(format!("service account {namespace}/{} has been deleted", account.name));
+            }
+            Some(_) => {}
+        }
         let objects = [
-            ("ServiceAccount", namespace, Some(&claims.serviceaccount)),
-            ("Pod", namespace, claims.pod.as_ref()),
-            ("Secret", namespace, claims.secret.as_ref()),
+            ("Secret", "secret", namespace, claims.secret.as_ref()),
+            ("Pod", "pod", namespace, claims.pod.as_ref()),
             // The node of a pod's token only says where the pod runs, and may go first.
-            ("Node", "", claims.node.as_ref().filter(|_| claims.pod.is_none())),
+            ("Node", "node", "", claims.node.as_ref().filter(|_| claims.pod.is_none())),
         ];
-        for (kind, namespace, object) in objects {
-            if object.is_some_and(|object| uid_of(kind, namespace, &object.name).as_ref() != Some(&object.uid)) {
-                return Err(TokenError::Unbound(kind));
+        for (kind, word, namespace, wanted) in objects {
+            let Some(wanted) = wanted else { continue };
+            match find(kind, namespace, &wanted.name) {
+                Some(found) if found.uid != wanted.uid => {
+                    let (own, claimed) = (found.uid, &wanted.uid);
+                    return unbound(format!(
+                        "{word} UID ({own}) does not match service account {word} ref claim ({claimed})"
+                    ));
+                }
+                Some(found) if !gone(&found) => {}
+                _ => return unbound("service account token has been invalidated".to_owned()),
             }
         }
         Ok(())
@@ -217,10 +256,15 @@ impl Claims {
         if !self.jti.is_empty() {
             add("credential-id", format!("JTI={}", self.jti));
         }
-        for (kind, object) in [("pod", &claims.pod), ("node", &claims.node)] {
-            if let Some(object) = object {
-                add(&format!("{kind}-name"), object.name.clone());
-                add(&format!("{kind}-uid"), object.uid.clone());
+        if let Some(pod) = &claims.pod {
+            add("pod-name", pod.name.clone());
+            add("pod-uid", pod.uid.clone());
+        }
+        if let Some(node) = &claims.node {
+            add("node-name", node.name.clone());
+            // The node of a pod may be known by its name only.
+            if !node.uid.is_empty() {
+                add("node-uid", node.uid.clone());
             }
         }
         user.extra = extra;
@@ -313,17 +357,23 @@ impl Issuer {
             jti: world.uuid(),
             kubernetes,
         };
+        let token = self.seal(&claims);
+        IssuedToken { token, expires: Timestamp::from_seconds(claims.exp), id: claims.jti }
+    }
+
+    /// A token that says this.
+    pub(crate) fn seal(&self, claims: &impl Serialize) -> String {
         let header = json!({"alg": self.signer.algorithm(), "kid": self.key_id}).to_string();
-        let payload = serde_json::to_vec(&claims).expect("claims can be written as JSON");
+        let payload = serde_json::to_vec(claims).expect("claims can be written as JSON");
         let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = self.signer.sign(token.as_bytes());
         token.push('.');
         token.push_str(&URL_SAFE_NO_PAD.encode(signature));
-        IssuedToken { token, expires: Timestamp::from_seconds(claims.exp), id: claims.jti }
+        token
     }
 
-    /// What a token says, if it is ours, of now, and for one of these audiences (the server's own if there are none).
-    pub fn verify(&self, token: &str, audiences: &[&str], now: Timestamp) -> Result<Claims, TokenError> {
+    /// What a token of this key under the name `url` says, whatever it says of its time.
+    pub(crate) fn open<T: serde::de::DeserializeOwned>(&self, token: &str, url: &str) -> Result<T, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
@@ -334,7 +384,7 @@ impl Issuer {
             return Err(TokenError::Foreign);
         };
         let origin: Origin = decode(payload).ok_or(TokenError::Foreign)?;
-        if origin.iss != self.url {
+        if origin.iss != url {
             return Err(TokenError::Foreign);
         }
         let parsed: Header = decode(header).ok_or(TokenError::Malformed("its header is no JSON in base64url"))?;
@@ -351,16 +401,23 @@ impl Issuer {
         if (!parsed.kid.is_empty() && parsed.kid != self.key_id) || !self.signer.verifies(signed, &signature) {
             return Err(TokenError::Signature);
         }
-        let claims: Claims = decode(payload).ok_or(TokenError::Malformed("its payload lacks claims"))?;
+        decode(payload).ok_or(TokenError::Malformed("its payload lacks claims"))
+    }
+
+    /// What a token says, if it is ours, of now, and for one of these audiences (the server's own if there are none).
+    pub fn verify(&self, token: &str, audiences: &[&str], now: Timestamp) -> Result<Claims, TokenError> {
+        let claims: Claims = self.open(token, &self.url)?;
         if claims.sub != subject(&claims.kubernetes) {
             return Err(TokenError::Malformed("its subject is not its ServiceAccount"));
         }
-        let begins = claims.nbf.max(claims.iat);
+        if now.seconds().saturating_add(LEEWAY_SECONDS) < claims.nbf {
+            return Err(TokenError::NotYetValid(Timestamp::from_seconds(claims.nbf)));
+        }
         if now.seconds().saturating_sub(LEEWAY_SECONDS) > claims.exp {
             return Err(TokenError::Expired(Timestamp::from_seconds(claims.exp)));
         }
-        if now.seconds().saturating_add(LEEWAY_SECONDS) < begins {
-            return Err(TokenError::NotYetValid(Timestamp::from_seconds(begins)));
+        if now.seconds().saturating_add(LEEWAY_SECONDS) < claims.iat {
+            return Err(TokenError::IssuedInTheFuture(Timestamp::from_seconds(claims.iat)));
         }
         let own = || self.audiences.iter().map(String::as_str).collect();
         let wants: Vec<&str> = if audiences.is_empty() { own() } else { audiences.to_vec() };
@@ -383,6 +440,11 @@ impl Issuer {
             "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": [self.signer.algorithm()],
         })
     }
+}
+
+/// `["a" "b"]`
+fn quoted(list: &[String]) -> String {
+    crate::rbac::quoted(list)
 }
 
 fn subject(claims: &KubernetesClaims) -> String {
@@ -446,9 +508,9 @@ mod tests {
         let now = world.now();
         let issued = issuer.issue(&world, &request());
         let verify = |at| issuer.verify(&issued.token, &[], at);
-        assert!(verify(after(now, 600)).is_ok());
-        assert_eq!(verify(after(now, 601)), Err(TokenError::Expired(issued.expires)));
-        assert_eq!(verify(after(now, -1)), Err(TokenError::NotYetValid(after(now, 0))));
+        assert!(verify(after(now, 600 + LEEWAY_SECONDS)).is_ok());
+        assert_eq!(verify(after(now, 601 + LEEWAY_SECONDS)), Err(TokenError::Expired(issued.expires)));
+        assert_eq!(verify(after(now, -1 - LEEWAY_SECONDS)), Err(TokenError::NotYetValid(after(now, 0))));
     }
 
     #[test]
@@ -522,14 +584,34 @@ mod tests {
         let now = world.now();
         let token = issuer.issue(&world, &request()).token;
         let verified = issuer.verify(&token, &[], now).unwrap();
-        let known = |missing: &'static str| {
-            move |_: &str, _: &str, name: &str| (name != missing).then(|| format!("uid-of-{name}"))
+        let check = |find: &dyn Fn(&str, &str) -> Option<BoundObject>| {
+            verified.check_bound(now, |kind, _, name| find(kind, name)).map_err(|error| error.to_string())
         };
-        assert_eq!(verified.check_bound(known("")), Ok(()));
-        assert_eq!(verified.check_bound(known("sa")), Err(TokenError::Unbound("ServiceAccount")));
-        assert_eq!(verified.check_bound(known("p")), Err(TokenError::Unbound("Pod")));
-        assert_eq!(verified.check_bound(known("n")), Ok(()));
-        assert!(verified.check_bound(|_, _, _| Some("another".into())).is_err());
+        let found = |name: &str| Some(BoundObject { uid: format!("uid-of-{name}"), deleted: None });
+        let other = || Some(BoundObject { uid: "other".to_owned(), deleted: None });
+        let going = |name: &str, ago: i64| BoundObject { deleted: Some(after(now, -ago)), ..found(name).unwrap() };
+        type Find<'a> = &'a dyn Fn(&str, &str) -> Option<BoundObject>;
+        let invalid = "service account token has been invalidated";
+        let cases: [(Find<'_>, &str); 9] = [
+            (&|_, name| found(name), ""),
+            (&|kind, name| found(name).filter(|_| kind != "Node"), ""),
+            (&|kind, name| found(name).filter(|_| kind != "ServiceAccount"), "serviceaccounts \"sa\" not found"),
+            (
+                &|kind, name| if kind == "ServiceAccount" { other() } else { found(name) },
+                "service account UID (other) does not match claim (uid-of-sa)",
+            ),
+            (&|kind, name| found(name).filter(|_| kind != "Pod"), invalid),
+            (
+                &|kind, name| if kind == "Pod" { other() } else { found(name) },
+                "pod UID (other) does not match service account pod ref claim (uid-of-p)",
+            ),
+            (&|_, name| Some(going(name, 60)), ""),
+            (&|kind, name| if kind == "Pod" { Some(going(name, 61)) } else { found(name) }, invalid),
+            (&|_, name| Some(going(name, 61)), "service account ns/sa has been deleted"),
+        ];
+        for (position, (find, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(check(find).err().unwrap_or_default(), expected, "case {position}");
+        }
     }
 
     #[test]

@@ -79,6 +79,22 @@ pub const SCALE: Subresource = Subresource {
     verbs: &["get", "patch", "update"],
 };
 
+/// What is below a kind and passed on to somebody else, upgraded: `exec` and its like, by what its parameters are called.
+pub const fn stream(name: &'static str, kind: &'static str) -> Subresource {
+    Subresource { name, group: "", version: "v1", kind, verbs: &["create", "get"] }
+}
+
+/// `proxy` of what is a server, by what its parameters are called.
+pub const fn proxy(kind: &'static str) -> Subresource {
+    Subresource {
+        name: "proxy",
+        group: "",
+        version: "v1",
+        kind,
+        verbs: &["create", "delete", "get", "patch", "update"],
+    }
+}
+
 /// What most kinds can do, in the order of discovery.
 pub const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 

@@ -22,6 +22,8 @@ pub struct UserInfo {
 }
 
 impl UserInfo {
+    /// The name of everybody who did not prove who they are.
+    pub const ANONYMOUS: &'static str = "system:anonymous";
     /// The group of everybody who proved who they are.
     pub const AUTHENTICATED: &'static str = "system:authenticated";
     /// The group of everybody who did not.
@@ -34,10 +36,18 @@ impl UserInfo {
         UserInfo { username: username.into(), groups, ..UserInfo::default() }
     }
 
+    /// Adds the group of everybody who proved who they are, unless the user is a stranger.
+    pub fn add_authenticated(&mut self) {
+        let special = [Self::AUTHENTICATED, Self::UNAUTHENTICATED];
+        if self.username != Self::ANONYMOUS && !self.groups.iter().any(|group| special.contains(&group.as_str())) {
+            self.groups.push(Self::AUTHENTICATED.to_owned());
+        }
+    }
+
     /// `system:anonymous`.
     pub fn anonymous() -> UserInfo {
         UserInfo {
-            username: "system:anonymous".to_owned(),
+            username: Self::ANONYMOUS.to_owned(),
             groups: vec![Self::UNAUTHENTICATED.to_owned()],
             ..UserInfo::default()
         }

@@ -27,6 +27,9 @@ use crate::past::Past;
 
 /// Common name of every cluster's certificate authority.
 const AUTHORITY: &str = "kubernetes";
+/// Common names of the authority of front proxies, and of the one that there is.
+const FRONT_PROXY: &str = "front-proxy-ca";
+const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
 /// The audience of ServiceAccount tokens for the API server itself.
 const AUDIENCE: &str = "https://kubernetes.default.svc";
 
@@ -49,6 +52,12 @@ struct Keys {
     authority_key: String,
     authority_certificate: String,
     service_account_key: String,
+    /// The authority of those who may say who somebody else is: this API server, to those that it passes requests on to. Empty in
+    /// clusters that were made before there was one.
+    #[serde(default)]
+    front_proxy_key: String,
+    #[serde(default)]
+    front_proxy_certificate: String,
     /// Which of the cluster's objects in the store are the present ones; another after each restore.
     #[serde(default)]
     generation: i64,
@@ -72,6 +81,12 @@ impl ControlPlane {
         let (keys, since) = keys(inner, &spec.name, leader).await?;
         let authority = Authority::from_pem(AUTHORITY, &keys.authority_key, &keys.authority_certificate)
             .map_err(|error| text(&error))?;
+        let front_proxy = match keys.front_proxy_key.as_str() {
+            "" => None,
+            key => Some(
+                Authority::from_pem(FRONT_PROXY, key, &keys.front_proxy_certificate).map_err(|error| text(&error))?,
+            ),
+        };
         let service_cidr = ServiceCidr::parse(&spec.service_cidr)
             .ok_or_else(|| format!("{} is no range for services", spec.service_cidr))?;
         let listener = match inner.sockets {
@@ -97,6 +112,13 @@ impl ControlPlane {
             issuer: Issuer::new(service_account_key, &issuer, &[AUDIENCE]),
             token_authenticators: vec![tokens],
             authorizers: vec![policies],
+            authentication: apiserver::Authentication {
+                client_authorities: vec![authority.certificate().clone()],
+                front_proxy: front_proxy.as_ref().map(|front| front_proxy_of(world, front)).transpose()?,
+                ..Default::default()
+            },
+            authorization: apiserver::Mode::usual(),
+            kubelets: apiserver::Kubelets { simulated: true, ..Default::default() },
             audit: None,
             service_cidr,
             endpoint: address.filter(|address| !address.ip().is_loopback()),
@@ -105,7 +127,7 @@ impl ControlPlane {
         };
         let server = ApiServer::start(options, &tasks).await.map_err(|error| text(&error))?;
         if let Some(listener) = listener {
-            let tls = tls(world, &authority, inner.address, service_cidr)?;
+            let tls = tls(world, &authority, front_proxy.as_ref(), inner.address, service_cidr)?;
             let options = serve::Options { tls: Some(tls), ..serve::Options::default() };
             serve::start(listener, server.handler(), options, &tasks).map_err(|error| text(&error))?;
         }
@@ -245,11 +267,14 @@ async fn keys(inner: &Inner, cluster: &str, leader: Option<&Compare>) -> Result<
     }
     let Some(leader) = leader else { return Err(format!("{cluster} has no keys (any more)")) };
     let authority = Authority::generate(&inner.world, AUTHORITY).map_err(|error| text(&error))?;
+    let front_proxy = Authority::generate(&inner.world, FRONT_PROXY).map_err(|error| text(&error))?;
     let keys = Keys {
         v: KEYS_VERSION,
         authority_key: authority.key_pem(),
         authority_certificate: authority.certificate_pem(),
         service_account_key: PrivateKey::generate(&inner.world).to_pem(),
+        front_proxy_key: front_proxy.key_pem(),
+        front_proxy_certificate: front_proxy.certificate_pem(),
         generation: 0,
     };
     let value = serde_json::to_vec(&keys).map_err(|error| text(&error))?;
@@ -286,8 +311,24 @@ fn minor(version: &str) -> Result<u8, String> {
         .ok_or_else(|| format!("{version} is no version of Kubernetes"))
 }
 
+/// Whom the server believes about others, and who it is when it says such things itself.
+fn front_proxy_of(world: &World, authority: &Authority) -> Result<apiserver::FrontProxy, String> {
+    let purpose = Purpose::Client { user: FRONT_PROXY_CLIENT.to_owned(), group: None };
+    let identity = authority.issue(world, &purpose).map_err(|error| error.to_string())?;
+    let certificate =
+        apiserver::ClientCertificate { chain: vec![identity.certificate], key: Arc::new(identity.key.to_der()) };
+    let proxy = apiserver::FrontProxy::new(vec![authority.certificate().clone()], &[FRONT_PROXY_CLIENT]);
+    Ok(apiserver::FrontProxy { certificate: Some(certificate), ..proxy })
+}
+
 /// The server's identity, good for every name that clients use.
-fn tls(world: &World, authority: &Authority, address: IpAddr, service_cidr: ServiceCidr) -> Result<Tls, String> {
+fn tls(
+    world: &World,
+    authority: &Authority,
+    front_proxy: Option<&Authority>,
+    address: IpAddr,
+    service_cidr: ServiceCidr,
+) -> Result<Tls, String> {
     let names = [
         "localhost",
         "kubernetes",
@@ -298,6 +339,7 @@ fn tls(world: &World, authority: &Authority, address: IpAddr, service_cidr: Serv
     let addresses = vec![address, IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(service_cidr.address(1))];
     let purpose = Purpose::Server { names: names.map(str::to_owned).to_vec(), addresses };
     let identity = authority.issue(world, &purpose).map_err(|error| error.to_string())?;
-    let clients = Clients::MayBeKnown(vec![authority.certificate().clone()]);
+    let authorities = std::iter::once(authority).chain(front_proxy);
+    let clients = Clients::MayBeKnown(authorities.map(|authority| authority.certificate().clone()).collect());
     Ok(Tls { chain: vec![identity.certificate], key: identity.key.to_der(), clients })
 }

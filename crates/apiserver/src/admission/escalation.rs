@@ -1,5 +1,6 @@
 //! Nobody grants what they do not have (upstream `registry/rbac/*/policybased`).
 
+use k8s_auth::EscalationError;
 use k8s_auth::rbac::{GROUP, check_binding, check_role};
 use k8s_object::ApiError;
 use k8s_object::views::{PolicyRule, RoleRef};
@@ -34,19 +35,13 @@ pub(super) fn judge(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Re
     let checked = match call.resource.plural.as_str() {
         "clusterroles" | "roles" => {
             // The schema has let the rules through, so they can be read; were they not, nothing would be granted.
-            let mut rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].clone()).unwrap_or_default();
-            if object["aggregationRule"].is_object() {
-                // It gathers rules that are not known yet.
-                let texts = |text: &str| vec![text.to_owned()];
-                rules.push(PolicyRule {
-                    verbs: texts("*"),
-                    api_groups: texts("*"),
-                    resources: texts("*"),
-                    ..PolicyRule::default()
-                });
-                rules.push(PolicyRule { verbs: texts("*"), non_resource_urls: texts("*"), ..PolicyRule::default() });
-            }
-            check_role(&rbac, call.user, namespace, name, &rules, ask)
+            let rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].clone()).unwrap_or_default();
+            let gathers = |object: &Value| {
+                let selectors = object["aggregationRule"]["clusterRoleSelectors"].as_array();
+                selectors.is_some_and(|selectors| !selectors.is_empty())
+            };
+            let gathers = gathers(object) || review.old.is_some_and(gathers);
+            check_role(&rbac, call.user, (namespace, &call.request.name), &rules, gathers, ask)
         }
         "clusterrolebindings" | "rolebindings" => {
             let role: RoleRef = serde_json::from_value(object["roleRef"].clone()).unwrap_or_default();
@@ -54,5 +49,8 @@ pub(super) fn judge(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Re
         }
         _ => Ok(()),
     };
-    checked.map_err(|error| call.resource.forbidden(name, &error.message))
+    checked.map_err(|error| match error {
+        EscalationError::NotHeld(why) => call.resource.forbidden(name, &why),
+        EscalationError::NoRole { resource, name } => ApiError::not_found(GROUP, resource, &name),
+    })
 }

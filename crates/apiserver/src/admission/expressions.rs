@@ -225,7 +225,7 @@ impl cel::Authorizer for Asks<'_> {
             },
             CheckKind::Any | CheckKind::Group(_) => return cel::AuthorizerDecision::default(),
         };
-        let (allowed, reason) = match self.core.auth.decide(self.core, &attributes) {
+        let (allowed, reason) = match self.core.auth.decide_at_once(self.core, &attributes) {
             Decision::Allow(reason) => (true, reason),
             Decision::Deny(reason) | Decision::NoOpinion(reason) => (false, reason),
         };

@@ -295,7 +295,7 @@ fn audience(review: &Review<'_, '_>, request: &Value, pod: &Value, node: &str) -
         name: &call.request.name,
         ..k8s_auth::Attributes::resource(call.user, "request-serviceaccounts-token-audience", "", audience)
     };
-    match call.core.auth.decide(call.core, &attributes) {
+    match call.core.auth.decide_at_once(call.core, &attributes) {
         crate::ports::Decision::Allow(_) => Ok(()),
         _ => Err(format!(
             "audience {audience:?} not found in pod spec volume, system:node:{node} is not authorized to request tokens for this audience"

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::negotiate::{self, Format, PROTOBUF};
 use super::respond;
+use crate::aggregation::{Aggregator, aggregated_versions, group_versions};
 use crate::core::Core;
 use crate::registry::{Entry, Resource, Served, Strategy};
 
@@ -50,6 +51,13 @@ const CUSTOM_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "pa
 const TERMINATING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
 /// What the aggregated form is, after the media type.
 const AGGREGATED: &str = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// All groups: this server's, then those that others serve alone.
+fn all_groups(served: &Served, others: &Aggregator) -> Vec<String> {
+    let mut groups = groups(served);
+    groups.extend(others.foreign_groups(served));
+    groups
+}
 
 /// The groups that are served, those that clients should take first before the others, equals by name.
 fn groups(served: &Served) -> Vec<String> {
@@ -94,7 +102,7 @@ fn aggregated_response(
     gzip: bool,
 ) -> Response<Body> {
     let about = if core_group { "api" } else { "apis" };
-    let document = core.documents.get(served.generation, about, || aggregated(core, served, core_group));
+    let document = core.documents.get(core.generation(served), about, || aggregated(core, served, core_group));
     let tag = format!("\"{}\"", document.hash);
     let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes()) {
         let mut response = Response::new(serve::empty());
@@ -128,7 +136,7 @@ pub(super) fn answer(
     gzip: bool,
 ) -> Result<Option<Response<Body>>, ApiError> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let served = core.registry.served();
+    let (served, others) = (core.registry.served(), &core.aggregator);
     if let ["api"] | ["apis"] = &segments[..]
         && let Some(format) = aggregated_format(accept)
     {
@@ -137,22 +145,22 @@ pub(super) fn answer(
     let document = match &segments[..] {
         ["api"] => json!({"kind": "APIVersions", "versions": served.versions(""), "serverAddressByClientCIDRs": []}),
         ["apis"] => {
-            let groups: Vec<Value> = groups(&served)
+            let groups: Vec<Value> = all_groups(&served, others)
                 .iter()
                 .filter(|group| !group.is_empty())
-                .map(|group| api_group(&served, group))
+                .map(|group| api_group(&served, others, group))
                 .collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
-        ["apis", group] if !group.is_empty() && !served.versions(group).is_empty() => {
-            let mut document = api_group(&served, group);
+        ["apis", group] if !group.is_empty() && !group_versions(others, &served, group).is_empty() => {
+            let mut document = api_group(&served, others, group);
             document["kind"] = json!("APIGroup");
             document["apiVersion"] = json!("v1");
             document
         }
         ["api", version] if served.serves_version("", version) => resource_list(&served, "", version),
         ["apis", group, version] if served.serves_version(group, version) => resource_list(&served, group, version),
-        [] => json!({"paths": paths(&served)}),
+        [] => json!({"paths": paths(&served, others)}),
         _ => return Ok(None),
     };
     // Negotiated before anything is sent, as everywhere.
@@ -161,7 +169,7 @@ pub(super) fn answer(
 }
 
 /// Every path that leads somewhere.
-fn paths(served: &Served) -> Vec<String> {
+fn paths(served: &Served, others: &Aggregator) -> Vec<String> {
     let fixed = [
         "/.well-known/openid-configuration",
         "/api",
@@ -177,9 +185,9 @@ fn paths(served: &Served) -> Vec<String> {
         "/version",
     ];
     let mut paths: Vec<String> = fixed.map(str::to_owned).to_vec();
-    for group in groups(served) {
+    for group in all_groups(served, others) {
         let base = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
-        paths.extend(served.versions(&group).iter().map(|version| format!("{base}/{version}")));
+        paths.extend(group_versions(others, served, &group).iter().map(|version| format!("{base}/{version}")));
         if !group.is_empty() {
             paths.push(base);
         }
@@ -188,9 +196,9 @@ fn paths(served: &Served) -> Vec<String> {
     paths
 }
 
-fn api_group(served: &Served, group: &str) -> Value {
+fn api_group(served: &Served, others: &Aggregator, group: &str) -> Value {
     let version = |version: &String| json!({"groupVersion": group_version(group, version), "version": version});
-    let versions: Vec<Value> = served.versions(group).iter().map(version).collect();
+    let versions: Vec<Value> = group_versions(others, served, group).iter().map(version).collect();
     json!({"name": group, "versions": versions, "preferredVersion": versions.first()})
 }
 
@@ -258,18 +266,20 @@ fn resource_list(served: &Served, group: &str, version: &str) -> Value {
 const OMITS_ZERO_TIME: u8 = 34;
 
 fn aggregated(core: &Core, served: &Served, core_group: bool) -> Value {
-    let items: Vec<Value> = groups(served)
+    let others = &core.aggregator;
+    let items: Vec<Value> = all_groups(served, others)
         .iter()
         .filter(|group| group.is_empty() == core_group)
         .map(|group| {
-            let versions: Vec<Value> = served
-                .versions(group)
-                .iter()
+            let own = served.versions(group);
+            let own = own.iter().filter(|version| others.find(group, version).is_none());
+            let versions: Vec<Value> = own
                 .map(|version| {
                     let resources = resources(served, group, version);
                     let resources: Vec<Value> = resources.map(|(_, resource)| aggregated_resource(resource)).collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
+                .chain(aggregated_versions(others, group))
                 .collect();
             let mut metadata = json!({});
             if !group.is_empty() {

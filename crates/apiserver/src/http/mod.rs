@@ -1,8 +1,10 @@
 //! Kubernetes' API over HTTP: who asks, for what, in which form. The request itself is carried out by the one path in
 //! [`crate::core`]; nothing here decides about objects.
 
+mod authn;
 mod discovery;
 mod health;
+mod impersonate;
 mod issuer;
 mod negotiate;
 mod openapi;
@@ -14,7 +16,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use k8s_auth::Attributes;
@@ -24,21 +26,20 @@ use serde_json::{Value, json};
 use serve::{Body, Handler, Peer, ReadError};
 use world::BoxFuture;
 
+use crate::aggregation::{self, Remote};
 use crate::core::{Core, MAX_REQUEST_BYTES, Outcome};
+use crate::proxy::{self, Passing};
 use crate::registry::{Resource, Strategy};
 use crate::{list_options, schema};
 use negotiate::{Accepted, Content, Endpoint, Format, View};
-use path::{Query, Route};
+use path::{Query, ResourceRoute, Route};
 use table::Include;
 
+pub(crate) use authn::BEARER_PROTOCOL;
 pub(crate) use health::is_ready;
 pub(crate) use openapi::Documents;
-
-/// Paths that everybody may read without saying who they are. Everything else is 401 for strangers, as on EKS.
-const ANONYMOUS: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
-const IMPERSONATE_EXTRA: &str = "impersonate-extra-";
-/// Values of one impersonation header.
-const MAX_IMPERSONATED: usize = 256;
+pub(crate) use path::{decode, query_pairs};
+pub(crate) use respond::{plain_stream, text as plain_text};
 
 /// Answers the requests of one cluster's clients.
 pub(crate) struct ApiHandler(pub Arc<Core>);
@@ -48,9 +49,10 @@ impl Handler for ApiHandler {
         let (core, peer) = (self.0.clone(), peer.clone());
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let mut response = match answer(core, &peer, &parts, body).await {
+            let format = plain(&parts);
+            let mut response = match answer(core, &peer, parts, body).await {
                 Ok(response) => response,
-                Err(error) => respond::failure(&error, plain(&parts)),
+                Err(error) => respond::failure(&error, format),
             };
             if peer.tls {
                 let value = http::HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
@@ -71,17 +73,75 @@ fn plain(parts: &Parts) -> Format {
     negotiate::plain(&joined(&parts.headers, ACCEPT), pretty)
 }
 
-async fn answer(core: Arc<Core>, peer: &Peer, parts: &Parts, body: Body) -> Result<Response<Body>, ApiError> {
+async fn answer(core: Arc<Core>, peer: &Arc<Peer>, parts: Parts, body: Body) -> Result<Response<Body>, ApiError> {
     let path = parts.uri.path();
-    let user = authenticate(&core, peer, &parts.headers, path).await?;
-    let user = impersonate(&core, user, &parts.headers)?;
+    let sender = authn::authenticate(&core, peer, &parts.headers, path).await?;
+    let user = match impersonate::impersonate(&core, &sender.user, &parts.headers).await {
+        Ok(other) => other.unwrap_or(sender.user),
+        Err(impersonate::Refused::Forbidden(error)) => return Err(error),
+        Err(impersonate::Refused::Nonsense(why)) => return Ok(internal_error(&parts, &why)),
+    };
+    let foreign = foreign(&core, path);
+    let content_type = header(&parts.headers, CONTENT_TYPE);
+    let route = path::parse(&parts.method, path, parts.uri.query().unwrap_or(""), content_type, foreign.is_some())?;
+    let passing = |request, parts, body| {
+        let http = HttpRequest::from_parts(parts, body);
+        Passing { core: core.clone(), peer: peer.clone(), user: user.clone(), request, http }
+    };
+    let stream = |route: &ResourceRoute| {
+        let resource = &route.request.resource;
+        proxy::stream(&resource.group, &resource.resource, &route.request.subresource)
+    };
+    let mut response = match (foreign, route) {
+        (Some(remote), Route::Resource(route)) => {
+            aggregation::answer(&remote, passing(route.request, parts, body), true).await?
+        }
+        (Some(remote), Route::Other(_)) => {
+            aggregation::answer(&remote, passing(remote.request(), parts, body), false).await?
+        }
+        (None, Route::Resource(route)) if stream(&route).is_some() => {
+            let Some(stream) = stream(&route) else { return Err(ApiError::method_not_allowed()) };
+            proxy::answer(passing(route.request, parts, body), stream).await?
+        }
+        (None, route) => carry_out(core, peer, &parts, body, user, route).await?,
+    };
+    respond::warn(&mut response, &sender.warnings);
+    Ok(response)
+}
+
+/// What upstream tells in plain text where it knows of no better.
+fn internal_error(parts: &Parts, why: &str) -> Response<Body> {
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let text = format!("Internal Server Error: {target:?}: {why}\n");
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    respond::text(StatusCode::INTERNAL_SERVER_ERROR, text)
+}
+
+/// Who serves what a path names, if that is not this server.
+fn foreign(core: &Core, path: &str) -> Option<Arc<Remote>> {
+    if core.aggregator.is_empty() {
+        return None;
+    }
+    // The documents of a version are where the version is.
+    let (group, version) = path::group_version(path.strip_prefix("/openapi/v3").unwrap_or(path))?;
+    core.aggregator.find(&group, &version)
+}
+
+async fn carry_out(
+    core: Arc<Core>,
+    peer: &Peer,
+    parts: &Parts,
+    body: Body,
+    user: Arc<UserInfo>,
+    route: Route,
+) -> Result<Response<Body>, ApiError> {
     let gzip = negotiate::accepts_gzip(header(&parts.headers, ACCEPT_ENCODING));
     let content_type = header(&parts.headers, CONTENT_TYPE).to_owned();
     let accept = joined(&parts.headers, ACCEPT);
-    match path::parse(&parts.method, path, parts.uri.query().unwrap_or(""), &content_type)? {
+    match route {
         Route::Other(path) => {
             let verb = parts.method.as_str().to_lowercase();
-            core.auth.authorize(&core, &Attributes::path(&user, &verb, &path))?;
+            core.auth.authorize(&core, &Attributes::path(&user, &verb, &path)).await?;
             other(&core, parts, &path, &accept, gzip)
         }
         Route::Resource(route) => {
@@ -89,7 +149,7 @@ async fn answer(core: Arc<Core>, peer: &Peer, parts: &Parts, body: Body) -> Resu
             let mut request = route.request;
             let served = core.registry.served();
             if !served.serves_version(&request.resource.group, &request.resource.version) {
-                core.authorize(&user, &request)?;
+                core.authorize(&user, &request).await?;
                 return Ok(respond::page_not_found());
             }
             let custom = served.find(&request.resource).is_some_and(|(_, resource)| is_custom(resource));
@@ -101,7 +161,7 @@ async fn answer(core: Arc<Core>, peer: &Peer, parts: &Parts, body: Body) -> Resu
             };
             if accepted.is_err() {
                 // Whether it may be done comes before how it is told.
-                core.authorize(&user, &request)?;
+                core.authorize(&user, &request).await?;
             }
             let mut accepted = accepted?;
             if accepted.format == Format::Json && negotiate::wants_pretty(parts.uri.query().unwrap_or(""), &agent) {
@@ -157,79 +217,6 @@ async fn read_body(body: Body, content_type: &str, verb: Verb) -> Result<Request
         Content::Protobuf => RequestBody::Json(schema::decode_protobuf(&bytes)?),
         Content::Yaml => RequestBody::Json(schema::decode_yaml(&bytes)?),
     })
-}
-
-async fn authenticate(core: &Core, peer: &Peer, headers: &HeaderMap, path: &str) -> Result<Arc<UserInfo>, ApiError> {
-    let authorization = header(headers, AUTHORIZATION);
-    let token = authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    if let Some(user) = core.auth.by_certificate(core, &peer.certificates)? {
-        return Ok(Arc::new(user));
-    }
-    match token {
-        Some((_, token)) => core.auth.by_token(core, token.trim()).await.map(Arc::new),
-        None if ANONYMOUS.contains(&path) || path.starts_with("/livez/") || path.starts_with("/readyz/") => {
-            Ok(Arc::new(UserInfo::anonymous()))
-        }
-        None => Err(ApiError::unauthorized()),
-    }
-}
-
-/// The user whom the client wants to act as, if it may (`Impersonate-*` headers).
-fn impersonate(core: &Core, user: Arc<UserInfo>, headers: &HeaderMap) -> Result<Arc<UserInfo>, ApiError> {
-    let wanted = headers.get("impersonate-user").and_then(|value| value.to_str().ok());
-    let all = |name: &str| -> Vec<String> {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.take(MAX_IMPERSONATED).map(str::to_owned).collect()
-    };
-    let groups = all("impersonate-group");
-    let extras: Vec<&str> = headers.keys().filter_map(|name| name.as_str().strip_prefix(IMPERSONATE_EXTRA)).collect();
-    let Some(name) = wanted else {
-        if groups.is_empty() && extras.is_empty() && !headers.contains_key("impersonate-uid") {
-            return Ok(user);
-        }
-        return Err(ApiError::bad_request("requested impersonation without impersonating a user"));
-    };
-    let may = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
-        let attributes = Attributes::resource(&user, "impersonate", group, resource);
-        core.auth.authorize(core, &Attributes { version: "v1", subresource, namespace, name, ..attributes })
-    };
-    let mut other = match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
-        Some((namespace, account)) => {
-            may("", "serviceaccounts", "", namespace, account)?;
-            let mut other = UserInfo::service_account(namespace, account);
-            if !groups.is_empty() {
-                other.groups.clear();
-            }
-            other
-        }
-        None => {
-            may("", "users", "", "", name)?;
-            UserInfo { username: name.to_owned(), ..UserInfo::default() }
-        }
-    };
-    for group in groups {
-        may("", "groups", "", "", &group)?;
-        other.groups.push(group);
-    }
-    for key in extras {
-        let values = all(&format!("{IMPERSONATE_EXTRA}{key}"));
-        // Keys have slashes, which names of headers cannot have.
-        let key = path::decode(key, false);
-        for value in &values {
-            may("authentication.k8s.io", "userextras", &key, "", value)?;
-        }
-        other.extra.insert(key, values);
-    }
-    if let Some(uid) = headers.get("impersonate-uid").and_then(|value| value.to_str().ok()) {
-        may("authentication.k8s.io", "uids", "", "", uid)?;
-        other.uid = uid.to_owned();
-    }
-    let special = [UserInfo::AUTHENTICATED, UserInfo::UNAUTHENTICATED];
-    if !other.groups.iter().any(|group| special.contains(&group.as_str())) {
-        let group = if name == "system:anonymous" { UserInfo::UNAUTHENTICATED } else { UserInfo::AUTHENTICATED };
-        other.groups.push(group.to_owned());
-    }
-    Ok(Arc::new(other))
 }
 
 fn other(core: &Arc<Core>, parts: &Parts, path: &str, accept: &str, gzip: bool) -> Result<Response<Body>, ApiError> {

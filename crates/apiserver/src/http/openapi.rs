@@ -145,7 +145,7 @@ fn v3(core: &Core, served: &Served, group: &str, version: &str) -> Document {
     let about = format!("{group}/{version}");
     let make = || openapi_v3(group, version, &kinds, core.minor);
     if custom {
-        return core.documents.get(served.generation, &about, make);
+        return core.documents.get(core.generation(served), &about, make);
     }
     let mut shared = shared().lock().unwrap_or_else(PoisonError::into_inner);
     shared.entry((core.minor, about)).or_insert_with(|| Document::new(&make())).clone()
@@ -164,7 +164,7 @@ fn v2(core: &Core, served: &Served, protobuf: bool) -> Document {
         if protobuf { Document::of(openapi_v2_protobuf(&document).into()) } else { Document::new(&document) }
     };
     if served.resources().any(|resource| matches!(resource.strategy, Strategy::Custom(_))) {
-        return core.documents.keep(served.generation, about, make);
+        return core.documents.keep(core.generation(served), about, make);
     }
     let mut shared = shared().lock().unwrap_or_else(PoisonError::into_inner);
     shared.entry((core.minor, about.to_owned())).or_insert_with(make).clone()
@@ -180,7 +180,7 @@ fn v3_root(core: &Core, served: &Served, about: &str) -> Option<Document> {
         return None;
     }
     let document = openapi_v3_root(about, core.minor)?;
-    Some(core.documents.get(served.generation, about_key(about).as_str(), || document))
+    Some(core.documents.get(core.generation(served), about_key(about).as_str(), || document))
 }
 
 /// Apart from the documents of discovery, which are kept in the same place.
@@ -190,7 +190,7 @@ fn about_key(about: &str) -> String {
 
 /// Where every v3 document is, by place.
 fn v3_index(core: &Core, served: &Served) -> Document {
-    core.documents.get(served.generation, "v3", || {
+    core.documents.get(core.generation(served), "v3", || {
         let versions = group_versions(served);
         let mut roots = vec!["api".to_owned(), "apis".to_owned()];
         roots.extend(versions.iter().filter(|(group, _)| !group.is_empty()).map(|(group, _)| format!("apis/{group}")));
@@ -201,6 +201,9 @@ fn v3_index(core: &Core, served: &Served) -> Document {
             let place = place(group, version);
             let url = url(&place, &v3(core, served, group, version).hash);
             paths.insert(place, url);
+        }
+        for (place, url) in core.aggregator.openapi() {
+            paths.insert(place, json!({"serverRelativeURL": url}));
         }
         for about in roots {
             if let Some(document) = openapi_v3_root(&about, core.minor) {

@@ -35,7 +35,7 @@ pub(crate) struct Query {
 }
 
 /// Decodes percent signs and, in queries, plus signs. Bytes that are no UTF-8 are replaced.
-pub(super) fn decode(text: &str, plus: bool) -> String {
+pub(crate) fn decode(text: &str, plus: bool) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -63,11 +63,25 @@ pub(crate) fn query_pairs(query: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Reads a request's line.
+/// Group and version of a path below `/apis`.
+pub(crate) fn group_version(path: &str) -> Option<(String, String)> {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let apis = segments.next() == Some("apis");
+    let (group, version) = (segments.next()?, segments.next()?);
+    apis.then(|| (decode(group, false), decode(version, false)))
+}
+
+/// Reads a request's line. Of one for another server (`foreign`) only what decides who may send it.
 ///
 /// # Errors
 /// 400 for queries that cannot be read, 405 for methods that mean nothing.
-pub(crate) fn parse(method: &http::Method, path: &str, query: &str, content_type: &str) -> Result<Route, ApiError> {
+pub(crate) fn parse(
+    method: &http::Method,
+    path: &str,
+    query: &str,
+    content_type: &str,
+    foreign: bool,
+) -> Result<Route, ApiError> {
     let segments: Vec<String> =
         path.split('/').filter(|segment| !segment.is_empty()).map(|segment| decode(segment, false)).collect();
     let texts: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -94,7 +108,13 @@ pub(crate) fn parse(method: &http::Method, path: &str, query: &str, content_type
         [] => return Ok(Route::Other(path.to_owned())),
     };
     let mut own = Query { watch: legacy_watch, ..Query::default() };
-    let options = options(query, &mut own)?;
+    let streamed = crate::proxy::stream(group, resource, below.first().copied().unwrap_or("")).is_some();
+    let options = match (streamed, foreign) {
+        // What is passed on means nothing here.
+        (true, _) => Options::default(),
+        (false, true) => selectors(query, name.is_empty(), &mut own),
+        (false, false) => options(query, &mut own)?,
+    };
     let verb = match (method.as_str(), name.is_empty()) {
         ("GET", _) if legacy_watch => Verb::Watch,
         _ if legacy_watch => return Err(ApiError::method_not_allowed()),
@@ -110,7 +130,7 @@ pub(crate) fn parse(method: &http::Method, path: &str, query: &str, content_type
         ("DELETE", false) => Verb::Delete,
         _ => return Err(ApiError::method_not_allowed()),
     };
-    let patch = if verb == Verb::Patch { Some(patch_type(content_type)?) } else { None };
+    let patch = if verb == Verb::Patch && !streamed && !foreign { Some(patch_type(content_type)?) } else { None };
     let request = Request {
         verb,
         resource: GroupVersionResource::new(group, version, resource),
@@ -132,6 +152,20 @@ fn patch_type(content_type: &str) -> Result<PatchType, ApiError> {
         "application/apply-patch+yaml" => Ok(PatchType::Apply),
         _ => Err(unsupported(PATCH_TYPES)),
     }
+}
+
+/// What of a query decides who may ask.
+fn selectors(query: &str, many: bool, own: &mut Query) -> Options {
+    let mut options = Options::default();
+    for (name, value) in query_pairs(query) {
+        match name.as_str() {
+            "fieldSelector" => options.field_selector = Some(value),
+            "labelSelector" => options.label_selector = Some(value),
+            "watch" if many => own.watch = !matches!(value.to_lowercase().as_str(), "false" | "0"),
+            _ => {}
+        }
+    }
+    options
 }
 
 fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
@@ -190,7 +224,7 @@ mod tests {
     fn describe(method: &str, line: &str) -> String {
         let (path, query) = line.split_once('?').unwrap_or((line, ""));
         let method = http::Method::from_bytes(method.as_bytes()).unwrap();
-        match parse(&method, path, query, "application/merge-patch+json") {
+        match parse(&method, path, query, "application/merge-patch+json", false) {
             Err(error) => format!("{}", error.code()),
             Ok(Route::Other(path)) => format!("other {path}"),
             Ok(Route::Resource(route)) => {
@@ -234,6 +268,7 @@ mod tests {
             ),
             ("GET", "/apis/apps/v1", "other /apis/apps/v1"),
             ("GET", "/healthz", "other /healthz"),
+            ("GET", "/api/v1/namespaces/a/pods/b/proxy/c?watch=true&limit=x", "get pods a|b|proxy"),
             ("PUT", "/api/v1/pods", "405"),
             ("GET", "/api/v1/pods?limit=x", "400"),
             ("POST", "/api/v1/namespaces/a/pods?dryRun=Some", "422"),

@@ -39,6 +39,11 @@ pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body
     response(status, "text/plain; charset=utf-8", serve::full(text.into()))
 }
 
+/// Plain text as it comes.
+pub(crate) fn plain_stream(status: StatusCode, body: Body) -> Response<Body> {
+    response(status, "text/plain", body)
+}
+
 /// Upstream's answer for paths that nothing serves.
 pub(crate) fn page_not_found() -> Response<Body> {
     text(StatusCode::NOT_FOUND, "404 page not found\n")

@@ -11,7 +11,6 @@ use k8s_client::{Body, Reply, Verb};
 use k8s_object::{ApiError, Reason};
 
 use crate::core::Call;
-use crate::registry::Resource;
 use crate::{metadata, read, update, write};
 
 pub(crate) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
@@ -22,6 +21,9 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
         ("", "pods", "eviction") => eviction::create(call, body).await,
         ("", "serviceaccounts", "token") => token::create(call, body).await,
         (_, _, "scale") => scale::dispatch(call, body).await,
+        (group, plural, subresource) if crate::proxy::stream(group, plural, subresource).is_some() => {
+            Err(streamed(plural, subresource))
+        }
         // The object itself, of which the strategy lets a part be written.
         _ if call.resource.subresource(&subresource).is_some_and(|own| own.kind.is_none()) => match call.request.verb {
             Verb::Get => read::get(call).await.map(Reply::Object),
@@ -62,23 +64,16 @@ pub(crate) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiEr
     bound
 }
 
-/// What upstream has below objects and Minato does not serve yet: told as such, since clients have no other way.
-const NOT_YET: &[(&str, &str)] = &[
-    ("nodes", "proxy"),
-    ("pods", "attach"),
-    ("pods", "exec"),
-    ("pods", "log"),
-    ("pods", "portforward"),
-    ("pods", "proxy"),
-    ("services", "proxy"),
-];
-
 /// The error for a subresource that a resource does not have.
-pub(crate) fn missing(resource: &Resource, subresource: &str) -> ApiError {
-    if resource.group.is_empty() && NOT_YET.contains(&(resource.plural.as_str(), subresource)) {
-        return unsupported(&resource.plural, subresource);
-    }
+pub(crate) fn missing() -> ApiError {
     ApiError::new(Reason::NotFound, "the server could not find the requested resource")
+}
+
+/// The error for what is bytes on a connection, for those who have none.
+fn streamed(plural: &str, subresource: &str) -> ApiError {
+    let message =
+        format!("{plural}/{subresource} is passed on over HTTP, which clients in the same process do not speak");
+    ApiError::new(Reason::ServiceUnavailable, message)
 }
 
 /// What is served upstream and not here.

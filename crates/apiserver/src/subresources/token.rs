@@ -3,12 +3,13 @@
 use k8s_auth::{Bound, ObjectRef, TokenRequest};
 use k8s_client::{Body, Reply};
 use k8s_kinds::causes;
-use k8s_object::{ApiError, Object, Reason};
+use k8s_object::{ApiError, Object};
 use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::{admission, metadata, write};
 
+const GROUP: &str = "authentication.k8s.io";
 const DEFAULT_SECONDS: i64 = 3600;
 /// Upstream's bounds: ten minutes, and 2^32 seconds.
 const MIN_SECONDS: i64 = 600;
@@ -22,22 +23,31 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
         Body::None => json!({}),
         body => write::parse(body)?.0,
     };
+    let invalid = |name: &str, causes| Err(ApiError::invalid(GROUP, "TokenRequest", name, causes));
+    let (name, namespace) = (call.request.name.clone(), call.request.namespace.clone());
+    for (field, own, whose) in [("name", &name, "name"), ("namespace", &namespace, "namespace")] {
+        let given = metadata::text(&request, field);
+        if !given.is_empty() && given != own {
+            let problem = format!("must match the service account {whose} if specified");
+            return invalid(&name, vec![causes::invalid(format!("metadata.{field}"), given, &problem)]);
+        }
+    }
     let account = call.current().await?;
-    let name = metadata::text(&request, "name");
-    if !name.is_empty() && name != call.request.name {
-        return Err(ApiError::bad_request("the name of the TokenRequest does not match the name on the URL"));
+    let uid = metadata::text(&request, "uid");
+    if !uid.is_empty() && uid != account.meta().uid {
+        let own = &account.meta().uid;
+        let why = format!("the UID in the token request ({uid}) does not match the UID of the service account ({own})");
+        return Err(ApiError::conflict(GROUP, "TokenRequest", &name, &why));
     }
     admission::admit_below(call, ("authentication.k8s.io/v1", "TokenRequest"), &mut request, None).await?;
     let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
-    let refuse = |problem: &str| {
-        let cause = causes::invalid("spec.expirationSeconds", seconds, problem);
-        Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", &call.request.name, vec![cause]))
+    let problem = match seconds {
+        ..MIN_SECONDS => Some("may not specify a duration less than 10 minutes"),
+        MIN_SECONDS..=MAX_SECONDS => None,
+        _ => Some("may not specify a duration larger than 2^32 seconds"),
     };
-    if seconds < MIN_SECONDS {
-        return refuse("may not specify a duration less than 10 minutes");
-    }
-    if seconds > MAX_SECONDS {
-        return refuse("may not specify a duration larger than 2^32 seconds");
+    if let Some(problem) = problem {
+        return invalid("", vec![causes::invalid("spec.expirationSeconds", seconds, problem)]);
     }
     let issuer = call.core.auth.issuer();
     let audiences: Vec<String> = request["spec"]["audiences"]
@@ -50,11 +60,13 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
     let audiences = if audiences.is_empty() { issuer.audiences().to_vec() } else { audiences };
     let bound = bind(call, &request["spec"]["boundObjectRef"])?;
     // Old clients read a pod's token once and never again: they are warned about, not cut off.
-    let extended = seconds == POD_SECONDS;
+    let extended = seconds == POD_SECONDS
+        && matches!(bound, Some(Bound::Pod { .. }))
+        && audiences.iter().all(|audience| issuer.audiences().contains(audience));
     let issued = issuer.issue(
         &call.core.world,
         &TokenRequest {
-            namespace: call.request.namespace.clone(),
+            namespace: namespace.clone(),
             service_account: reference(&account),
             audiences: audiences.clone(),
             seconds: if extended { EXTENDED_SECONDS } else { seconds },
@@ -63,11 +75,16 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
         },
     );
     request["metadata"] = json!({
-        "name": call.request.name, "namespace": call.request.namespace, "creationTimestamp": call.now.to_string(),
+        "name": name, "namespace": namespace, "uid": account.meta().uid, "creationTimestamp": call.now.to_string(),
     });
     request["spec"]["expirationSeconds"] = json!(seconds);
     request["spec"]["audiences"] = json!(audiences);
-    request["status"] = json!({"token": issued.token, "expirationTimestamp": (call.now + std::time::Duration::from_secs(seconds.unsigned_abs())).to_string()});
+    if request["spec"].get("boundObjectRef").is_none() {
+        // Told even when it is empty.
+        request["spec"]["boundObjectRef"] = Value::Null;
+    }
+    let expires = call.now + std::time::Duration::from_secs(seconds.unsigned_abs());
+    request["status"] = json!({"token": issued.token, "expirationTimestamp": expires.to_string()});
     Ok(Reply::Value(request))
 }
 
@@ -81,21 +98,20 @@ fn bind(call: &Call<'_>, wanted: &Value) -> Result<Option<Bound>, ApiError> {
         return Ok(None);
     }
     let text = |field: &str| wanted[field].as_str().unwrap_or("").to_owned();
-    let (kind, name, uid) = (text("kind"), text("name"), text("uid"));
+    let (version, kind, name, uid) = (text("apiVersion"), text("kind"), text("name"), text("uid"));
+    let of_core = !version.contains('/');
     let (plural, namespace) = match kind.as_str() {
-        "Node" => ("nodes", ""),
-        "Pod" => ("pods", call.request.namespace.as_str()),
-        "Secret" => ("secrets", call.request.namespace.as_str()),
-        _ => return Err(ApiError::bad_request(format!("cannot bind token to object of type {kind}"))),
+        "Node" if of_core => ("nodes", ""),
+        "Pod" if of_core => ("pods", call.request.namespace.as_str()),
+        "Secret" if of_core => ("secrets", call.request.namespace.as_str()),
+        _ => {
+            let (group, version) = version.split_once('/').unwrap_or(("", &version));
+            let shown = format!("{group}/{version}, Kind={kind}");
+            return Err(ApiError::bad_request(format!("cannot bind token to object of type {shown}")));
+        }
     };
     let found = call.core.lookup("", plural, namespace, &name).ok_or_else(|| ApiError::not_found("", plural, &name))?;
-    if !uid.is_empty() && uid != found.meta().uid {
-        let message = format!(
-            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
-        );
-        return Err(ApiError::new(Reason::Conflict, message).about("", plural, &name));
-    }
-    Ok(Some(match plural {
+    let bound = match plural {
         "pods" => {
             let pod = found.value();
             if pod["spec"]["serviceAccountName"] != call.request.name.as_str() {
@@ -105,10 +121,21 @@ fn bind(call: &Call<'_>, wanted: &Value) -> Result<Option<Bound>, ApiError> {
                 );
                 return Err(ApiError::bad_request(message));
             }
-            let node = pod["spec"]["nodeName"].as_str().and_then(|node| call.core.lookup("", "nodes", "", node));
-            Bound::Pod { pod: reference(&found), node: node.map(|node| reference(&node)) }
+            let node = pod["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()).map(|node| {
+                // A node that is not there is told by its name.
+                let known = call.core.lookup("", "nodes", "", node);
+                known.map_or_else(|| ObjectRef { name: node.to_owned(), uid: String::new() }, |node| reference(&node))
+            });
+            Bound::Pod { pod: reference(&found), node }
         }
         "secrets" => Bound::Secret(reference(&found)),
         _ => Bound::Node(reference(&found)),
-    }))
+    };
+    if !uid.is_empty() && uid != found.meta().uid {
+        let why = format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
+        return Err(ApiError::conflict("", &kind, &name, &why));
+    }
+    Ok(Some(bound))
 }

@@ -291,7 +291,7 @@ async fn read(response: Response<Incoming>) -> Result<Answer, String> {
 }
 
 /// As Go's net package words it.
-fn dial_error(host: &str, port: u16, error: &io::Error) -> String {
+pub(crate) fn dial_error(host: &str, port: u16, error: &io::Error) -> String {
     let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let is_name = host.parse::<std::net::IpAddr>().is_err();
     let why = match error.kind() {
@@ -306,7 +306,7 @@ fn dial_error(host: &str, port: u16, error: &io::Error) -> String {
 }
 
 /// As Go's crypto packages word it.
-fn tls_error(error: &io::Error) -> String {
+pub(crate) fn tls_error(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(inner) = inner else {
         return match error.kind() {

@@ -11,7 +11,6 @@ mod tls;
 #[allow(unused_imports)] // For clients of what is no webhook.
 pub(crate) use address::Address;
 #[allow(unused_imports)]
-pub(crate) use client::{Answer, CallError, Client};
+pub(crate) use client::{Answer, CallError, Client, dial_error, tls_error};
 pub use dial::{Connection, Dialer, Sockets};
-#[allow(unused_imports)]
-pub(crate) use tls::{ClientIdentity, Trust};
+pub(crate) use tls::{ClientIdentity, Trust, config as client_config};

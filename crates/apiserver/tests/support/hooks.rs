@@ -29,6 +29,8 @@ pub struct Hooks {
     pub dialled: Mutex<Vec<String>>,
     /// The questions, with the path and query on which they came.
     pub asked: Arc<Mutex<Vec<(String, Value)>>>,
+    /// The headers that came with them.
+    pub headers: Arc<Mutex<Vec<http::HeaderMap>>>,
 }
 
 impl Hooks {
@@ -52,6 +54,7 @@ impl Hooks {
             ca: base64::engine::general_purpose::STANDARD.encode(ca.certificate_pem()),
             dialled: Mutex::default(),
             asked: Arc::default(),
+            headers: Arc::default(),
         })
     }
 
@@ -69,15 +72,18 @@ impl Dialer for Hooks {
         self.dialled.lock().unwrap().push(format!("{host}:{port}"));
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let (acceptor, answer, asked) = (self.acceptor.clone(), self.answer.clone(), self.asked.clone());
+        let headers = self.headers.clone();
         let world = self.world.clone();
         self.tasks.spawn("webhook", async move {
             let Ok(stream) = acceptor.accept(theirs).await else { return };
             let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let (answer, asked, world) = (answer.clone(), asked.clone(), world.clone());
+                headers.lock().unwrap().push(request.headers().clone());
                 async move {
                     let path = request.uri().to_string();
                     let body = request.into_body().collect().await.unwrap().to_bytes();
-                    let review: Value = serde_json::from_slice(&body).unwrap();
+                    // What is only read has no body.
+                    let review: Value = serde_json::from_slice(&body).unwrap_or_default();
                     asked.lock().unwrap().push((path.clone(), review.clone()));
                     let Some((status, answer)) = answer(&path, &review) else {
                         world.sleep(std::time::Duration::from_secs(3600)).await;

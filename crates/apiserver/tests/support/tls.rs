@@ -22,11 +22,16 @@ pub struct Served {
 
 impl Served {
     pub fn start() -> Served {
+        Served::start_with(|_| {})
+    }
+
+    /// As [`Served::start`], with other options.
+    pub fn start_with(change: impl FnOnce(&mut apiserver::Options)) -> Served {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, tasks, ca, admin, stranger) = runtime.block_on(async {
             let world = World::real();
-            let cluster = super::start(&world, &Store::memory(&world, store::Limits::default())).await;
+            let cluster = super::start_with(&world, &Store::memory(&world, store::Limits::default()), change).await;
             let ca = Authority::generate(&world, "kubernetes").unwrap();
             let server = Purpose::Server { names: vec!["localhost".into()], addresses: vec![] };
             let server = ca.issue(&world, &server).unwrap();

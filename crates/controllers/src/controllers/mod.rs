@@ -1,5 +1,6 @@
 //! The table of controllers, one file each.
 
+mod claim_protection;
 mod clusterrole_aggregation;
 mod deployment;
 mod disruption;
@@ -13,6 +14,8 @@ mod resource_quota;
 mod root_ca_certificate_publisher;
 mod serviceaccount;
 mod taint_eviction;
+mod volume_attributes_class_protection;
+mod volume_protection;
 
 use k8s_client::Index;
 use k8s_object::views::{Condition, Pod};
@@ -30,12 +33,15 @@ pub static CONTROLLERS: &[&Controller] = &[
     &garbage_collector::CONTROLLER,
     &namespace::CONTROLLER,
     &node_lifecycle::CONTROLLER,
+    &volume_protection::CONTROLLER,
+    &claim_protection::CONTROLLER,
     &pod_garbage_collector::CONTROLLER,
     &replicaset::CONTROLLER,
     &resource_quota::CONTROLLER,
     &root_ca_certificate_publisher::CONTROLLER,
     &serviceaccount::CONTROLLER,
     &taint_eviction::CONTROLLER,
+    &volume_attributes_class_protection::CONTROLLER,
 ];
 
 /// Pods by the node they are bound to.

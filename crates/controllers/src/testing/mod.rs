@@ -34,12 +34,15 @@ const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (LEASES, "Lease", true),
     (NAMESPACES, "Namespace", false),
     (NODES, "Node", false),
+    (GroupVersionResource::of("", "v1", "persistentvolumeclaims"), "PersistentVolumeClaim", true),
+    (GroupVersionResource::of("", "v1", "persistentvolumes"), "PersistentVolume", false),
     (PODS, "Pod", true),
     (GroupVersionResource::of("policy", "v1", "poddisruptionbudgets"), "PodDisruptionBudget", true),
     (REPLICA_SETS, "ReplicaSet", true),
     (GroupVersionResource::of("", "v1", "resourcequotas"), "ResourceQuota", true),
     (SERVICE_ACCOUNTS, "ServiceAccount", true),
     (SERVICES, "Service", true),
+    (GroupVersionResource::of("storage.k8s.io", "v1", "volumeattributesclasses"), "VolumeAttributesClass", false),
 ];
 
 /// Options that know the kinds of the tests.

@@ -139,7 +139,7 @@ pub fn rule_text(rule: &PolicyRule) -> String {
 }
 
 /// `["a" "b"]`
-pub(super) fn quoted(list: &[String]) -> String {
+pub(crate) fn quoted(list: &[String]) -> String {
     let texts: Vec<String> = list.iter().map(|text| format!("{text:?}")).collect();
     format!("[{}]", texts.join(" "))
 }

@@ -7,6 +7,7 @@ mod index;
 mod matching;
 
 pub use aggregate::aggregated_rules;
+pub(crate) use covers::quoted;
 pub use covers::{covers, rule_text};
 pub use escalation::{EscalationError, check_binding, check_role};
 pub use index::{RbacIndex, ResolvedRules};

@@ -10,7 +10,7 @@ use crate::columns::{AGE, Column, NAME, text_or};
 use crate::fields::{at, entries, flag, is_empty, items, text, text_at};
 use crate::names::{label_value, qualified};
 use crate::strategy::keep_apart;
-use crate::{Context, Kind, STATUS, Scope};
+use crate::{Context, Kind, STATUS, Scope, proxy};
 
 pub(crate) static KIND: Kind = Kind {
     kind: "Node",
@@ -19,7 +19,7 @@ pub(crate) static KIND: Kind = Kind {
     short_names: &["no"],
     scope: Scope::Cluster,
     type_name: "io.k8s.api.core.v1.Node",
-    subresources: &[STATUS],
+    subresources: &[proxy("NodeProxyOptions"), STATUS],
     columns: &[
         NAME,
         Column::text("Status", "Whether it is ready, and whether pods may be scheduled.", |object, _| {

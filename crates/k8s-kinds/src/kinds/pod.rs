@@ -12,7 +12,7 @@ use crate::columns::{AGE, Column, NAME, text_or};
 use crate::fields::{at, carry_over, child, flag, int, is_empty, items, items_mut, text, text_at};
 use crate::pod_spec::{self, is_restartable_init};
 use crate::strategy::{drop_status, is_terminating, keep_apart};
-use crate::{Context, Kind, STATUS, Subresource, is_pod_terminal, names, workload};
+use crate::{Context, Kind, STATUS, Subresource, is_pod_terminal, names, proxy, stream, workload};
 
 pub(crate) static KIND: Kind = Kind {
     kind: "Pod",
@@ -22,6 +22,7 @@ pub(crate) static KIND: Kind = Kind {
     categories: &["all"],
     type_name: "io.k8s.api.core.v1.Pod",
     subresources: &[
+        stream("attach", "PodAttachOptions"),
         Subresource { name: "binding", group: "", version: "v1", kind: "Binding", verbs: &["create"] },
         Subresource {
             name: "ephemeralcontainers",
@@ -31,6 +32,10 @@ pub(crate) static KIND: Kind = Kind {
             verbs: &["get", "patch", "update"],
         },
         Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &["create"] },
+        stream("exec", "PodExecOptions"),
+        Subresource { name: "log", group: "", version: "", kind: "", verbs: &["get"] },
+        stream("portforward", "PodPortForwardOptions"),
+        proxy("PodProxyOptions"),
         Subresource { name: "resize", group: "", version: "", kind: "", verbs: &["get", "patch", "update"] },
         STATUS,
     ],

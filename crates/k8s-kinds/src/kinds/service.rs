@@ -8,7 +8,7 @@ use crate::columns::{AGE, Column, NAME, labels};
 use crate::fields::{at, carry_over, child, default_to, default_zero_to, int, is_empty, items, items_mut, text};
 use crate::names::{self, dns_1035, label, port_name, port_number, subdomain};
 use crate::strategy::{drop_status, keep_apart};
-use crate::{Context, Kind, STATUS};
+use crate::{Context, Kind, STATUS, proxy};
 
 pub(crate) static KIND: Kind = Kind {
     kind: "Service",
@@ -17,7 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     short_names: &["svc"],
     categories: &["all"],
     type_name: "io.k8s.api.core.v1.Service",
-    subresources: &[STATUS],
+    subresources: &[proxy("ServiceProxyOptions"), STATUS],
     columns: &[
         NAME,
         Column::text("Type", "How it is reached.", |object, _| text(object, "spec.type").into()),

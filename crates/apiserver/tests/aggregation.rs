@@ -1,0 +1,173 @@
+//! Versions of groups that other servers serve: registered, looked at, told in discovery, and passed on to.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_object::{GroupVersionResource, resources};
+use serde_json::{Value, json};
+use store::Store;
+use support::hooks::Hooks;
+use support::http::{ask, with_names};
+use support::{Cluster, start_with};
+use world::World;
+
+const API_SERVICES: GroupVersionResource = GroupVersionResource::of("apiregistration.k8s.io", "v1", "apiservices");
+const ADDRESS: &str = "10.0.0.9";
+const VERSION: &str = "/apis/metrics.example/v1";
+
+fn answer(path: &str, _: &Value) -> Option<(u16, Value)> {
+    let found = match path {
+        VERSION => json!({
+            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "metrics.example/v1",
+            "resources": [{"name": "pods", "singularName": "", "namespaced": true, "kind": "PodMetrics", "verbs": ["get", "list"]}],
+        }),
+        "/openapi/v3" => {
+            json!({"paths": {"apis/metrics.example/v1": {"serverRelativeURL": "/openapi/v3/apis/metrics.example/v1?hash=X"}}})
+        }
+        "/openapi/v3/apis/metrics.example/v1?hash=X" => json!({"openapi": "3.0.0"}),
+        "/apis/metrics.example/v1/namespaces/default/pods?limit=x" => json!({"kind": "PodMetricsList", "items": []}),
+        _ => return Some((404, json!({"kind": "Status", "code": 404}))),
+    };
+    Some((200, found))
+}
+
+async fn condition(cluster: &Cluster, name: &str) -> (String, String, String) {
+    let Ok(object) = cluster.admin().get(&API_SERVICES, "", name).await else { return Default::default() };
+    let condition = object.value()["status"]["conditions"][0].clone();
+    let text = |field: &str| condition[field].as_str().unwrap_or("").to_owned();
+    (text("status"), text("reason"), text("message"))
+}
+
+/// Waits until the condition has a reason.
+async fn until(cluster: &Cluster, name: &str, reason: &str) -> (String, String, String) {
+    for _ in 0..200 {
+        let found = condition(cluster, name).await;
+        if found.1 == reason {
+            return found;
+        }
+        cluster.world.sleep(Duration::from_millis(500)).await;
+    }
+    panic!("{name} is {:?} and does not become {reason}", condition(cluster, name).await);
+}
+
+fn with_others<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Arc<Hooks>) -> F) {
+    let (world, mut simulation) = World::simulated(1);
+    let store = Store::memory(&world, store::Limits::default());
+    simulation.block_on(async move {
+        let hooks = Hooks::new(&world, &["metrics.default.svc"], Arc::new(answer));
+        let dialer = hooks.clone();
+        let cluster = start_with(&world, &store, |options| {
+            with_names(options);
+            options.dialer = Some(dialer);
+        })
+        .await;
+        test(cluster, hooks).await;
+    });
+}
+
+#[test]
+fn versions_of_other_servers_are_served_as_long_as_they_are_there() {
+    with_others(|cluster, hooks| async move {
+        let client = cluster.admin();
+        let spec = json!({
+            "group": "metrics.example", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100,
+            "service": {"namespace": "default", "name": "metrics"}, "caBundle": hooks.ca,
+        });
+        let name = "v1.metrics.example";
+        client.create(&API_SERVICES, "", json!({"metadata": {"name": name}, "spec": spec})).await.unwrap();
+        let found = until(&cluster, name, "ServiceNotFound").await;
+        assert_eq!(found.2, "service/metrics in \"default\" is not present");
+        let get = async |user: &str, path: &str| ask(&cluster, user, &format!("GET {path}"), &[], "").await;
+        let refused = get("admin", &format!("{VERSION}/namespaces/default/pods")).await;
+        assert_eq!((refused.status, refused.text().as_str()), (503, "service unavailable\n"));
+
+        let ports = json!([{"name": "https", "port": 443, "targetPort": 443}]);
+        let service = json!({"metadata": {"name": "metrics"}, "spec": {"selector": {"a": "b"}, "ports": ports}});
+        client.create(&resources::SERVICES, "default", service).await.unwrap();
+        let found = until(&cluster, name, "EndpointsNotFound").await;
+        assert_eq!(found.2, "cannot find endpointslices for service/metrics in \"default\"");
+        let mut slice = json!({
+            "metadata": {"name": "metrics", "labels": {"kubernetes.io/service-name": "metrics"}}, "addressType": "IPv4",
+            "endpoints": [{"addresses": [ADDRESS], "conditions": {"ready": false}}],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP"}],
+        });
+        client.create(&resources::ENDPOINT_SLICES, "default", slice.clone()).await.unwrap();
+        until(&cluster, name, "MissingEndpoints").await;
+        slice["endpoints"][0]["conditions"]["ready"] = json!(true);
+        client.update(&resources::ENDPOINT_SLICES, "default", "metrics", "", slice).await.unwrap();
+        assert_eq!(until(&cluster, name, "Passed").await.0, "True");
+
+        hooks.headers.lock().unwrap().clear();
+        let headers = ["x-remote-user: root", "x-remote-group: system:masters"];
+        let line = format!("GET {VERSION}/namespaces/default/pods?limit=x");
+        let answer = ask(&cluster, "admin", &line, &headers, "").await;
+        assert_eq!((answer.status, &answer.json()["kind"]), (200, &json!("PodMetricsList")), "{}", answer.text());
+        let sent = hooks.headers.lock().unwrap().pop().unwrap();
+        let all =
+            |name: &str| -> Vec<&str> { sent.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect() };
+        assert_eq!(all("x-remote-user"), ["admin"]);
+        assert_eq!(all("x-remote-group"), ["system:masters", "system:authenticated"]);
+        assert!(all("authorization").is_empty());
+        assert_eq!(get("admin", &format!("{VERSION}/nothing")).await.status, 404);
+        let refused = get("jane", &format!("{VERSION}/namespaces/default/pods")).await;
+        let message = r#"pods.metrics.example is forbidden: User "jane" cannot list resource "pods" in API group "metrics.example" in the namespace "default""#;
+        assert_eq!(refused.json()["message"], message);
+
+        let groups = get("admin", "/apis").await.json()["groups"].clone();
+        let own = groups.as_array().unwrap().iter().find(|group| group["name"] == "metrics.example").unwrap().clone();
+        assert_eq!(own["preferredVersion"]["groupVersion"], "metrics.example/v1");
+        assert_eq!(get("admin", "/apis/metrics.example").await.json()["kind"], "APIGroup");
+        assert_eq!(get("admin", VERSION).await.json()["kind"], "APIResourceList");
+        let accept = ["accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"];
+        let list = ask(&cluster, "admin", "GET /apis", &accept, "").await.json();
+        let own = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|group| group["metadata"]["name"] == "metrics.example")
+            .unwrap()
+            .clone();
+        assert_eq!(own["versions"][0]["resources"][0]["resource"], "pods");
+        let paths = get("admin", "/openapi/v3").await.json()["paths"].clone();
+        let url = paths["apis/metrics.example/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
+        assert_eq!(get("admin", &url).await.json()["openapi"], "3.0.0");
+
+        client.delete(&resources::SERVICES, "default", "metrics", Default::default()).await.unwrap();
+        until(&cluster, name, "ServiceNotFound").await;
+        client.delete(&API_SERVICES, "", name, Default::default()).await.unwrap();
+        assert_eq!(get("admin", VERSION).await.status, 404);
+    });
+}
+
+#[test]
+fn what_this_server_serves_is_registered() {
+    with_others(|cluster, _| async move {
+        let client = cluster.admin();
+        until(&cluster, "v1.apps", "Local").await;
+        let core = client.get(&API_SERVICES, "", "v1.").await.unwrap().value();
+        assert_eq!(core["metadata"]["labels"], json!({"kube-aggregator.kubernetes.io/automanaged": "onstart"}));
+        assert_eq!(core["spec"], json!({"version": "v1", "groupPriorityMinimum": 18000, "versionPriority": 1}));
+        let schema = json!({"openAPIV3Schema": {"type": "object"}});
+        let definition = json!({
+            "metadata": {"name": "things.own.example"},
+            "spec": {
+                "group": "own.example", "scope": "Cluster", "names": {"plural": "things", "kind": "Thing"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+            },
+        });
+        client.create(&resources::CUSTOM_RESOURCE_DEFINITIONS, "", definition).await.unwrap();
+        until(&cluster, "v1.own.example", "Local").await;
+        let own = client.get(&API_SERVICES, "", "v1.own.example").await.unwrap().value();
+        assert_eq!(
+            (&own["spec"]["groupPriorityMinimum"], &own["spec"]["versionPriority"]),
+            (&json!(1000), &json!(100))
+        );
+        client
+            .delete(&resources::CUSTOM_RESOURCE_DEFINITIONS, "", "things.own.example", Default::default())
+            .await
+            .unwrap();
+        until(&cluster, "v1.own.example", "").await;
+    });
+}
