@@ -100,7 +100,7 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
         Strategy::Custom(_) => (names::subdomain, Vec::new()),
     };
     let mut causes = names::metadata(object, scope, rule, &context);
-    causes.extend(call.resource.schema.validate(object));
+    causes.extend(call.resource.schema.validate(object, old));
     match &call.resource.strategy {
         Strategy::Builtin(kind) => causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {
             // Upstream writes the path of the object itself, an element without a name, as an empty index.
@@ -112,7 +112,7 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
         Strategy::Custom(_) => {}
     }
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
-        causes.extend(crd::validate(object, old));
+        causes.extend(crd::validate(object, old, call.core.minor));
     }
     call.warnings.append(&mut warnings);
     if causes.is_empty() {

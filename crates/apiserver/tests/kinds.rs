@@ -410,9 +410,9 @@ fn wrong_definitions_are_refused() {
             (
                 definition(|d| {
                     d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
-                        json!([{"rule": "self.spec.replicas > 0"}])
+                        json!([{"rule": "self.spec.replicas > 'many'"}])
                 }),
-                "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations",
+                "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations[0].rule",
             ),
         ];
         for (definition, field) in cases {
@@ -421,5 +421,32 @@ fn wrong_definitions_are_refused() {
             assert!(error.reason == Reason::Invalid, "{error}");
             assert!(error.causes.iter().any(|cause| cause.field.starts_with(field)), "{field}: {error}");
         }
+    });
+}
+
+#[test]
+fn rules_of_custom_resources_hold() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let tabs = GroupVersionResource::of("stable.example.com", "v1", "crontabs");
+        let rules = json!([
+            {"rule": "self.replicas <= 10", "message": "ten at most", "fieldPath": ".replicas"},
+            {"rule": "self.replicas >= oldSelf.replicas", "messageExpression": "oldSelf.replicas > 3 ? 'was more' : 'was less'"},
+        ]);
+        let definition = definition(|d| {
+            for version in d["spec"]["versions"].as_array_mut().unwrap() {
+                version["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] = rules.clone();
+            }
+        });
+        client.create(&resources::CUSTOM_RESOURCE_DEFINITIONS, "", definition).await.unwrap();
+        let object = |replicas: u32| json!({"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": "a"}, "spec": {"cron": "* *", "replicas": replicas}});
+        let error = client.create(&tabs, "default", object(11)).await.unwrap_err();
+        assert_eq!(error.causes[0].field, "spec.replicas");
+        assert_eq!(error.causes[0].message, "Invalid value: \"object\": ten at most");
+        client.create(&tabs, "default", object(4)).await.unwrap();
+        let patch = |replicas: u32| json!({"spec": {"replicas": replicas}});
+        let error = client.patch(&tabs, "default", "a", "", PatchType::Merge, patch(3)).await.unwrap_err();
+        assert_eq!(error.causes[0].message, "Invalid value: \"object\": was more");
+        client.patch(&tabs, "default", "a", "", PatchType::Merge, patch(5)).await.unwrap();
     });
 }

@@ -42,6 +42,8 @@ pub enum DeclKind {
         values: Arc<DeclType>,
     },
     Object(ObjectDecl),
+    /// A value that may be missing, such as the object before an update.
+    Optional(Arc<DeclType>),
     Quantity,
     String,
     Timestamp,
@@ -160,6 +162,10 @@ impl DeclType {
         Self::simple(DeclKind::Object(ObjectDecl { name: name.into(), fields: declared }), min_bytes, 0)
     }
 
+    pub fn optional(inner: Arc<Self>) -> Arc<Self> {
+        Self::simple(DeclKind::Optional(inner), 2, 0)
+    }
+
     /// The same type, of which null is a value too.
     pub fn or_null(mut self: Arc<Self>) -> Arc<Self> {
         if let Some(only) = Arc::get_mut(&mut self) {
@@ -181,6 +187,7 @@ impl DeclType {
             DeclKind::List { items, .. } => Type::list(items.to_type()),
             DeclKind::Map { values } => Type::map(Type::String, values.to_type()),
             DeclKind::Object(object) => Type::Object(object.name.clone()),
+            DeclKind::Optional(inner) => Type::optional(inner.to_type()),
             DeclKind::Quantity => Type::object("kubernetes.Quantity"),
             DeclKind::Library(name) => Type::object(name),
             DeclKind::String => Type::String,

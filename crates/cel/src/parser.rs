@@ -226,11 +226,11 @@ impl Parser<'_> {
         if self.nesting > MAX_RECURSION {
             return Err(self.too_deep());
         }
-        let condition = self.or()?;
+        let condition = self.operators()?;
         let result = match self.eat(Token::Question) {
             None => condition,
             Some(mark) => {
-                let yes = self.or()?;
+                let yes = self.operators()?;
                 let next_is_operand = starts_operand;
                 self.expect(Token::Colon, "':'", next_is_operand)?;
                 let no = self.expr()?;
@@ -241,33 +241,47 @@ impl Parser<'_> {
         Ok(result)
     }
 
-    fn or(&mut self) -> Result<Expr> {
-        let first = self.and()?;
-        self.logical(first, Token::Or, op::OR, Self::and)
+    /// Operands and what joins them, by precedence and from left to right. One frame for all levels: nesting costs stack.
+    fn operators(&mut self) -> Result<Expr> {
+        let chain = self.chain;
+        let mut operands = vec![Some(self.unary()?)];
+        let mut pending: Vec<(u8, &'static str, u32)> = Vec::new();
+        while let Some((level, function)) = operator(self.token()) {
+            if level <= AND_LEVEL {
+                self.chain = chain;
+            } else {
+                self.lengthen()?;
+            }
+            let joins = |top: u8| if level <= AND_LEVEL { top > level } else { top >= level };
+            while pending.last().is_some_and(|(top, ..)| joins(*top)) {
+                self.join(&mut operands, &mut pending)?;
+            }
+            let span = self.advance();
+            pending.push((level, function, span.start));
+            operands.push(Some(self.unary()?));
+        }
+        while !pending.is_empty() {
+            self.join(&mut operands, &mut pending)?;
+        }
+        self.chain = chain;
+        match operands.pop() {
+            Some(Some(expr)) => Ok(expr),
+            _ => Err(Stop),
+        }
     }
 
-    fn and(&mut self) -> Result<Expr> {
-        let first = self.binary(0)?;
-        self.logical(first, Token::And, op::AND, |parser| parser.binary(0))
-    }
-
-    fn logical(
-        &mut self,
-        first: Expr,
-        token: Token,
-        function: &str,
-        next: impl Fn(&mut Self) -> Result<Expr>,
-    ) -> Result<Expr> {
-        if self.token() != token {
-            return Ok(first);
-        }
-        let mut terms = vec![Some(first)];
-        let mut offsets = Vec::new();
-        while let Some(span) = self.eat(token) {
-            offsets.push(span.start);
-            terms.push(Some(next(self)?));
-        }
-        self.balanced(function, &mut terms, &offsets, 0, offsets.len() - 1)
+    /// Makes a call of the last operator and its operands; of && and ||, of the whole chain.
+    fn join(&mut self, operands: &mut Vec<Option<Expr>>, pending: &mut Vec<(u8, &'static str, u32)>) -> Result<()> {
+        let Some((level, function, _)) = pending.last().copied() else { return Ok(()) };
+        let count = match level {
+            0 | AND_LEVEL => pending.iter().rev().take_while(|(other, ..)| *other == level).count(),
+            _ => 1,
+        };
+        let offsets: Vec<u32> = pending.split_off(pending.len() - count).into_iter().map(|(.., at)| at).collect();
+        let mut terms = operands.split_off(operands.len() - count - 1);
+        let joined = self.balanced(function, &mut terms, &offsets, 0, count - 1)?;
+        operands.push(Some(joined));
+        Ok(())
     }
 
     /// Chains of && and || become balanced trees, so that they may be long.
@@ -291,23 +305,6 @@ impl Parser<'_> {
             Some(self.balanced(function, terms, offsets, middle + 1, high)?)
         };
         self.call(offsets[middle], function, left.into_iter().chain(right).collect())
-    }
-
-    /// Relations (0), sums (1) and products (2), all from left to right.
-    fn binary(&mut self, level: u8) -> Result<Expr> {
-        if level == 3 {
-            return self.unary();
-        }
-        let mut left = self.binary(level + 1)?;
-        let chain = self.chain;
-        while let Some(function) = operator(level, self.token()) {
-            self.lengthen()?;
-            let span = self.advance();
-            let right = self.binary(level + 1)?;
-            left = self.call(span.start, function, vec![left, right])?;
-        }
-        self.chain = chain;
-        Ok(left)
     }
 
     fn lengthen(&mut self) -> Result<()> {
@@ -623,20 +620,25 @@ fn starts_operand(token: Token) -> bool {
     )
 }
 
-fn operator(level: u8, token: Token) -> Option<&'static str> {
-    Some(match (level, token) {
-        (0, Token::Less) => op::LESS,
-        (0, Token::LessEqual) => op::LESS_EQUALS,
-        (0, Token::GreaterEqual) => op::GREATER_EQUALS,
-        (0, Token::Greater) => op::GREATER,
-        (0, Token::Equal) => op::EQUALS,
-        (0, Token::NotEqual) => op::NOT_EQUALS,
-        (0, Token::In) => op::IN,
-        (1, Token::Plus) => op::ADD,
-        (1, Token::Minus) => op::SUBTRACT,
-        (2, Token::Star) => op::MULTIPLY,
-        (2, Token::Slash) => op::DIVIDE,
-        (2, Token::Percent) => op::MODULO,
+/// The precedence of &&; that of || is 0.
+const AND_LEVEL: u8 = 1;
+
+fn operator(token: Token) -> Option<(u8, &'static str)> {
+    Some(match token {
+        Token::Or => (0, op::OR),
+        Token::And => (AND_LEVEL, op::AND),
+        Token::Less => (2, op::LESS),
+        Token::LessEqual => (2, op::LESS_EQUALS),
+        Token::GreaterEqual => (2, op::GREATER_EQUALS),
+        Token::Greater => (2, op::GREATER),
+        Token::Equal => (2, op::EQUALS),
+        Token::NotEqual => (2, op::NOT_EQUALS),
+        Token::In => (2, op::IN),
+        Token::Plus => (3, op::ADD),
+        Token::Minus => (3, op::SUBTRACT),
+        Token::Star => (4, op::MULTIPLY),
+        Token::Slash => (4, op::DIVIDE),
+        Token::Percent => (4, op::MODULO),
         _ => return None,
     })
 }

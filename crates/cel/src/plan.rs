@@ -274,7 +274,8 @@ impl Planner<'_> {
         }
         let regex = match (RegexUse::of(name), args.get(1)) {
             (Some(regex_use), Some(Node::Const(Val::String(source)))) => {
-                pattern::compile(source.as_str()).ok().map(|regex| (regex_use, regex))
+                let regex = pattern::compile(source.as_str());
+                Some((regex_use, regex.map_err(|problem| format!("error parsing regexp: {problem}"))?))
             }
             _ => None,
         };

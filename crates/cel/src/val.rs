@@ -251,6 +251,7 @@ impl<'a> Val<'a> {
         }
         match (&decl.kind, value) {
             (DeclKind::Dyn | DeclKind::Library(_), _) => Ok(value.into()),
+            (DeclKind::Optional(inner), _) => Ok(Self::Optional(Some(Arc::new(Self::typed(value, inner)?)))),
             (DeclKind::Bool, Value::Bool(value)) => Ok(Self::Bool(*value)),
             (DeclKind::Bool, _) => invalid(&format!("bool, got {}", go_type(value))),
             (DeclKind::Int, Value::Number(number)) => match integral(number) {

@@ -1,8 +1,9 @@
 //! What is asked of an expression after its types are right: literals that must convert, patterns that must compile,
 //! collections of one type.
 
-use crate::ast::{Expr, Id, Kind, Literal};
+use crate::ast::{Call, Expr, Id, Kind, Literal};
 use crate::check::Checked;
+use crate::functions::string_format;
 use crate::parser::Parsed;
 use crate::pattern;
 use crate::source::{Issue, MAX_ISSUES};
@@ -46,6 +47,7 @@ impl<'e> Walk<'e> {
                         self.report(*id, format!("invalid {} argument", call.function));
                     }
                 }
+                self.format(expr, call);
                 formatted |= call.function == "format";
             }
             Kind::List { elements, optional } if !formatted => {
@@ -59,6 +61,20 @@ impl<'e> Walk<'e> {
             _ => {}
         }
         expr.for_each_child(&mut |child| self.visit(child, formatted));
+    }
+
+    /// `"…".format([…])` whose template and number of values are known.
+    fn format(&mut self, expr: &Expr, call: &'e Call) {
+        let Some(Expr { kind: Kind::Literal(Literal::String(template)), .. }) = &call.target else { return };
+        let ("format", [Expr { kind: Kind::List { elements, .. }, .. }]) = (call.function.as_str(), &call.args[..])
+        else {
+            return;
+        };
+        let types: Vec<Type> = elements.iter().map(|element| self.checked.type_of(element).clone()).collect();
+        if let Some((which, problem)) = string_format::check(template, &types) {
+            let id = which.and_then(|index| elements.get(index)).map_or(expr.id, |element| element.id);
+            self.report(id, problem);
+        }
     }
 
     fn homogeneous(&mut self, elements: impl Iterator<Item = (&'e Expr, bool)>) {

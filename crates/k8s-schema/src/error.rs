@@ -15,6 +15,7 @@ pub const MAX_FIELD_ERRORS: usize = 1_000;
 pub enum FieldErrorKind {
     Duplicate,
     Forbidden,
+    Internal,
     Invalid,
     NotSupported,
     Required,
@@ -29,6 +30,7 @@ impl FieldErrorKind {
         match self {
             Self::Duplicate => "FieldValueDuplicate",
             Self::Forbidden => "FieldValueForbidden",
+            Self::Internal => "InternalError",
             Self::Invalid => "FieldValueInvalid",
             Self::NotSupported => "FieldValueNotSupported",
             Self::Required => "FieldValueRequired",
@@ -42,6 +44,7 @@ impl FieldErrorKind {
         match self {
             Self::Duplicate => "Duplicate value",
             Self::Forbidden => "Forbidden",
+            Self::Internal => "Internal error",
             Self::Invalid | Self::TypeInvalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Required => "Required value",
@@ -74,6 +77,15 @@ impl FieldError {
 
     pub fn invalid(path: impl Into<String>, value: Value, detail: impl Into<String>) -> Self {
         Self::new(path, FieldErrorKind::Invalid, Some(value), detail.into())
+    }
+
+    pub fn internal(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(path, FieldErrorKind::Internal, None, detail.into())
+    }
+
+    /// An invalid value of which `detail` begins with the value as it is shown.
+    pub(crate) fn invalid_as_shown(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(path, FieldErrorKind::Invalid, None, detail.into())
     }
 
     pub fn not_supported(path: impl Into<String>, value: Value, supported: &[&str]) -> Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::check::{self, Requirement};
-use crate::crd::{self, Structural};
+use crate::crd::{self, Known, Structural};
 use crate::error::{FieldError, TypeMismatch};
 use crate::model::{Body, EnumValue, Minor, NEWEST_MINOR, OLDEST_MINOR, TypeId, model};
 use crate::node::{ModelNode, ModelStep, Node, Shape, Step};
@@ -56,7 +56,24 @@ impl Schema {
 
     /// As [`Schema::from_crd`], with the path that errors start at.
     pub fn from_crd_at(path: &str, open_api_v3_schema: &Value) -> Result<Self, Vec<FieldError>> {
-        let structural = crd::read(path, open_api_v3_schema)?;
+        Self::read(path, open_api_v3_schema, &Known::default())
+    }
+
+    /// As [`Schema::from_crd_at`], of a definition that a client sends to a cluster of Kubernetes 1.`minor`. Its rules may
+    /// use the functions of the minor before, so that a downgrade finds nothing that it does not know; those that stand in
+    /// one of the schemas that are `stored` may use all.
+    pub fn from_new_crd_at(
+        path: &str,
+        open_api_v3_schema: &Value,
+        minor: Minor,
+        stored: &[&Value],
+    ) -> Result<Self, Vec<FieldError>> {
+        let known = Known::new(u32::from(minor).saturating_sub(1), stored);
+        Self::read(path, open_api_v3_schema, &known)
+    }
+
+    fn read(path: &str, open_api_v3_schema: &Value, known: &Known) -> Result<Self, Vec<FieldError>> {
+        let structural = crd::read(path, open_api_v3_schema, known)?;
         let source = open_api_v3_schema.to_string().into_boxed_str();
         Ok(Self(Inner::Custom(Arc::new(Custom { structural, source }))))
     }
@@ -153,7 +170,16 @@ impl Schema {
     pub fn validate(&self, value: &Value) -> Vec<FieldError> {
         match &self.0 {
             Inner::Builtin(id, minor) => check::constraints(ModelNode::new(*id, *minor), value, Requirement::Declared),
-            Inner::Custom(custom) => crd::validate(&custom.structural, value),
+            Inner::Custom(custom) => crd::validate_update(&custom.structural, value, None),
+        }
+    }
+
+    /// As [`Schema::validate`], of an object that replaces `old`. A custom resource may keep what was wrong before, and is
+    /// held to rules that compare it with `old`.
+    pub fn validate_update(&self, value: &Value, old: &Value) -> Vec<FieldError> {
+        match &self.0 {
+            Inner::Builtin(..) => self.validate(value),
+            Inner::Custom(custom) => crd::validate_update(&custom.structural, value, Some(old)),
         }
     }
 

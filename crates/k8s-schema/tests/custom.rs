@@ -391,8 +391,8 @@ fn definitions_that_are_not_structural_are_refused() {
             "x.default: Invalid value: {\"a\":1}: must not have unknown field \"a\"",
         ),
         (
-            json!({"type": "string", "x-kubernetes-validations": [{"rule": "self != ''"}]}),
-            "x.x-kubernetes-validations: Forbidden: CEL validation rules are not supported by Minato yet",
+            json!({"type": "string", "anyOf": [{"x-kubernetes-validations": [{"rule": "self != ''"}]}]}),
+            "x.anyOf[0].x-kubernetes-validations: Forbidden: must be empty to be structural",
         ),
         (json!(1), "x: Invalid value: 1: must be a schema object"),
     ];

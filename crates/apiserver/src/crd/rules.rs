@@ -17,16 +17,10 @@ fn text(value: &Value) -> &str {
 }
 
 /// What is wrong with a definition, beyond what its type and kind say.
-pub(crate) fn validate(definition: &Value, old: Option<&Value>) -> Vec<Cause> {
-    let mut found = Vec::new();
+pub(crate) fn validate(definition: &Value, old: Option<&Value>, minor: u8) -> Vec<Cause> {
+    let mut found = schemas(&definition["spec"], old, minor);
     for (index, version) in definition["spec"]["versions"].as_array().into_iter().flatten().enumerate() {
         let path = format!("spec.versions[{index}]");
-        let schema = &version["schema"]["openAPIV3Schema"];
-        if !schema.is_null()
-            && let Err(errors) = Schema::from_crd_at(&format!("{path}.schema.openAPIV3Schema"), schema)
-        {
-            found.extend(schema::causes(errors));
-        }
         for (at, column) in version["additionalPrinterColumns"].as_array().into_iter().flatten().enumerate() {
             let written = text(&column["jsonPath"]);
             if !written.is_empty()
@@ -39,6 +33,36 @@ pub(crate) fn validate(definition: &Value, old: Option<&Value>) -> Vec<Cause> {
         found.extend(selectable(version, &format!("{path}.selectableFields")));
     }
     found.extend(old.map(|_| stored_versions(definition)).unwrap_or_default());
+    found
+}
+
+/// The schemas of the versions of a `spec`, each with the place of its version.
+fn schemas_of(spec: &Value) -> Vec<(usize, &Value)> {
+    let versions = spec["versions"].as_array().into_iter().flatten().enumerate();
+    let schemas = versions.map(|(index, version)| (index, &version["schema"]["openAPIV3Schema"]));
+    schemas.filter(|(_, schema)| !schema.is_null()).collect()
+}
+
+/// What is wrong with schemas. Upstream looks at one that all versions share once, and calls it the definition's own.
+fn schemas(spec: &Value, old: Option<&Value>, minor: u8) -> Vec<Cause> {
+    let mut all = schemas_of(spec);
+    let stored = old.map(|old| schemas_of(&old["spec"])).unwrap_or_default();
+    let stored: Vec<&Value> = stored.into_iter().map(|(_, schema)| schema).collect();
+    let versions = spec["versions"].as_array().map_or(0, Vec::len);
+    let shared = all.len() == versions && all.windows(2).all(|pair| pair[0].1 == pair[1].1);
+    if shared {
+        all.truncate(1);
+    }
+    let mut found = Vec::new();
+    for (index, schema) in all {
+        let path = match shared {
+            true => "spec.validation.openAPIV3Schema".to_owned(),
+            false => format!("spec.versions[{index}].schema.openAPIV3Schema"),
+        };
+        if let Err(errors) = Schema::from_new_crd_at(&path, schema, minor, &stored) {
+            found.extend(schema::causes(errors));
+        }
+    }
     found
 }
 

@@ -231,11 +231,39 @@ fn parse_ip(text: &str) -> Result<IpAddr, EvalError> {
         Ok(address) => Ok(address),
         Err(_) => {
             let shown = quoted(text);
+            let problem = problem(text);
             Err(EvalError::new(format!(
-                "IP Address {shown} parse error during conversion from string: ParseAddr({shown}): unable to parse IP"
+                "IP Address {shown} parse error during conversion from string: ParseAddr({shown}): {problem}"
             )))
         }
     }
+}
+
+/// What Go says about a text that is no address.
+fn problem(text: &str) -> String {
+    if text.find(['.', ':']).is_none_or(|at| !text[at..].starts_with('.')) {
+        return "unable to parse IP".to_owned();
+    }
+    let (mut value, mut digits, mut dots) = (0, 0, 0);
+    for (at, c) in text.char_indices() {
+        match c.to_digit(10) {
+            Some(_) if digits == 1 && value == 0 => return "IPv4 field has octet with leading zero".to_owned(),
+            Some(digit) => {
+                value = value * 10 + digit;
+                digits += 1;
+                if value > 255 {
+                    return "IPv4 field has value >255".to_owned();
+                }
+            }
+            None if c == '.' && (digits == 0 || at + 1 == text.len()) => {
+                return format!("IPv4 field must have at least one digit (at {})", quoted(&text[at..]));
+            }
+            None if c == '.' && dots == 3 => return "IPv4 address too long".to_owned(),
+            None if c == '.' => (value, digits, dots) = (0, 0, dots + 1),
+            None => return format!("unexpected character (at {})", quoted(&text[at..])),
+        }
+    }
+    "IPv4 address too short".to_owned()
 }
 
 fn parse_cidr(text: &str) -> Result<Cidr, String> {
@@ -245,7 +273,7 @@ fn parse_cidr(text: &str) -> Result<Cidr, String> {
     };
     let Some((address, bits)) = text.rsplit_once('/') else { return failed("no '/'".to_owned()) };
     let Ok(address) = address.parse::<IpAddr>() else {
-        return failed(format!("ParseAddr({}): unable to parse IP", quoted(address)));
+        return failed(format!("ParseAddr({}): {}", quoted(address), problem(address)));
     };
     let plain = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
     let Some(length) = plain.then(|| bits.parse::<u8>().ok()).flatten() else {

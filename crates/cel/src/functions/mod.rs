@@ -14,7 +14,7 @@ pub(crate) mod quantity;
 mod regexes;
 mod semver;
 mod sets;
-mod string_format;
+pub(crate) mod string_format;
 mod strings;
 mod timestamps;
 mod url;

@@ -4,6 +4,7 @@ use super::{Def, Library};
 use crate::convert;
 use crate::error::EvalError;
 use crate::meter::Meter;
+use crate::types::Type;
 use crate::val::{Map, Val};
 
 /// Digits behind the point when a clause does not say.
@@ -45,6 +46,53 @@ fn format<'a>(args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>, EvalError>
     out.push_str(rest);
     Ok(Val::from(out))
 }
+
+/// What is wrong with a template that is known beforehand, with values of which at least the types are: with one of the
+/// values, or with the call.
+pub(crate) fn check(template: &str, values: &[Type]) -> Option<(Option<usize>, String)> {
+    let mut rest = template;
+    let mut index = 0;
+    while let Some(at) = rest.find('%') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('%') {
+            rest = after;
+            continue;
+        }
+        let Some(ty) = values.get(index) else { return Some((None, format!("index {index} out of range"))) };
+        let clause = match clause(&mut rest) {
+            Ok((clause, _)) => clause,
+            Err(problem) => return Some((None, problem.to_string())),
+        };
+        if let Some(problem) = unfit(clause, ty) {
+            return Some((Some(index), format!("error during formatting: {problem}, was given {}", ty.name())));
+        }
+        index += 1;
+    }
+    let message = format!("too many arguments supplied to string.format (expected {index}, got {})", values.len());
+    (values.len() > index).then_some((None, message))
+}
+
+/// Why a clause takes no value of a type.
+fn unfit(clause: char, ty: &Type) -> Option<&'static str> {
+    let (fits, problem) = match clause {
+        's' => (!matches!(ty, Type::Object(_) | Type::Opaque(..)), NOT_SHOWN),
+        'd' => (matches!(ty, Type::Int | Type::Uint), "decimal clause can only be used on integers"),
+        'f' => (matches!(ty, Type::Double | Type::String), "fixed-point clause can only be used on doubles"),
+        'e' => (matches!(ty, Type::Double | Type::String), "scientific clause can only be used on doubles"),
+        'b' => {
+            let problem = "only integers and bools can be formatted as binary";
+            (matches!(ty, Type::Int | Type::Uint | Type::Bool), problem)
+        }
+        'x' | 'X' => {
+            let problem = "only integers, byte buffers, and strings can be formatted as hex";
+            (matches!(ty, Type::Int | Type::Uint | Type::String | Type::Bytes), problem)
+        }
+        _ => (matches!(ty, Type::Int | Type::Uint), "octal clause can only be used on integers"),
+    };
+    (!fits && !ty.is_dyn()).then_some(problem)
+}
+
+const NOT_SHOWN: &str = "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and timestamps";
 
 /// The letter of a clause and its precision.
 fn clause(rest: &mut &str) -> Result<(char, Option<usize>), EvalError> {
@@ -97,7 +145,8 @@ fn show(clause: char, precision: Option<usize>, value: &Val<'_>) -> Result<Strin
             _ => return Err(format!("decimal clause can only be used on integers, was given {given}")),
         },
         'f' => fixed(double("fixed-point")?, precision),
-        'e' => scientific(double("scientific")?, precision),
+        // Upstream's printer takes no precision here.
+        'e' => scientific(double("scientific")?, PRECISION),
         'b' => match value {
             Val::Int(value) => signed(*value, |magnitude| format!("{magnitude:b}")),
             Val::Uint(value) => format!("{value:b}"),
@@ -180,10 +229,7 @@ fn string(value: &Val<'_>) -> Result<String, String> {
 }
 
 fn not_shown(value: &Val<'_>) -> String {
-    format!(
-        "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and timestamps, was given {}",
-        value.type_of().name()
-    )
+    format!("{NOT_SHOWN}, was given {}", value.type_of().name())
 }
 
 /// A value as it would be written in an expression.

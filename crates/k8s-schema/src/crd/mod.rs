@@ -1,5 +1,7 @@
 //! Custom schemas: the `openAPIV3Schema` of a CustomResourceDefinition, checked, read into a tree, and applied.
 
+mod correlate;
+mod expressions;
 mod format;
 mod lists;
 mod read;
@@ -11,8 +13,9 @@ use serde_json::Value;
 
 use cel::Pattern;
 
+pub(crate) use expressions::Known;
 pub(crate) use read::read;
-pub(crate) use validate::validate;
+pub(crate) use validate::{validate, validate_update};
 
 /// One level of a structural schema. Also used for the value validations inside `allOf`, `anyOf`, `oneOf` and `not`,
 /// which have no types, defaults or extensions.
@@ -29,6 +32,10 @@ pub(crate) struct Structural {
     pub(crate) int_or_string: bool,
     pub(crate) list_type: Option<ListType>,
     pub(crate) list_map_keys: Vec<String>,
+    /// Rules in CEL.
+    pub(crate) expressions: Option<Box<expressions::Expressions>>,
+    /// Whether there are rules in CEL here or below.
+    pub(crate) has_expressions: bool,
     /// `x-kubernetes-map-type: atomic`.
     pub(crate) atomic_map: bool,
     /// Most nodes have none.

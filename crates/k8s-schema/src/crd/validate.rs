@@ -2,20 +2,65 @@
 
 use serde_json::{Number, Value};
 
-use super::{Additional, Rules, Structural, Type, format, lists};
-use crate::error::{FieldError, MAX_FIELD_ERRORS};
+use super::correlate::{Correlation, OldItems};
+use super::{Additional, Rules, Structural, Type, expressions, format, lists};
+use crate::error::{FieldError, FieldErrorKind, MAX_FIELD_ERRORS};
 use crate::path::Path;
 
 /// Where upstream has a message without a path.
 const NO_PATH: &str = "<nil>";
 
+/// What the schema says about a value, but for its rules in CEL.
 pub(crate) fn validate(schema: &Structural, value: &Value) -> Vec<FieldError> {
     let mut result = Outcome::default();
-    visit(schema, value, &mut Path::default(), &mut result);
+    visit(schema, value, None, &mut Path::default(), &mut result);
     let mut errors = result.errors;
     lists::validate(schema, value, &mut errors);
     errors.truncate(MAX_FIELD_ERRORS);
     errors
+}
+
+/// All that the schema says about a resource, created or in the place of `old`.
+pub(crate) fn validate_update(schema: &Structural, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut result = Outcome::default();
+    let correlation = old.map(|old| Correlation::new(schema, value, old));
+    visit(schema, value, correlation.as_ref(), &mut Path::default(), &mut result);
+    let mut errors = result.errors;
+    let mut duplicates = Vec::new();
+    lists::validate(schema, value, &mut duplicates);
+    // Lists that were wrong before may stay wrong, even where they change.
+    let stood = || {
+        let mut before = Vec::new();
+        old.into_iter().for_each(|old| lists::validate(schema, old, &mut before));
+        !before.is_empty()
+    };
+    if !duplicates.is_empty() && !stood() {
+        errors.append(&mut duplicates);
+    }
+    if schema.has_expressions {
+        if errors.iter().any(|error| is_blocking(error.kind)) {
+            let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            errors.push(FieldError::invalid(NO_PATH, Value::Null, detail));
+        } else {
+            errors.extend(expressions::evaluate(schema, value, old));
+        }
+    }
+    errors.truncate(MAX_FIELD_ERRORS);
+    errors
+}
+
+/// Errors after which rules in CEL would meet values that they cannot expect.
+fn is_blocking(kind: FieldErrorKind) -> bool {
+    match kind {
+        FieldErrorKind::NotSupported
+        | FieldErrorKind::Required
+        | FieldErrorKind::TooLong
+        | FieldErrorKind::TooMany
+        | FieldErrorKind::TypeInvalid => true,
+        FieldErrorKind::Duplicate | FieldErrorKind::Forbidden | FieldErrorKind::Internal | FieldErrorKind::Invalid => {
+            false
+        }
+    }
 }
 
 /// Errors, and how much matched: of alternatives that all fail, the one that matched most explains best.
@@ -39,7 +84,28 @@ impl Outcome {
     }
 }
 
-fn visit(schema: &Structural, value: &Value, path: &mut Path, result: &mut Outcome) {
+/// A value that an update leaves as it was may go on being wrong.
+fn visit(
+    schema: &Structural,
+    value: &Value,
+    correlation: Option<&Correlation<'_>>,
+    path: &mut Path,
+    result: &mut Outcome,
+) {
+    let before = result.errors.len();
+    judge(schema, value, correlation, path, result);
+    if result.errors.len() > before && correlation.is_some_and(Correlation::is_unchanged) {
+        result.errors.truncate(before);
+    }
+}
+
+fn judge(
+    schema: &Structural,
+    value: &Value,
+    correlation: Option<&Correlation<'_>>,
+    path: &mut Path,
+    result: &mut Outcome,
+) {
     let before = result.errors.len();
     check_type(schema, value, path, result);
     let rules = schema.rules.as_deref();
@@ -61,13 +127,13 @@ fn visit(schema: &Structural, value: &Value, path: &mut Path, result: &mut Outco
         }
     }
     if let Value::Array(list) = value {
-        check_list(schema, list, path, result);
+        check_list(schema, list, correlation, path, result);
     }
     if let Some(rules) = rules {
         check_enum(rules, value, path, result);
     }
     if let Value::Object(map) = value {
-        check_object(schema, map, path, result);
+        check_object(schema, map, correlation, path, result);
     }
     result.matched += 1;
 }
@@ -124,7 +190,7 @@ fn body(path: &Path, text: &str) -> String {
 fn alternatives(rules: &Rules, value: &Value, path: &mut Path, result: &mut Outcome) {
     let mut attempt = |schema: &Structural| {
         let mut outcome = Outcome::default();
-        visit(schema, value, path, &mut outcome);
+        visit(schema, value, None, path, &mut outcome);
         outcome
     };
     let mut messages = Vec::new();
@@ -269,14 +335,22 @@ fn is_multiple(number: &Number, factor: f64) -> bool {
     (quotient - nearest).abs() <= 1e-9 * nearest.abs().max(1.0)
 }
 
-fn check_list(schema: &Structural, list: &[Value], path: &mut Path, result: &mut Outcome) {
+fn check_list(
+    schema: &Structural,
+    list: &[Value],
+    correlation: Option<&Correlation<'_>>,
+    path: &mut Path,
+    result: &mut Outcome,
+) {
     if let Some(items) = &schema.items {
+        let old_items = OldItems::new(schema, correlation.map(Correlation::old));
         for (index, item) in list.iter().enumerate() {
             if result.errors.len() >= MAX_FIELD_ERRORS {
                 return;
             }
             let length = path.index(index);
-            visit(items, item, path, result);
+            let correlation = old_items.get(item).map(|old| Correlation::new(items, item, old));
+            visit(items, item, correlation.as_ref(), path, result);
             path.truncate(length);
         }
     }
@@ -311,7 +385,13 @@ fn equal(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn check_object(schema: &Structural, map: &serde_json::Map<String, Value>, path: &mut Path, result: &mut Outcome) {
+fn check_object(
+    schema: &Structural,
+    map: &serde_json::Map<String, Value>,
+    correlation: Option<&Correlation<'_>>,
+    path: &mut Path,
+    result: &mut Outcome,
+) {
     let rules = schema.rules.as_deref();
     let size = map.len() as u64;
     if let Some(min) = rules.and_then(|rules| rules.min_properties).filter(|min| size < *min) {
@@ -330,8 +410,12 @@ fn check_object(schema: &Structural, map: &serde_json::Map<String, Value>, path:
             (None, Additional::Schema(schema)) => schema,
             (None, Additional::Any | Additional::None) => continue,
         };
+        // The type of a resource is that of both objects, so it cannot have changed.
+        let fixed = path.as_str().is_empty() && matches!(name.as_str(), "apiVersion" | "kind");
+        let old = correlation.filter(|_| !fixed).and_then(|correlation| correlation.old().get(name));
+        let correlation = old.map(|old| Correlation::new(child, below, old));
         let length = path.field(name);
-        visit(child, below, path, result);
+        visit(child, below, correlation.as_ref(), path, result);
         path.truncate(length);
     }
     for name in rules.map(|rules| rules.required.as_slice()).unwrap_or_default() {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use check::is_int_or_string;
 
-use crate::crd::{Additional, ListType, Pattern, Rules, Structural, Type};
+use crate::crd::{Additional, Known, ListType, Pattern, Rules, Structural, Type, expressions};
 use crate::error::{FieldError, MAX_FIELD_ERRORS};
 use crate::path::Path;
 
@@ -22,11 +22,14 @@ const MAX_SCHEMA_NODES: usize = 50_000;
 /// Keywords of JSON schema that upstream refuses.
 const UNSUPPORTED: &[&str] = &["$ref", "additionalItems", "definitions", "dependencies", "id", "patternProperties"];
 
-pub(crate) fn read(path: &str, schema: &Value) -> Result<Structural, Vec<FieldError>> {
+pub(crate) fn read(path: &str, schema: &Value, known: &Known) -> Result<Structural, Vec<FieldError>> {
     let mut reader = Reader { path: Path::new(path), errors: Vec::new(), nodes: 0, depth: 0 };
-    let structural = reader.schema(schema, Place::Root, Context::default());
+    let mut structural = reader.schema(schema, Place::Root, Context::default());
     if reader.errors.is_empty() {
         reader.completeness(&structural);
+    }
+    if reader.errors.is_empty() {
+        reader.errors = expressions::compile(&mut structural, path, known);
     }
     if reader.errors.is_empty() {
         return Ok(structural);
@@ -126,7 +129,11 @@ impl Reader {
         }
         let rules = self.rules(map, place, context);
         s.rules = rules.map(Box::new);
+        s.expressions = expressions::read(map, &s, &self.path, &mut self.errors);
         if place.is_nested() {
+            if s.expressions.is_some() {
+                self.forbid("x-kubernetes-validations", "must be empty to be structural");
+            }
             self.check_nested(map, place, &s);
         } else {
             self.check_structural(map, place, &s);
@@ -159,10 +166,6 @@ impl Reader {
                 "uniqueItems",
                 "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
             );
-        }
-        let rules = map.get("x-kubernetes-validations").and_then(Value::as_array);
-        if rules.is_some_and(|rules| !rules.is_empty()) {
-            self.forbid("x-kubernetes-validations", "CEL validation rules are not supported by Minato yet");
         }
     }
 
