@@ -71,10 +71,16 @@ impl Versions for Kinds<'_> {
             return Ok(Cow::Borrowed(object));
         }
         match (self.find(own), self.find(api_version)) {
+            // A webhook's answer cannot be waited for here.
+            (Some(from), Some(_)) if needs_webhook(from) => Err(format!("{own} is converted by a webhook")),
             (Some(from), Some(to)) => Ok(Cow::Owned(converted(from, to, object.clone()))),
             _ => Err(format!("no conversion from {own} to {api_version}")),
         }
     }
+}
+
+fn needs_webhook(resource: &Resource) -> bool {
+    matches!(&resource.strategy, Strategy::Custom(custom) if custom.conversion.is_some())
 }
 
 impl Kinds<'_> {

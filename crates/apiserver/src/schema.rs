@@ -97,20 +97,19 @@ pub(crate) fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
         .collect()
 }
 
-/// Which patches custom resources take.
-const CUSTOM_PATCHES: &str = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
-
 /// What a client is told about its patch.
 pub(crate) fn patch_error(error: PatchError) -> ApiError {
-    let reason = match &error {
-        PatchError::Malformed(_) => Reason::BadRequest,
-        PatchError::TooManyOperations { .. } => Reason::RequestEntityTooLarge,
-        PatchError::NotApplicable(_) => Reason::Invalid,
-        PatchError::StrategicUnsupported => {
-            return ApiError::new(Reason::UnsupportedMediaType, CUSTOM_PATCHES);
+    let text = error.to_string();
+    match error {
+        PatchError::Malformed(_) => ApiError::bad_request(text),
+        PatchError::TooManyOperations { .. } => ApiError::new(Reason::RequestEntityTooLarge, text),
+        // Upstream keeps to itself why.
+        PatchError::NotApplicable(_) => {
+            ApiError::new(Reason::Invalid, "the server rejected our request due to an error in our request")
         }
-    };
-    ApiError::new(reason, error.to_string())
+        PatchError::Unexplained(_) => ApiError::new(Reason::InternalError, text).verbatim(500, ""),
+        PatchError::StrategicUnsupported => ApiError::new(Reason::UnsupportedMediaType, text),
+    }
 }
 
 /// Reads JSON strictly: the value, and `duplicate field "…"` for each field that stood there twice.

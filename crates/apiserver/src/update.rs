@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_apply::Managed;
 use k8s_client::{Body, PatchType};
-use k8s_object::{ApiError, Object};
+use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
@@ -84,7 +84,9 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
         let warnings = call.warnings.len();
         let old = call.current().await?;
         let mut new = patched(call, &old, &patch, kind)?;
-        write::conform(call, &mut new, duplicates.clone().unwrap_or_default())?;
+        if let Err(error) = write::conform(call, &mut new, duplicates.clone().unwrap_or_default()) {
+            return Err(unfit(call, &old, &patch, kind, error));
+        }
         check_patched_names(call, &mut new)?;
         if let Some(done) = replace(call, &old, new).await? {
             return Ok(done);
@@ -97,6 +99,23 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
         duplicates = duplicates.take();
     }
     Err(call.resource.conflict(&call.request.name, MODIFIED))
+}
+
+/// What a client is told whose patch makes something that is no object of the kind.
+fn unfit(call: &Call<'_>, old: &Object, patch: &Value, kind: PatchType, error: ApiError) -> ApiError {
+    if error.reason != Reason::BadRequest {
+        return error;
+    }
+    let value = match kind {
+        PatchType::Strategic => k8s_apply::typed::as_go_prints(patch),
+        _ => patched(call, old, patch, kind).map(|value| value.to_string()).unwrap_or_default(),
+    };
+    let resource = &call.resource;
+    let head =
+        format!("{} in version {:?} cannot be handled as a {}: ", resource.kind, resource.version, resource.kind);
+    let problem = error.message.strip_prefix(&head).unwrap_or(&error.message);
+    let cause = k8s_kinds::causes::invalid("patch", value, problem);
+    ApiError::invalid("", "", "", vec![cause])
 }
 
 fn patched(call: &Call<'_>, old: &Object, patch: &Value, kind: PatchType) -> Result<Value, ApiError> {

@@ -486,3 +486,40 @@ fn custom_resources_are_applied_by_their_schema() {
         );
     });
 }
+
+#[test]
+fn patches_that_do_not_fit_are_told_as_upstream_does() {
+    with_options(with_names, |cluster| async move {
+        post(&cluster, "kubectl", DEPLOYMENTS, &deployment("web")).await;
+        let rejected = "the server rejected our request due to an error in our request";
+        let json_patch = "application/json-patch+json";
+        let merge_patch = "application/merge-patch+json";
+        let strategic = "application/strategic-merge-patch+json";
+        let cases = [
+            (json_patch, json!([{"op": "test", "path": "/spec/replicas", "value": 7}]), 422, rejected.to_owned()),
+            (json_patch, json!([{"op": "remove", "path": "/spec/nothing"}]), 422, rejected.to_owned()),
+            (
+                merge_patch,
+                json!({"metadata": {"name": "other"}}),
+                400,
+                "the name of the object (other) does not match the name on the URL (web)".to_owned(),
+            ),
+            (
+                strategic,
+                json!({"spec": {"replicas": "two"}}),
+                422,
+                " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:two]]\": json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32".to_owned(),
+            ),
+            (
+                strategic,
+                json!({"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}),
+                500,
+                "map: {\"image\":\"x\"} does not contain declared merge key: name".to_owned(),
+            ),
+        ];
+        for (kind, patch, status, message) in cases {
+            let answer = write(&cluster, "test", &format!("PATCH {DEPLOYMENTS}/web"), kind, &patch).await;
+            assert_eq!((answer.status, &answer.json()["message"]), (status, &json!(message)), "{patch}");
+        }
+    });
+}

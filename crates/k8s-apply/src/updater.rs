@@ -176,7 +176,7 @@ impl Updater<'_> {
     fn pruned(&self, merged: Value, managed: &Managed, last: Option<&Entry>) -> Result<Value, UpdateError> {
         let Some(last) = last.filter(|last| !last.fields.is_empty()) else { return Ok(merged) };
         let Some(typed) = self.versions.typed(&last.api_version) else { return Ok(merged) };
-        let converted = self.converted(&merged, &last.api_version)?;
+        let Ok(converted) = self.converted(&merged, &last.api_version) else { return Ok(merged) };
         let named = last.fields.with_named_parents(Some(typed));
         let mut pruned = remove(typed, &converted, &named);
         pruned = self.with_owned(&converted, pruned, &last.api_version, managed)?;
@@ -197,8 +197,9 @@ impl Updater<'_> {
             for entry in managed.entries.iter().filter(|entry| entry.api_version == version) {
                 owned.add(entry.fields.clone());
             }
-            let converted = self.converted(&merged, version)?;
-            let kept = self.converted(&pruned, version)?;
+            let (Ok(converted), Ok(kept)) = (self.converted(&merged, version), self.converted(&pruned, version)) else {
+                continue;
+            };
             let mut gone = self.fields(typed, &converted)?.with_named_parents(Some(typed));
             let mut stays = self.fields(typed, &kept)?.with_named_parents(Some(typed));
             stays.add(owned.with_named_parents(Some(typed)));

@@ -11,7 +11,15 @@ use serde_json::{Value, json};
 fn kind(group: &str, version: &str, kind: &str, plural: &str, namespaced: bool) -> OpenApiKind {
     let schema = Schema::builtin_kind(group, version, kind, NEWEST_MINOR).expect("a kind of the table");
     let type_name = schema.type_name().expect("built in");
-    OpenApiKind { kind: kind.into(), plural: plural.into(), namespaced, type_name, schema, subresources: Vec::new() }
+    OpenApiKind {
+        kind: kind.into(),
+        plural: plural.into(),
+        namespaced,
+        deletes_collection: true,
+        type_name,
+        schema,
+        subresources: Vec::new(),
+    }
 }
 
 fn custom() -> OpenApiKind {
@@ -31,6 +39,7 @@ fn custom() -> OpenApiKind {
         kind: "CronTab".into(),
         plural: "crontabs".into(),
         namespaced: true,
+        deletes_collection: true,
         type_name: "com.example.stable.v1.CronTab".into(),
         schema,
         subresources: Vec::new(),
@@ -148,6 +157,17 @@ fn paths_say_which_kind_and_which_query_parameters() {
     assert_eq!(item["get"]["operationId"], "readAppsV1NamespacedDeployment");
     let core = openapi_v3("", "v1", &[kind("", "v1", "Node", "nodes", false)], NEWEST_MINOR);
     assert!(core["paths"]["/api/v1/nodes/{name}"]["patch"].is_object());
+    let deleted = |document: &Value, path: &str| {
+        let schema = &document["paths"][path]["delete"]["responses"]["200"]["content"]["application/json"]["schema"];
+        schema["$ref"].as_str().and_then(|name| name.rsplit('.').next()).map(str::to_owned)
+    };
+    assert_eq!(deleted(&core, "/api/v1/nodes/{name}").as_deref(), Some("Status"));
+    let pods = openapi_v3("", "v1", &[kind("", "v1", "Pod", "pods", true)], NEWEST_MINOR);
+    assert_eq!(deleted(&pods, "/api/v1/namespaces/{namespace}/pods/{name}").as_deref(), Some("Pod"));
+    let mut namespace = kind("", "v1", "Namespace", "namespaces", false);
+    namespace.deletes_collection = false;
+    let namespaces = openapi_v3("", "v1", &[namespace], NEWEST_MINOR);
+    assert_eq!(deleted(&namespaces, "/api/v1/namespaces"), None);
     assert!(core["paths"].get("/api/v1/namespaces/{namespace}/nodes").is_none());
 }
 

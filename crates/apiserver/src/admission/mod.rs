@@ -299,7 +299,6 @@ pub(crate) async fn judge_delete(call: &mut Call<'_>, object: &Object) -> Result
 }
 
 /// Lets the cluster refuse a stream, whose options are an object of a kind of their own (`PodExecOptions`, for instance).
-#[allow(dead_code)] // Streams are not served yet.
 pub(crate) async fn connect(call: &mut Call<'_>, options: &mut Value) -> Result<(), ApiError> {
     let Some(configured) = configured(call) else { return Ok(()) };
     Box::pin(async move {

@@ -92,6 +92,7 @@ fn kinds(served: &Served, group: &str, version: &str, minor: u8) -> (Vec<OpenApi
             kind: resource.kind.clone(),
             plural: resource.plural.clone(),
             namespaced: resource.namespaced,
+            deletes_collection: resource.verbs.contains(&"deletecollection"),
             type_name: type_name(resource),
             schema: resource.schema.0.clone()?,
             subresources: resource

@@ -3,6 +3,7 @@
 //! A request is authorized and looked up here and then relayed; nothing reads what is in it. An upgraded connection is bytes in both
 //! directions until one side ends.
 
+mod admit;
 mod backend;
 mod kubelet;
 mod location;
@@ -71,13 +72,13 @@ pub(crate) async fn answer(passing: Passing, stream: Stream) -> Result<Response<
     let agent = passing.http.headers().get(http::header::USER_AGENT).and_then(|value| value.to_str().ok());
     let agent = agent.unwrap_or("").to_owned();
     let event = audit::begin(&core, &passing.user, &agent, Some(passing.peer.address.ip()), &passing.request);
-    let answered = pass(passing, stream).await;
+    let answered = pass(passing, stream, &agent).await;
     let code = answered.as_ref().map_or_else(ApiError::code, |response| response.status().as_u16());
     audit::end(&core, event, code);
     answered
 }
 
-async fn pass(passing: Passing, stream: Stream) -> Result<Response<Body>, ApiError> {
+async fn pass(passing: Passing, stream: Stream, agent: &str) -> Result<Response<Body>, ApiError> {
     let core = &passing.core;
     core.refresh().await?;
     core.authorize(&passing.user, &passing.request).await?;
@@ -95,6 +96,9 @@ async fn pass(passing: Passing, stream: Stream) -> Result<Response<Body>, ApiErr
         return Err(ApiError::method_not_allowed());
     }
     let query = passing.query();
+    if let Some(options) = admit::options(stream, &query, below(passing.http.uri().path())) {
+        admit::admit(core, &passing.user, agent, request, options).await?;
+    }
     let location = match stream {
         Stream::Container(way) => kubelet::container(core, request, way, &query)?,
         Stream::Log => match kubelet::log(core, request, &query)? {

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// As `%v` prints an untyped value.
-pub(super) fn plain(value: &Value) -> String {
+/// As `%v` prints an untyped value: `map[a:1 b:[x y]]`.
+pub fn plain(value: &Value) -> String {
     let mut text = String::new();
     write_plain(value, &mut text);
     text

@@ -11,6 +11,7 @@ mod to_set;
 mod validate;
 
 pub use compare::{Comparison, compare};
+pub use golang::plain as as_go_prints;
 pub use merge::merge;
 pub use problems::{Problem, Problems};
 pub(crate) use reconcile::reconcile;

@@ -21,6 +21,8 @@ pub struct OpenApiKind {
     pub kind: String,
     pub plural: String,
     pub namespaced: bool,
+    /// Whether all of its objects can be deleted at once.
+    pub deletes_collection: bool,
     /// The OpenAPI name of a built-in type, `io.k8s.api.core.v1.Pod`; for a custom resource any unique name in the same
     /// notation, `com.example.stable.v1.CronTab`.
     pub type_name: String,

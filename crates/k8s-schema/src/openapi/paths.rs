@@ -63,6 +63,23 @@ const PATCH_TYPES: &[&str] = &[
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
+/// Groups and kinds whose deletion is answered with the object, as published.
+const RETURNED: &[(&str, &str)] = &[
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("", "Pod"),
+    ("", "PodTemplate"),
+    ("", "ResourceQuota"),
+    ("", "Service"),
+    ("", "ServiceAccount"),
+    ("resource.k8s.io", "*"),
+    ("storage.k8s.io", "CSIDriver"),
+    ("storage.k8s.io", "CSINode"),
+    ("storage.k8s.io", "StorageClass"),
+    ("storage.k8s.io", "VolumeAttachment"),
+    ("storage.k8s.io", "VolumeAttributesClass"),
+];
+
 pub(super) fn list_name(type_name: &str) -> String {
     format!("{type_name}List")
 }
@@ -263,7 +280,9 @@ impl Writer<'_> {
         let one = std::iter::once(name).chain(scope).collect();
         out.insert(format!("{watched}/{{name}}"), json!({ "parameters": with(one), "get": self.watch("watch", "") }));
         let mut collected = json!({ "parameters": around, "get": self.list("", LIST), "post": self.create() });
-        collected["delete"] = self.delete_collection();
+        if kind.deletes_collection {
+            collected["delete"] = self.delete_collection();
+        }
         out.insert(collection.clone(), collected);
         let item = format!("{collection}/{{name}}");
         out.insert(item.clone(), self.item(&around_item));
@@ -278,7 +297,10 @@ impl Writer<'_> {
         item["get"] = self.read("", name, self.gvk());
         item["put"] = self.replace("", name, self.gvk());
         item["patch"] = self.patch("", name, self.gvk());
-        item["delete"] = self.operation("delete", "delete", "", "", DELETE, Some(options()), STATUS, &[OK, ACCEPTED]);
+        let group = self.group.group;
+        let returned = RETURNED.contains(&(group, "*")) || RETURNED.contains(&(group, self.kind.kind.as_str()));
+        let answer = if returned { name } else { STATUS };
+        item["delete"] = self.operation("delete", "delete", "", "", DELETE, Some(options()), answer, &[OK, ACCEPTED]);
         item
     }
 

@@ -21,6 +21,9 @@ pub enum PatchError {
     /// The patch is well formed, but not for this object: 422.
     #[error("{0}")]
     NotApplicable(String),
+    /// What upstream's code for strategic merges says without a status: 500.
+    #[error("{0}")]
+    Unexplained(String),
     /// 415.
     #[error(
         "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"

@@ -30,6 +30,10 @@ fn malformed(text: impl Into<String>) -> PatchError {
     PatchError::Malformed(text.into())
 }
 
+fn unexplained(text: impl Into<String>) -> PatchError {
+    PatchError::Unexplained(text.into())
+}
+
 /// How a field is merged.
 #[derive(Clone, Copy, Default)]
 struct Strategy {
@@ -59,7 +63,9 @@ fn merge_map(node: Option<ModelNode>, mut original: Object, mut patch: Object) -
             Some("replace") => Ok(patch),
             Some("delete") => Ok(Object::new()),
             // Merging is what happens anyway; upstream refuses to be told so.
-            _ => Err(malformed(format!("unknown patch type: {} in map: {}", plain(&directive), Value::Object(patch)))),
+            _ => {
+                Err(unexplained(format!("unknown patch type: {} in map: {}", plain(&directive), Value::Object(patch))))
+            }
         };
     }
     retain_keys(&mut original, &mut patch)?;
@@ -143,7 +149,7 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), PatchErr
     let stray =
         |(key, value): (&String, &Value)| !value.is_null() && !is_directive(key) && !keep.contains(key.as_str());
     if patch.iter().any(stray) {
-        return Err(invalid());
+        return Err(PatchError::NotApplicable("patch content doesn't match retainKeys".to_owned()));
     }
     original.retain(|key, _| keep.contains(key.as_str()));
     Ok(())
@@ -164,12 +170,12 @@ fn ordered_lists(node: Option<ModelNode>, original: &mut Object, patch: &mut Obj
             Some(Value::Array(_)) => patch.remove(key).and_then(into_list),
             // A null deletes the list; the order of what is gone does not matter.
             Some(Value::Null) => continue,
-            Some(other) => return Err(malformed(format!("expected a list for {key}, but received {other}"))),
+            Some(other) => return Err(unexplained(format!("expected a list for {key}, but received {other}"))),
         };
         let current = match original.get(key) {
             None => None,
             Some(Value::Array(_)) => original.remove(key).and_then(into_list),
-            Some(other) => return Err(malformed(format!("expected a list for {key}, but received {other}"))),
+            Some(other) => return Err(unexplained(format!("expected a list for {key}, but received {other}"))),
         };
         if let Some(change) = &change {
             check_order(change, &order, strategy.key)?;
@@ -211,7 +217,7 @@ fn check_order(change: &[Value], order: &[Value], key: Option<&str>) -> Result<(
             Err(Ok(())) => {}
             Err(Err(error)) => return Err(error),
             Ok(_) => {
-                return Err(malformed(format!(
+                return Err(unexplained(format!(
                     "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
                     Value::Array(change.to_vec()),
                     Value::Array(order.to_vec())
@@ -226,11 +232,11 @@ fn check_order(change: &[Value], order: &[Value], key: Option<&str>) -> Result<(
 fn identity(item: &Value, key: Option<&str>) -> Result<String, PatchError> {
     let Some(key) = key else { return Ok(item.to_string()) };
     let Value::Object(map) = item else {
-        return Err(malformed(format!("expected a map with merge key {key}, but received {item}")));
+        return Err(unexplained(format!("expected a map with merge key {key}, but received {item}")));
     };
     match map.get(key) {
         Some(value) => Ok(value.to_string()),
-        None => Err(malformed(format!("map: {item} does not contain declared merge key: {key}"))),
+        None => Err(unexplained(format!("map: {item} does not contain declared merge key: {key}"))),
     }
 }
 
@@ -256,7 +262,7 @@ fn merge_list(
         return arrange(both, &patch, &original, None);
     }
     let Some(key) = key else {
-        return Err(malformed("cannot merge lists without merge key for struct"));
+        return Err(unexplained("cannot merge lists without merge key for struct"));
     };
     let (mut merged, patch) = special_items(original, patch, key)?;
     let live = merged.clone();
@@ -291,10 +297,10 @@ fn check_items(original: &[Value], patch: &[Value]) -> Result<bool, PatchError> 
     for value in original.iter().chain(patch) {
         let this = std::mem::discriminant(value);
         if value.is_array() {
-            return Err(malformed("lists of lists are not supported"));
+            return Err(PatchError::NotApplicable("lists of lists are not supported".to_owned()));
         }
         if *kind.get_or_insert(this) != this {
-            return Err(malformed("list element types are not identical"));
+            return Err(unexplained("list element types are not identical"));
         }
     }
     Ok(original.iter().chain(patch).next().is_some_and(Value::is_object))
@@ -319,8 +325,8 @@ fn special_items(
                 gone.insert(identity(&item, Some(key))?);
             }
             Some("replace") => replace = true,
-            Some("merge") => return Err(malformed("merging lists cannot yet be specified in the patch")),
-            _ => return Err(malformed(format!("unknown patch type: {} in map: {item}", plain(directive)))),
+            Some("merge") => return Err(unexplained("merging lists cannot yet be specified in the patch")),
+            _ => return Err(unexplained(format!("unknown patch type: {} in map: {item}", plain(directive)))),
         }
     }
     if replace {

@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod boto;
+mod client_go;
 mod eks;
 mod etcd;
 mod etcd_face;
