@@ -211,8 +211,10 @@ fn webhooks_are_asked_about_what_they_select() {
         let admin = cluster.admin();
         let asked = || {
             let asked = std::mem::take(&mut *hooks.asked.lock().unwrap());
+            // The server registers its own versions meanwhile, about which webhooks are asked too.
             let mut names: Vec<String> = asked
                 .into_iter()
+                .filter(|(_, body)| body["request"]["kind"]["group"] != "apiregistration.k8s.io")
                 .map(|(path, _)| path.trim_start_matches('/').split('.').next().unwrap().to_owned())
                 .collect();
             names.sort();
