@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub(crate) use availability::run as check_availability;
 pub(crate) use discovery::{aggregated_versions, group_versions};
-pub(crate) use proxy::answer;
+pub(crate) use proxy::{answer, set_user};
 pub(crate) use register::run as register;
 
 use crate::webhook::{Address, Trust};

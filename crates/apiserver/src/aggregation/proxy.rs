@@ -44,16 +44,15 @@ fn unavailable(why: &str) -> Response<Body> {
     plain_text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
 }
 
-async fn pass(remote: &Remote, mut passing: Passing) -> Response<Body> {
+async fn pass(remote: &Remote, passing: Passing) -> Response<Body> {
     let core = passing.core.clone();
     if !remote.available {
         return unavailable("service unavailable");
     }
     let Ok(location) = locate(&core, remote) else { return unavailable("service unavailable") };
     let uri = passing.http.uri();
-    let location = location.below(uri.path(), uri.query());
-    let user = passing.user.clone();
-    set_user(passing.http.headers_mut(), &user);
+    let mut location = location.below(uri.path(), uri.query());
+    location.on_behalf_of = Some(passing.user.clone());
     match pass_on(passing, location).await {
         Ok(response) => response,
         Err(error) => unavailable(&error.message),
@@ -78,7 +77,7 @@ pub(super) fn identity(core: &Core) -> Option<ClientIdentity> {
 }
 
 /// Says who sends a request, and takes away what the client said of that.
-pub(super) fn set_user(headers: &mut HeaderMap, user: &Arc<UserInfo>) {
+pub(crate) fn set_user(headers: &mut HeaderMap, user: &Arc<UserInfo>) {
     let named: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("x-remote-")).cloned().collect();
     for name in named {

@@ -1,8 +1,10 @@
 //! Where a request is passed on to, and how a connection there is opened.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
+use k8s_object::UserInfo;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
@@ -25,6 +27,8 @@ pub(crate) struct Location {
     pub trust: Trust,
     /// Who the API server is there.
     pub identity: Option<ClientIdentity>,
+    /// Who sends the request, if the server there is told.
+    pub on_behalf_of: Option<Arc<UserInfo>>,
 }
 
 impl Location {
@@ -32,7 +36,7 @@ impl Location {
     pub(crate) fn of_backend(https: bool, host: String, port: u16) -> Location {
         let (path, query) = (String::new(), String::new());
         let server_name = host.clone();
-        Location { https, host, port, server_name, path, query, trust: Trust::Anybody, identity: None }
+        Location { https, host, port, server_name, path, query, trust: Trust::Anybody, identity: None, on_behalf_of: None }
     }
 
     /// The place below this one that a client names.

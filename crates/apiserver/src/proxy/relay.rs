@@ -17,6 +17,7 @@ use tokio::io::{AsyncWriteExt, copy, split};
 
 use super::location::Location;
 use super::{Passing, unreachable};
+use crate::aggregation::set_user;
 use crate::webhook::Connection;
 
 /// Bytes of a kubelet's error that are told (upstream's `GenericHttpResponseChecker`).
@@ -168,6 +169,9 @@ pub(super) async fn request(passing: Passing, mut location: Location) -> Result<
     let prefix = parts.uri.path().strip_suffix(&location.path).unwrap_or("").to_owned();
     let mut headers = passed_on(&parts.headers, peer.address.ip());
     strip_hops(&mut headers);
+    if let Some(user) = &location.on_behalf_of {
+        set_user(&mut headers, user);
+    }
     let own_host = headers.get(header::HOST).cloned();
     let authority = location.authority();
     for (name, value) in [
@@ -290,6 +294,9 @@ pub(super) async fn upgrade(passing: Passing, mut location: Location) -> Result<
     *onward.method_mut() = parts.method.clone();
     *onward.uri_mut() = location.target().map_err(internal)?;
     *onward.headers_mut() = passed_on(&parts.headers, peer.address.ip());
+    if let Some(user) = &location.on_behalf_of {
+        set_user(onward.headers_mut(), user);
+    }
     let stream = location.connect(&core).await;
     let stream = stream.map_err(|why| internal(format!("error dialing backend: {why}")))?;
     let Answered { mut response, driver } =
