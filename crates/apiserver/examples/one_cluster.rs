@@ -49,6 +49,7 @@ async fn run(port: u16, path: &str) {
         authorization: apiserver::Mode::usual(),
         kubelets: Default::default(),
         audit: None,
+        encryption: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
         endpoint: None,
         dialer: None,

@@ -45,6 +45,7 @@ async fn start(world: &World, store: &Store, tasks: &Tasks, prefix: &str) -> Api
         authorization: apiserver::Mode::usual(),
         kubelets: Default::default(),
         audit: None,
+        encryption: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
         endpoint: None,
         dialer: None,

@@ -12,6 +12,7 @@ use k8s_kinds::flow_control;
 use k8s_object::{ApiError, GroupVersionResource, NamespacedName, Reason, UserInfo, resources};
 use serde_json::{Value, json};
 
+use crate::audit::Record;
 use crate::core::Core;
 use crate::storage::{self, Written};
 use crate::{create, network};
@@ -178,7 +179,7 @@ async fn ensure_all(core: &Core, user: &Arc<UserInfo>, wanted: impl Fn(&Core) ->
                 continue;
             }
             let (request, body) = wanted.request();
-            let mut call = core.begin(&core.keyspace, user, AGENT, request).await?;
+            let mut call = core.begin(&core.keyspace, user, AGENT, &Record::NONE, request).await?;
             prepared.push(create::prepared(&mut call, body).await?);
         }
         if store(core, prepared).await? {
@@ -210,7 +211,7 @@ async fn ensure(core: &Core, user: &Arc<UserInfo>, wanted: Wanted) -> Result<(),
     }
     let (mut request, body) = wanted.request();
     request.body = body;
-    match core.execute(&core.keyspace, user, AGENT, None, request).await {
+    match core.execute(&core.keyspace, user, AGENT, &Record::NONE, request).await {
         Ok(_) => Ok(()),
         // Another server of the same store was faster.
         Err(error) if error.reason == Reason::AlreadyExists => Ok(()),

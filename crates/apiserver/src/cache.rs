@@ -17,7 +17,7 @@ use crate::select::Selection;
 use crate::wake::{Common, Sleep, Sleepers, Woken};
 
 /// Changes kept per resource: half a second at 30,000 changes a second, which is what a watcher may lag behind.
-const MAX_EVENTS: usize = 16_384;
+pub(crate) const MAX_EVENTS: usize = 16_384;
 /// Bytes of superseded objects that the ring may keep alive per resource.
 const MAX_EVENT_BYTES: usize = 32 << 20;
 /// Beyond this many, changes that are older than [`MAX_AGE`] go, so that an idle cluster does not keep its history for ever.
@@ -55,7 +55,10 @@ pub(crate) struct State {
     since: Revision,
     /// Revision of the last change.
     last: Revision,
+    /// Of superseded objects in the ring.
     bytes: usize,
+    /// Of the objects that there are.
+    object_bytes: usize,
 }
 
 pub(crate) struct Cache {
@@ -78,6 +81,7 @@ impl Cache {
             since: revision,
             last: revision,
             bytes: 0,
+            object_bytes: 0,
         };
         Cache {
             extractor: RwLock::new(Arc::new(extractor)),
@@ -114,6 +118,12 @@ impl Cache {
     /// One object.
     pub(crate) fn get(&self, key: &NamespacedName) -> Option<Arc<Object>> {
         self.read().objects.get(key).map(|held| held.object.clone())
+    }
+
+    /// How many objects there are, and their bytes.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let state = self.read();
+        (state.objects.len(), state.object_bytes)
     }
 
     /// How many objects there are.
@@ -158,6 +168,7 @@ impl Cache {
         state.events.clear();
         (state.objects, state.since, state.last, state.bytes) = (BTreeMap::new(), revision, revision, 0);
         state.indexed.clear();
+        state.object_bytes = 0;
         for (key, held) in held {
             state.put(at, key, Some(held));
         }
@@ -225,10 +236,13 @@ impl State {
     fn put(&mut self, at: Option<usize>, key: NamespacedName, new: Option<Held>) -> Option<Held> {
         let value = |held: &Option<Held>| held.as_ref().and_then(|held| held.fields.get(at?).cloned());
         let now = value(&new);
+        let bytes = |held: &Option<Held>| held.as_ref().map_or(0, |held| held.object.json().len());
+        self.object_bytes += bytes(&new);
         let old = match new {
             Some(held) => self.objects.insert(key.clone(), held),
             None => self.objects.remove(&key),
         };
+        self.object_bytes -= bytes(&old);
         let before = value(&old);
         if before != now {
             if let Some(before) = before

@@ -13,14 +13,17 @@ use world::{BoxFuture, Tasks, Timestamp, World};
 
 use crate::admission::{Admission, Charging, Said};
 use crate::aggregation::Aggregator;
-use crate::audit;
+use crate::audit::{Audit, AuditStage, Record};
 use crate::auth::Auth;
 use crate::crd;
+use crate::encryption::Encryption;
 use crate::feed::{Feed, Target};
+use crate::flow::{self, Flow};
 use crate::horizon::Horizon;
 use crate::leases::EventLeases;
+use crate::metrics::Metrics;
 use crate::network::ServiceNetwork;
-use crate::ports::AuditSink;
+use crate::ports::Decision;
 use crate::proxy::Kubelets;
 use crate::registry::{Entry, Registry, Resource, Served, Strategy};
 use crate::schema::FieldValidation;
@@ -42,10 +45,11 @@ pub(crate) struct Core {
     pub registry: Registry,
     pub feed: Feed,
     pub auth: Auth,
-    pub audit: Option<Arc<dyn AuditSink>>,
+    pub audit: Option<Audit>,
     pub network: ServiceNetwork,
     pub event_leases: EventLeases,
     pub documents: http::Documents,
+    pub encryption: Arc<Encryption>,
     pub horizon: Horizon,
     pub admission: Admission,
     pub charging: Charging,
@@ -56,6 +60,10 @@ pub(crate) struct Core {
     /// For what outlives a request: an upgraded connection.
     pub tasks: Tasks,
     pub stop: world::Stop,
+    pub flow: Arc<Flow>,
+    pub metrics: Metrics,
+    /// When the server began, of [`World::elapsed`].
+    pub began: Duration,
 }
 
 /// What one request is about while it is carried out.
@@ -66,6 +74,8 @@ pub(crate) struct Call<'a> {
     pub user: &'a Arc<UserInfo>,
     /// What the client calls itself (`User-Agent`).
     pub agent: &'a str,
+    /// What is recorded of it.
+    pub audit: &'a Record,
     pub entry: Entry,
     pub resource: Arc<Resource>,
     /// The request without its body.
@@ -90,6 +100,11 @@ pub(crate) struct Outcome {
 impl Core {
     /// Refuses what the user may not do.
     pub(crate) async fn authorize(&self, user: &UserInfo, request: &Request) -> Result<(), ApiError> {
+        self.check(user, &Record::NONE, request).await
+    }
+
+    /// As [`Core::authorize`], recorded.
+    pub(crate) async fn check(&self, user: &UserInfo, audit: &Record, request: &Request) -> Result<(), ApiError> {
         // A namespace is in itself, so that roles in it can grant reading it (apiserver `RequestInfo`).
         let itself = request.resource.group.is_empty() && request.resource.resource == "namespaces";
         let namespace = if itself { &request.name } else { &request.namespace };
@@ -115,7 +130,24 @@ impl Core {
             field_selector: fields.as_ref(),
             label_selector: labels.as_ref(),
         };
-        self.auth.authorize(self, &attributes).await
+        self.decide(&attributes, audit).await
+    }
+
+    /// As [`Core::check`], for whatever is asked.
+    pub(crate) async fn decide(&self, attributes: &Attributes<'_>, audit: &Record) -> Result<(), ApiError> {
+        let began = self.world.elapsed();
+        let verdict = self.auth.judge(self, attributes).await;
+        let (result, allowed) = match &verdict.decision {
+            Decision::Allow(_) => ("allowed", true),
+            _ if !verdict.error.is_empty() => ("error", false),
+            Decision::Deny(_) => ("denied", false),
+            Decision::NoOpinion(_) => ("no-opinion", false),
+        };
+        self.metrics.authorization.with(&[result]).inc();
+        self.metrics.authorization_time.with(&[result]).seconds(self.world.elapsed().saturating_sub(began));
+        let (Decision::Allow(reason) | Decision::Deny(reason) | Decision::NoOpinion(reason)) = &verdict.decision;
+        audit.decided(allowed, reason);
+        Auth::judged(attributes, verdict)
     }
 
     pub(crate) async fn begin<'a>(
@@ -123,12 +155,13 @@ impl Core {
         space: &'a Keyspace,
         user: &'a Arc<UserInfo>,
         agent: &'a str,
+        audit: &'a Record,
         request: Request,
     ) -> Result<Call<'a>, ApiError> {
         if wants_now(&request) {
             self.refresh().await?;
         }
-        self.authorize(user, &request).await?;
+        self.check(user, audit, &request).await?;
         let (entry, resource) = self.registry.find(&request.resource)?;
         let verb = request.verb.as_str();
         if request.subresource.is_empty() {
@@ -151,6 +184,7 @@ impl Core {
             space,
             user,
             agent,
+            audit,
             entry,
             resource,
             request,
@@ -161,32 +195,34 @@ impl Core {
         })
     }
 
-    /// Carries out a request after authentication: authorization, admission, storage, audit. It writes through `space`, which is
-    /// the server's own keyspace, guarded for some clients.
+    /// Carries out a request after authentication: authorization, admission, storage. It writes through `space`, which is the
+    /// server's own keyspace, guarded for some clients. What there is to record goes to `audit`; the caller says how it ended.
     pub(crate) async fn execute(
         &self,
         space: &Keyspace,
         user: &Arc<UserInfo>,
         agent: &str,
-        source: Option<std::net::IpAddr>,
+        audit: &Record,
         mut request: Request,
     ) -> Result<Outcome, ApiError> {
-        let audit = audit::begin(self, user, agent, source, &request);
         let body = std::mem::take(&mut request.body);
-        let result = match self.begin(space, user, agent, request).await {
-            Ok(mut call) => dispatch(&mut call, body).await.map(|reply| Outcome {
-                created: call.request.verb == Verb::Create && call.request.subresource != "eviction",
-                reply,
-                warnings: call.warnings,
-            }),
-            Err(error) => Err(error),
-        };
-        audit::end(
-            self,
-            audit,
-            result.as_ref().map_or_else(ApiError::code, |outcome| if outcome.created { 201 } else { 200 }),
-        );
-        result
+        audit.body(&body);
+        let mut call = self.begin(space, user, agent, audit, request).await?;
+        let dispatched = dispatch(&mut call, body).await;
+        for (key, value) in std::mem::take(&mut call.annotations) {
+            audit.annotate(&key, value);
+        }
+        let reply = dispatched?;
+        if let Reply::List { items, .. } = &reply {
+            let (group, plural) = (call.resource.group.as_str(), call.resource.plural.as_str());
+            self.metrics.cache_lists.with(&[group, plural, ""]).inc();
+            self.metrics.cache_lists_returned.with(&[group, plural]).add(items.len() as u64);
+        }
+        Ok(Outcome {
+            created: call.request.verb == Verb::Create && call.request.subresource != "eviction",
+            reply,
+            warnings: call.warnings,
+        })
     }
 
     /// Starts a watch after authentication; `send` is `sendInitialEvents`.
@@ -194,17 +230,12 @@ impl Core {
         &self,
         user: &Arc<UserInfo>,
         agent: &str,
-        source: Option<std::net::IpAddr>,
+        audit: &Record,
         request: Request,
         send: Option<bool>,
     ) -> Result<watch::Cursor, ApiError> {
-        let audit = audit::begin(self, user, agent, source, &request);
-        let result = match self.begin(&self.keyspace, user, agent, request).await {
-            Ok(call) => watch::start(&call, send).await,
-            Err(error) => Err(error),
-        };
-        audit::end(self, audit, result.as_ref().map_or_else(ApiError::code, |_| 200));
-        result
+        let call = self.begin(&self.keyspace, user, agent, audit, request).await?;
+        watch::start(&call, send).await
     }
 
     /// Counts changes of what is served, here and by others.
@@ -285,8 +316,12 @@ impl Target for Core {
         if let Some(entry) = self.registry.served().entry(group, plural) {
             self.auth.changed(group, &entry.stored().kind, &changes);
             self.network.changed(group, plural, &changes);
+            self.metrics.cache_events.with(&[group, plural]).add(changes.len() as u64);
             self.aggregator.changed(group, plural, &changes);
             entry.cache.apply(changes, revision, self.world.elapsed());
+            if group == flow::GROUP {
+                self.flow.changed();
+            }
             self.admission.changed(group);
         }
         for (name, definition) in definitions.into_iter().flatten() {
@@ -315,6 +350,7 @@ impl Target for Core {
             entry.cache.replace(by_resource.remove(&key).unwrap_or_default(), revision);
             self.admission.changed(&resource.group);
         }
+        self.flow.changed();
     }
 }
 
@@ -436,7 +472,12 @@ impl Api for InProcess {
         agent: &'a str,
         request: Request,
     ) -> BoxFuture<'a, Result<Reply, ApiError>> {
-        Box::pin(async move { Ok(self.core.execute(&self.space, user, agent, None, request).await?.reply) })
+        Box::pin(async move {
+            let audit = Record::of_component(&self.core, user, agent, &request);
+            let outcome = self.core.execute(&self.space, user, agent, &audit, request).await;
+            audit.ended(outcome.as_ref());
+            Ok(outcome?.reply)
+        })
     }
 
     fn watch<'a>(
@@ -446,8 +487,12 @@ impl Api for InProcess {
         request: Request,
     ) -> BoxFuture<'a, Result<Watch, ApiError>> {
         Box::pin(async move {
-            let cursor = self.core.start_watch(user, agent, None, request, None).await?;
-            Ok(Watch(Box::new(watch::InProcessWatch { core: self.core.clone(), cursor })))
+            let audit = Record::of_component(&self.core, user, agent, &request);
+            let started = self.core.start_watch(user, agent, &audit, request, None).await;
+            audit.code(started.as_ref().map_or_else(ApiError::code, |_| 200));
+            audit.stage(AuditStage::ResponseStarted);
+            let cursor = started.inspect_err(|_| audit.stage(AuditStage::ResponseComplete))?;
+            Ok(Watch(Box::new(watch::InProcessWatch { core: self.core.clone(), cursor, audit })))
         })
     }
 }

@@ -58,6 +58,7 @@ async fn admit(call: &mut Call<'_>, object: &mut Value, owners: Option<Managed>)
     }
     place(call, object)?;
     write::default(call, object, None);
+    call.audit.request_object(object);
     let owners = managed::of_create(call, object, owners)?;
     admission::wait(call, object).await;
     admission::admit(call, object, None).await?;

@@ -16,6 +16,7 @@ use store::{EventKind, Keyspace, RangeRequest, Revision, WatchRequest, Watcher};
 use world::World;
 use world::watch;
 
+use crate::encryption::Encryption;
 use crate::storage;
 
 /// How often it is looked how far a watch has come while somebody waits for it: the watch of a store that is elsewhere may get
@@ -32,6 +33,7 @@ pub(crate) trait Target: Send + Sync {
 
 pub(crate) struct Feed {
     keyspace: Keyspace,
+    encryption: Arc<Encryption>,
     source: Mutex<Source>,
     revision: AtomicI64,
     reached: watch::Sender<Revision>,
@@ -45,9 +47,10 @@ struct Source {
 }
 
 impl Feed {
-    pub(crate) fn new(keyspace: Keyspace) -> Feed {
+    pub(crate) fn new(keyspace: Keyspace, encryption: Arc<Encryption>) -> Feed {
         Feed {
             keyspace,
+            encryption,
             source: Mutex::new(Source { watcher: None, waker: Waker::noop().clone() }),
             revision: AtomicI64::new(0),
             reached: watch::channel(0).0,
@@ -65,7 +68,8 @@ impl Feed {
         let mut objects = Vec::with_capacity(range.kvs.len());
         for kv in range.kvs {
             let Some(key) = storage::parse(&kv.key) else { continue };
-            objects.push((key.group.to_owned(), key.plural.to_owned(), Arc::new(storage::object(&kv)?)));
+            let object = Arc::new(self.encryption.object(&kv).await?);
+            objects.push((key.group.to_owned(), key.plural.to_owned(), object));
         }
         let mut request = WatchRequest::new(storage::everything());
         request.from = Some(range.revision + 1);
@@ -96,7 +100,9 @@ impl Feed {
         let lost = loop {
             match pin!(watching.next()).poll(&mut context) {
                 Poll::Ready(Ok(batch)) => {
-                    self.apply(target, batch.events);
+                    if !self.apply(target, batch.events) {
+                        break true;
+                    }
                     self.advance(batch.revision);
                 }
                 Poll::Ready(Err(_)) => break true,
@@ -117,7 +123,8 @@ impl Feed {
         true
     }
 
-    fn apply(&self, target: &dyn Target, events: Vec<store::Event>) {
+    /// False when an object is encrypted under a key that is not known yet: the next load asks for it.
+    fn apply(&self, target: &dyn Target, events: Vec<store::Event>) -> bool {
         let mut pending: Vec<(NamespacedName, Option<Arc<Object>>)> = Vec::new();
         let mut current: (String, String, Revision) = Default::default();
         for event in events {
@@ -132,8 +139,9 @@ impl Feed {
             let object = match event.kind {
                 EventKind::Delete => None,
                 // Only this crate writes here, so a value that cannot be read is damage that the next load reports.
-                EventKind::Put => match storage::object(&event.kv) {
-                    Ok(object) => Some(Arc::new(object)),
+                EventKind::Put => match self.encryption.object_now(&event.kv) {
+                    Ok(Some(object)) => Some(Arc::new(object)),
+                    Ok(None) => return false,
                     Err(_) => continue,
                 },
             };
@@ -142,6 +150,7 @@ impl Feed {
         if !pending.is_empty() {
             target.apply(&current.0, &current.1, pending, current.2);
         }
+        true
     }
 
     /// Waits until the caches have reached `revision`; at once where the store tells of its commits at once.

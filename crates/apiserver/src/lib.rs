@@ -15,8 +15,10 @@ mod core;
 mod crd;
 mod create;
 mod delete;
+mod encryption;
 mod feed;
 mod fields;
+mod flow;
 mod horizon;
 mod http;
 mod jsonpath;
@@ -25,6 +27,7 @@ mod leases;
 mod list_options;
 mod managed;
 mod metadata;
+mod metrics;
 mod network;
 mod ports;
 mod proxy;
@@ -43,12 +46,16 @@ mod watch;
 mod webhook;
 mod write;
 
+pub use audit::{
+    Audit, AuditEvent, AuditFile, AuditLevel, AuditObject, AuditPolicy, AuditPolicyError, AuditRing, AuditStage,
+};
 pub use auth::{
     Anonymous, Authentication, AuthorizationWebhook, ConfigError, FailurePolicy, FrontProxy, JwtAuthenticator, Mapping,
     Mode, Remote, Rule, TokenWebhook, authentication_from, authorization_from,
 };
+pub use encryption::{EncryptionConfig, EncryptionConfigError, Kms, KmsByName, KmsCiphertext, KmsError, LocalKms};
 pub use network::ServiceCidr;
-pub use ports::{AuditEvent, AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};
+pub use ports::{AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};
 pub use proxy::{ClientCertificate, Kubelets};
 pub use server::{ApiServer, Options, StartError};
 pub use storage::{StoredKey, parse as parse_stored_key};

@@ -1,11 +1,11 @@
 //! What the API server asks of others: who a token stands for, whether a request is allowed, where audit events go.
 //! Nothing here knows who answers.
 
-use std::sync::Arc;
-
 use k8s_auth::Attributes;
 use k8s_object::UserInfo;
-use world::{BoxFuture, Timestamp};
+use world::BoxFuture;
+
+use crate::audit::AuditEvent;
 
 /// A token authenticator could not decide, or refuses a token that is its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,28 +40,8 @@ pub trait Authorizer: Send + Sync {
     fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
 }
 
-/// One completed request.
-#[derive(Debug, Clone)]
-pub struct AuditEvent {
-    pub audit_id: String,
-    pub user: Arc<UserInfo>,
-    pub agent: Arc<str>,
-    /// Addresses of the client, nearest last; empty for requests within the process.
-    pub source: Option<std::net::IpAddr>,
-    pub verb: &'static str,
-    pub group: String,
-    pub version: String,
-    pub resource: String,
-    pub subresource: String,
-    pub namespace: String,
-    pub name: String,
-    /// HTTP status of the answer.
-    pub code: u16,
-    pub received: Timestamp,
-    pub completed: Timestamp,
-}
-
 /// Takes audit events. It is called in the request's path and must not block.
 pub trait AuditSink: Send + Sync {
-    fn record(&self, event: AuditEvent);
+    /// False when the event is lost.
+    fn record(&self, event: AuditEvent) -> bool;
 }

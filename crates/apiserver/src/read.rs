@@ -268,7 +268,7 @@ async fn past(call: &Call<'_>, selection: &Selection, revision: Revision, after:
         for kv in &found.kvs {
             let Some(key) = storage::parse(&kv.key) else { continue };
             let key = NamespacedName::new(key.namespace, key.name);
-            let object = Arc::new(storage::object(kv)?);
+            let object = Arc::new(call.core.encryption.object(kv).await?);
             if selection.selects(&call.entry.cache.hold(object.clone())) && !page.take(&key, &object) {
                 // How many are left would cost reading them.
                 return Ok(page.reply(Some(None)));

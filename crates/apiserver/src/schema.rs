@@ -127,6 +127,23 @@ pub(crate) fn decode_protobuf(bytes: &[u8]) -> Result<Value, ApiError> {
     k8s_schema::decode_protobuf(bytes).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
+/// Brackets that may be open at a time in YAML. The parser looks at all of them at each token, so that deep ones take time by their
+/// square; JSON has a limit of its own.
+const MAX_YAML_DEPTH: usize = 1000;
+
+/// Whether more brackets are open at a time than may be. Those in texts count too, which no sensible text comes near.
+fn is_too_deep(yaml: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    yaml.iter().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_YAML_DEPTH
+    })
+}
+
 /// Reads what is applied, as YAML: the value, and what a strict reader says about a key that stands there twice.
 pub(crate) fn decode_applied(bytes: &[u8]) -> Result<(Value, Option<String>), ApiError> {
     let broken = |error: &dyn std::fmt::Display| {
@@ -139,6 +156,9 @@ pub(crate) fn decode_applied(bytes: &[u8]) -> Result<(Value, Option<String>), Ap
     };
     let decoded = match decoded {
         Some(decoded) => decoded,
+        None if is_too_deep(bytes) => {
+            return Err(broken(&format!("yaml: exceeded max depth of {MAX_YAML_DEPTH}")));
+        }
         None => k8s_schema::decode_from(serde_yaml::Deserializer::from_slice(bytes)).map_err(|error| broken(&error))?,
     };
     let Some(first) = decoded.duplicates.first() else { return Ok((decoded.value, None)) };
@@ -171,6 +191,10 @@ fn line_of_second(bytes: &[u8], key: &str) -> usize {
 
 /// Reads one YAML document.
 pub(crate) fn decode_yaml(bytes: &[u8]) -> Result<Value, ApiError> {
+    if is_too_deep(bytes) {
+        let message = format!("error converting YAML to JSON: yaml: exceeded max depth of {MAX_YAML_DEPTH}");
+        return Err(ApiError::bad_request(message));
+    }
     serde_yaml::from_slice(bytes)
         .map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")))
 }

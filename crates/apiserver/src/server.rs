@@ -11,14 +11,18 @@ use world::{Tasks, World};
 
 use crate::admission::{Admission, Charging};
 use crate::aggregation::{self, Aggregator};
+use crate::audit::Audit;
 use crate::auth::{Auth, Authentication, Mode, account_secrets, published, reconcile};
 use crate::core::{Core, InProcess};
+use crate::encryption::{Encryption, EncryptionConfig};
 use crate::feed::Feed;
+use crate::flow::{self, Flow};
 use crate::horizon::Horizon;
 use crate::http::{ApiHandler, Documents, is_ready};
 use crate::leases::EventLeases;
+use crate::metrics::Metrics;
 use crate::network::{ServiceCidr, ServiceNetwork};
-use crate::ports::{AuditSink, Authorizer, TokenAuthenticator};
+use crate::ports::{Authorizer, TokenAuthenticator};
 use crate::proxy::Kubelets;
 use crate::registry::Registry;
 use crate::webhook::Dialer;
@@ -45,13 +49,16 @@ pub struct Options {
     pub authorization: Vec<Mode>,
     /// How it shows itself to kubelets.
     pub kubelets: Kubelets,
-    pub audit: Option<Arc<dyn AuditSink>>,
+    /// Nothing is recorded when absent.
+    pub audit: Option<Audit>,
     /// Where Services get their addresses.
     pub service_cidr: ServiceCidr,
     /// Where clients reach the server, if that is known and not a loopback address: the endpoint of Service `kubernetes`.
     pub endpoint: Option<SocketAddr>,
     /// How it reaches webhooks and other servers; without one, calls to them fail.
     pub dialer: Option<Arc<dyn Dialer>>,
+    /// What the store may hold only encrypted; everything as it is when absent.
+    pub encryption: Option<Arc<EncryptionConfig>>,
 }
 
 /// The server cannot start.
@@ -76,6 +83,7 @@ impl ApiServer {
     /// # Errors
     /// If the store cannot be read or written.
     pub async fn start(options: Options, tasks: &Tasks) -> Result<ApiServer, StartError> {
+        let encryption = Arc::new(Encryption::new(&options.world, options.encryption));
         let error = |action| move |source| StartError { action, source };
         let auth = Auth::new(
             options.issuer,
@@ -85,12 +93,16 @@ impl ApiServer {
             options.authorization,
         );
         let core = Arc::new(Core {
+            flow: Flow::new(&options.world, tasks),
+            metrics: Metrics::default(),
+            began: options.world.elapsed(),
             world: options.world,
             keyspace: options.keyspace.clone(),
             minor: options.minor,
             git_version: options.git_version,
             registry: Registry::new(options.minor),
-            feed: Feed::new(options.keyspace),
+            feed: Feed::new(options.keyspace, encryption.clone()),
+            encryption,
             auth: auth.map_err(error("use its authorities"))?,
             audit: options.audit,
             network: ServiceNetwork::new(options.service_cidr),
@@ -120,6 +132,10 @@ impl ApiServer {
         let (cleaning, stop) = (core.clone(), tasks.stop());
         tasks.spawn("custom resource definitions", async move {
             stop.or(crd::control(cleaning)).await;
+        });
+        let (judging, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("flow schema status", async move {
+            stop.or(flow::keep_status(judging)).await;
         });
         let (filling, stop) = (core.clone(), tasks.stop());
         tasks.spawn("secrets of service accounts", async move {

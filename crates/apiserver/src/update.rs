@@ -22,6 +22,7 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     let (mut new, duplicates) = write::parse(body)?;
     write::conform(call, &mut new, duplicates)?;
     check_names(call, &mut new)?;
+    call.audit.request_object(&new);
     let conditional = !metadata::text(&new, "resourceVersion").is_empty();
     if !conditional && must_be_conditional(call) {
         let cause = k8s_kinds::causes::invalid("metadata.resourceVersion", 0, "must be specified for an update");

@@ -8,6 +8,7 @@ use store::Revision;
 use world::BoxFuture;
 use world::watch;
 
+use crate::audit::{AuditStage, Record};
 use crate::cache::{Cache, Event, Held, with_revision};
 use crate::core::{Call, Core, in_version};
 use crate::crd;
@@ -203,6 +204,13 @@ impl Cursor {
 pub(crate) struct InProcessWatch {
     pub core: Arc<Core>,
     pub cursor: Cursor,
+    pub audit: Record,
+}
+
+impl Drop for InProcessWatch {
+    fn drop(&mut self) {
+        self.audit.stage(AuditStage::ResponseComplete);
+    }
 }
 
 impl WatchSource for InProcessWatch {

@@ -185,7 +185,13 @@ pub(crate) async fn store(
         _ => None,
     };
     let store_key = store_key(call, key);
-    match storage::put(call.space, store_key, bytes.clone(), expected, lease, claims).await? {
+    let (group, plural) = (&call.entry.stored().group, &call.entry.stored().plural);
+    let sealed = core.encryption.seal(group, plural, &store_key, &bytes).await?;
+    let began = core.world.elapsed();
+    let written = storage::put(call.space, store_key, sealed, expected, lease, claims).await;
+    let operation = if expected == 0 { "create" } else { "update" };
+    core.metrics.stored(operation, group, plural, core.world.elapsed().saturating_sub(began), &written);
+    match written? {
         Written::Done(revision) => {
             core.reach(revision).await;
             let cached = call.entry.cache.get(key);
@@ -212,7 +218,11 @@ pub(crate) async fn remove(
 ) -> Result<Option<Revision>, ApiError> {
     let store_key = store_key(call, key);
     let claims = network::release(call, key);
-    match storage::delete(call.space, store_key, expected, claims).await? {
+    let (stored, world, began) = (call.entry.stored(), &call.core.world, call.core.world.elapsed());
+    let written = storage::delete(call.space, store_key, expected, claims).await;
+    let took = world.elapsed().saturating_sub(began);
+    call.core.metrics.stored("delete", &stored.group, &stored.plural, took, &written);
+    match written? {
         Written::Done(revision) => {
             call.core.reach(revision).await;
             Ok(Some(revision))

@@ -94,6 +94,9 @@ pub struct Up {
     /// free port
     #[arg(long, value_name = "PORT")]
     pub etcd_port: Option<u16>,
+    /// Record what is asked of each cluster's API server in DIR/CLUSTER.log, by the audit policy of EKS
+    #[arg(long, value_name = "DIR")]
+    pub audit_log: Option<PathBuf>,
     /// How long AWS's life cycles take
     #[arg(long, value_enum, default_value_t = Pace::Instant)]
     pub pace: Pace,

@@ -167,6 +167,7 @@ async fn serve(world: &World, home: &Home, arguments: &Up, ready: impl FnOnce(St
             crate::cli::Pace::Instant => region::Pace::Instant,
             crate::cli::Pace::Real => region::Pace::Real,
         },
+        audit_folder: arguments.audit_log.clone(),
     };
     let region = Region::start(options).await.context("starting the region")?;
     let administrator = region.administrator();
@@ -279,6 +280,10 @@ fn passed_on(home: &Home, arguments: &Up) -> Result<Vec<String>> {
     if arguments.data_dir.is_some() {
         let path = data::directory(home, arguments.data_dir.as_deref())?;
         option("--data-dir", Some(path.to_str().context("the path of --data-dir is not text")?.to_owned()));
+    }
+    if let Some(folder) = &arguments.audit_log {
+        let path = std::path::absolute(folder).context("the path of --audit-log")?;
+        option("--audit-log", Some(path.to_str().context("the path of --audit-log is not text")?.to_owned()));
     }
     options.extend(arguments.ephemeral.then(|| "--ephemeral".to_owned()));
     Ok(options)

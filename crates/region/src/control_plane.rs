@@ -103,6 +103,8 @@ impl ControlPlane {
         let policies = Arc::new(AccessPolicies::default());
         let tokens = Arc::new(IamTokens::new(inner, &spec.name, policies.clone()));
         let service_account_key = PrivateKey::from_pem(&keys.service_account_key).map_err(|error| text(&error))?;
+        let folder = inner.audit_folder.as_deref();
+        let audit = folder.map(|folder| crate::audit::start(&tasks, folder, &spec.name)).transpose()?;
         let options = apiserver::Options {
             world: world.clone(),
             keyspace: objects(inner, &spec.name, keys.generation, since),
@@ -119,7 +121,8 @@ impl ControlPlane {
             },
             authorization: apiserver::Mode::usual(),
             kubelets: apiserver::Kubelets { simulated: true, ..Default::default() },
-            audit: None,
+            audit,
+            encryption: None,
             service_cidr,
             endpoint: address.filter(|address| !address.ip().is_loopback()),
             // A simulated world has no sockets.

@@ -13,6 +13,7 @@
 //! Several processes may be the same region on one store: each is a [`Region`], and each answers everything.
 
 mod admin;
+mod audit;
 mod cloud_provider;
 mod components;
 mod control_plane;
@@ -35,6 +36,7 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -100,6 +102,8 @@ pub struct Options {
     /// Twelve digits.
     pub account: String,
     pub pace: Pace,
+    /// Where the API servers of clusters record requests, a file per cluster; nowhere when absent.
+    pub audit_folder: Option<PathBuf>,
 }
 
 /// The region cannot start.
@@ -138,6 +142,7 @@ pub(crate) struct Inner {
     region: String,
     account: String,
     pace: Pace,
+    audit_folder: Option<PathBuf>,
     /// `http://127.0.0.1:4566`.
     endpoint: String,
     address: IpAddr,
@@ -168,7 +173,7 @@ impl Region {
     /// An account or region that cannot be or is not the store's, or an address that cannot be used.
     pub async fn start(options: Options) -> Result<Region, StartError> {
         check(&options)?;
-        let Options { world, store, listener, address, region, account, pace } = options;
+        let Options { world, store, listener, address, region, account, pace, audit_folder } = options;
         let endpoint = match &listener {
             Some(listener) => format!("http://{}", listener.local_addr().map_err(StartError::Address)?),
             None => format!("http://{NO_ADDRESS}"),
@@ -210,6 +215,7 @@ impl Region {
             region,
             account,
             pace,
+            audit_folder,
             endpoint,
             address,
             store,

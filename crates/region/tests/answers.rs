@@ -38,6 +38,7 @@ fn every_answer_fits_its_model() {
             region: "us-east-1".into(),
             account: "111122223333".into(),
             pace: Pace::Instant,
+            audit_folder: None,
         };
         let region = Region::start(options).await.unwrap();
         let iam = async |operation: &str, input: Value| answer(&region, Name::Iam, operation, &input).await;

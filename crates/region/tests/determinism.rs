@@ -105,6 +105,7 @@ fn run(seed: u64, pace: Pace) -> (String, Duration) {
             region: "us-east-1".into(),
             account: "111122223333".into(),
             pace,
+            audit_folder: None,
         };
         let region = Region::start(options).await.unwrap();
         let recorder = Recorder::start(&world, &region).await;

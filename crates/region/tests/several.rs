@@ -37,6 +37,7 @@ async fn process(world: &World, store: &Store) -> Region {
         region: "us-east-1".into(),
         account: "111122223333".into(),
         pace: Pace::Instant,
+        audit_folder: None,
     };
     Region::start(options).await.unwrap()
 }

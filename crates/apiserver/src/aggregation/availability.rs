@@ -200,5 +200,5 @@ async fn tell(core: &Core, user: &Arc<UserInfo>, object: &Object, (status, reaso
         options: Options::default(),
     };
     // Who changed it meanwhile has woken this up again.
-    let _ = core.execute(&core.keyspace, user, AGENT, None, request).await;
+    let _ = core.execute(&core.keyspace, user, AGENT, &crate::audit::Record::NONE, request).await;
 }

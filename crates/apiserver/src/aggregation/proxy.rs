@@ -9,7 +9,7 @@ use k8s_object::{ApiError, UserInfo};
 use serve::Body;
 
 use super::Remote;
-use crate::audit;
+use crate::audit::Record;
 use crate::core::Core;
 use crate::http::plain_text;
 use crate::proxy::{Location, Passing, pass_on};
@@ -19,24 +19,21 @@ use crate::webhook::ClientIdentity;
 ///
 /// # Errors
 /// If the user may not do that.
-pub(crate) async fn answer(remote: &Remote, passing: Passing, is_resource: bool) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn answer(
+    remote: &Remote,
+    passing: Passing,
+    is_resource: bool,
+    audit: &Record,
+) -> Result<Response<Body>, ApiError> {
     let core = passing.core.clone();
     if !is_resource {
         let verb = passing.http.method().as_str().to_lowercase();
         let path = passing.http.uri().path().to_owned();
-        core.auth.authorize(&core, &Attributes::path(&passing.user, &verb, &path)).await?;
+        core.decide(&Attributes::path(&passing.user, &verb, &path), audit).await?;
         return Ok(pass(remote, passing).await);
     }
-    let agent = passing.http.headers().get(http::header::USER_AGENT).and_then(|value| value.to_str().ok());
-    let agent = agent.unwrap_or("").to_owned();
-    let event = audit::begin(&core, &passing.user, &agent, Some(passing.peer.address.ip()), &passing.request);
-    let answered = match core.authorize(&passing.user, &passing.request).await {
-        Ok(()) => Ok(pass(remote, passing).await),
-        Err(error) => Err(error),
-    };
-    let code = answered.as_ref().map_or_else(ApiError::code, |response| response.status().as_u16());
-    audit::end(&core, event, code);
-    answered
+    core.check(&passing.user, audit, &passing.request).await?;
+    Ok(pass(remote, passing).await)
 }
 
 /// Upstream tells what is wrong here in plain text.

@@ -137,7 +137,7 @@ async fn carry_out(core: &Core, user: &Arc<UserInfo>, step: Step) -> Result<(), 
             request(Verb::Delete, name, Body::None, Options { preconditions, ..Options::default() })
         }
     };
-    core.execute(&core.keyspace, user, AGENT, None, request).await.map(drop)
+    core.execute(&core.keyspace, user, AGENT, &crate::audit::Record::NONE, request).await.map(drop)
 }
 
 #[cfg(test)]

@@ -243,7 +243,12 @@ impl Auth {
 
     /// Refuses what a user may not do, in upstream's words.
     pub(crate) async fn authorize(&self, core: &Core, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-        match self.judge(core, attributes).await {
+        Auth::judged(attributes, self.judge(core, attributes).await)
+    }
+
+    /// The refusal, in upstream's words, when a verdict is one.
+    pub(crate) fn judged(attributes: &Attributes<'_>, verdict: Verdict) -> Result<(), ApiError> {
+        match verdict {
             Verdict { decision: Decision::Allow(_), .. } => Ok(()),
             // Somebody who should have been asked could not be.
             Verdict { error, .. } if !error.is_empty() => Err(ApiError::internal(error)),

@@ -41,7 +41,7 @@ pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
             request(Verb::Update, NAME, value)
         }
     };
-    match core.execute(&core.keyspace, &user, AGENT, None, request).await {
+    match core.execute(&core.keyspace, &user, AGENT, &crate::audit::Record::NONE, request).await {
         // Another server of the same store was faster; they say the same.
         Err(error) if error.is_conflict() => Ok(()),
         done => done.map(drop),

@@ -48,15 +48,21 @@ pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
         let done = match reconcile(&own, wanted) {
             Change::Nothing => continue,
             Change::Update(value) => {
-                core.execute(&core.keyspace, &user, AGENT, None, request(Verb::Update, &meta.name, Body::Json(value)))
-                    .await
+                core.execute(
+                    &core.keyspace,
+                    &user,
+                    AGENT,
+                    &crate::audit::Record::NONE,
+                    request(Verb::Update, &meta.name, Body::Json(value)),
+                )
+                .await
             }
             Change::Replace(value) => {
                 let delete = request(Verb::Delete, &meta.name, Body::None);
-                match core.execute(&core.keyspace, &user, AGENT, None, delete).await {
+                match core.execute(&core.keyspace, &user, AGENT, &crate::audit::Record::NONE, delete).await {
                     Ok(_) => {
                         let create = request(Verb::Create, "", Body::Json(value));
-                        core.execute(&core.keyspace, &user, AGENT, None, create).await
+                        core.execute(&core.keyspace, &user, AGENT, &crate::audit::Record::NONE, create).await
                     }
                     failed => failed,
                 }

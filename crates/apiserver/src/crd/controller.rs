@@ -9,6 +9,7 @@ use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo, resources};
 use serde_json::{Value, json};
 
 use super::{FINALIZER, GROUP, PLURAL, names};
+use crate::audit::Record;
 use crate::core::Core;
 
 /// How often objects with finalizers of their own are looked at again.
@@ -66,7 +67,7 @@ async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -
         && cache.len() > 0
     {
         let resource = GroupVersionResource::new(&group, &version, &plural);
-        core.execute(&core.keyspace, user, AGENT, None, request(Verb::DeleteCollection, resource)).await?;
+        core.execute(&core.keyspace, user, AGENT, &Record::NONE, request(Verb::DeleteCollection, resource)).await?;
         if cache.len() > 0 {
             return Ok(false);
         }
@@ -96,5 +97,5 @@ async fn patch(core: &Core, user: &Arc<UserInfo>, definition: &Object, mut metad
         patch: Some(PatchType::Merge),
         ..request(Verb::Patch, resources::CUSTOM_RESOURCE_DEFINITIONS)
     };
-    core.execute(&core.keyspace, user, AGENT, None, request).await.map(drop)
+    core.execute(&core.keyspace, user, AGENT, &Record::NONE, request).await.map(drop)
 }

@@ -3,8 +3,10 @@
 
 mod authn;
 mod discovery;
+mod exchange;
 mod health;
 mod impersonate;
+mod inspect;
 mod issuer;
 mod negotiate;
 mod openapi;
@@ -31,14 +33,15 @@ use crate::core::{Core, MAX_REQUEST_BYTES, Outcome};
 use crate::proxy::{self, Passing};
 use crate::registry::{Resource, Strategy};
 use crate::{list_options, schema};
+use exchange::{Exchange, Turn};
 use negotiate::{Accepted, Content, Endpoint, Format, View};
 use path::{Query, ResourceRoute, Route};
 use table::Include;
 
 pub(crate) use authn::BEARER_PROTOCOL;
-pub(crate) use health::is_ready;
+pub(crate) use health::{is_ready, version_info};
 pub(crate) use openapi::Documents;
-pub(crate) use path::{decode, query_pairs};
+pub(crate) use path::{Route as PathRoute, decode, parse as parse_path, query_pairs};
 pub(crate) use respond::{plain_stream, text as plain_text};
 
 /// Answers the requests of one cluster's clients.
@@ -50,15 +53,28 @@ impl Handler for ApiHandler {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let format = plain(&parts);
-            let mut response = match answer(core, &peer, parts, body).await {
-                Ok(response) => response,
-                Err(error) => respond::failure(&error, format),
+            let foreign = foreign(&core, parts.uri.path());
+            let content_type = header(&parts.headers, CONTENT_TYPE);
+            let query = parts.uri.query().unwrap_or("");
+            let route = path::parse(&parts.method, parts.uri.path(), query, content_type, foreign.is_some());
+            let (mut exchange, valid) = Exchange::begin(&core, &parts, route.as_ref().ok());
+            let route = valid.and(route);
+            let limit = exchange.limit();
+            let answer = answer(core.clone(), &peer, parts, body, foreign, route, &mut exchange);
+            let answered = match limit {
+                Some(limit) => core.world.timeout(limit, answer).await.ok(),
+                None => Some(answer.await),
+            };
+            let mut response = match answered {
+                Some(Ok(response)) => response,
+                Some(Err(error)) => exchange.failed(&error, format),
+                None => exchange.too_late(format),
             };
             if peer.tls {
                 let value = http::HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
                 response.headers_mut().insert(http::header::STRICT_TRANSPORT_SECURITY, value);
             }
-            response
+            exchange.end(response)
         })
     }
 }
@@ -73,17 +89,45 @@ fn plain(parts: &Parts) -> Format {
     negotiate::plain(&joined(&parts.headers, ACCEPT), pretty)
 }
 
-async fn answer(core: Arc<Core>, peer: &Arc<Peer>, parts: Parts, body: Body) -> Result<Response<Body>, ApiError> {
+#[allow(clippy::too_many_arguments)] // All of them are one request.
+async fn answer(
+    core: Arc<Core>,
+    peer: &Arc<Peer>,
+    parts: Parts,
+    body: Body,
+    foreign: Option<Arc<Remote>>,
+    route: Result<Route, ApiError>,
+    exchange: &mut Exchange,
+) -> Result<Response<Body>, ApiError> {
     let path = parts.uri.path();
-    let sender = authn::authenticate(&core, peer, &parts.headers, path).await?;
+    let sender = authn::authenticate(&core, peer, &parts.headers, path).await;
+    let asking = sender.as_ref().map(|sender| sender.user.as_ref());
+    exchange.authenticated(asking, &parts, peer, route.as_ref().ok());
+    let sender = sender?;
     let user = match impersonate::impersonate(&core, &sender.user, &parts.headers).await {
-        Ok(other) => other.unwrap_or(sender.user),
+        Ok(Some(other)) => {
+            exchange.audit.impersonated(&other);
+            other
+        }
+        Ok(None) => sender.user,
         Err(impersonate::Refused::Forbidden(error)) => return Err(error),
         Err(impersonate::Refused::Nonsense(why)) => return Ok(internal_error(&parts, &why)),
     };
-    let foreign = foreign(&core, path);
-    let content_type = header(&parts.headers, CONTENT_TYPE);
-    let route = path::parse(&parts.method, path, parts.uri.query().unwrap_or(""), content_type, foreign.is_some())?;
+    let route = route?;
+    let asked = match &route {
+        Route::Resource(route) => {
+            exchange.is_for(&parts.method, route);
+            Ok(&**route)
+        }
+        Route::Other(path) => {
+            exchange.is_for_path(path);
+            Err(path.as_str())
+        }
+    };
+    let turn = match exchange.turn(&user, &parts, asked).await {
+        Ok(turn) => turn,
+        Err(refusal) => return Ok(refusal),
+    };
     let passing = |request, parts, body| {
         let http = HttpRequest::from_parts(parts, body);
         Passing { core: core.clone(), peer: peer.clone(), user: user.clone(), request, http }
@@ -94,16 +138,16 @@ async fn answer(core: Arc<Core>, peer: &Arc<Peer>, parts: Parts, body: Body) -> 
     };
     let mut response = match (foreign, route) {
         (Some(remote), Route::Resource(route)) => {
-            aggregation::answer(&remote, passing(route.request, parts, body), true).await?
+            aggregation::answer(&remote, passing(route.request, parts, body), true, &exchange.audit).await?
         }
         (Some(remote), Route::Other(_)) => {
-            aggregation::answer(&remote, passing(remote.request(), parts, body), false).await?
+            aggregation::answer(&remote, passing(remote.request(), parts, body), false, &exchange.audit).await?
         }
         (None, Route::Resource(route)) if stream(&route).is_some() => {
             let Some(stream) = stream(&route) else { return Err(ApiError::method_not_allowed()) };
-            proxy::answer(passing(route.request, parts, body), stream).await?
+            proxy::answer(passing(route.request, parts, body), stream, &exchange.audit).await?
         }
-        (None, route) => carry_out(core, peer, &parts, body, user, route).await?,
+        (None, route) => carry_out(core, &parts, body, user, route, turn, exchange).await?,
     };
     respond::warn(&mut response, &sender.warnings);
     Ok(response)
@@ -129,11 +173,12 @@ fn foreign(core: &Core, path: &str) -> Option<Arc<Remote>> {
 
 async fn carry_out(
     core: Arc<Core>,
-    peer: &Peer,
     parts: &Parts,
     body: Body,
     user: Arc<UserInfo>,
     route: Route,
+    turn: Turn,
+    exchange: &Exchange,
 ) -> Result<Response<Body>, ApiError> {
     let gzip = negotiate::accepts_gzip(header(&parts.headers, ACCEPT_ENCODING));
     let content_type = header(&parts.headers, CONTENT_TYPE).to_owned();
@@ -141,7 +186,7 @@ async fn carry_out(
     match route {
         Route::Other(path) => {
             let verb = parts.method.as_str().to_lowercase();
-            core.auth.authorize(&core, &Attributes::path(&user, &verb, &path)).await?;
+            core.decide(&Attributes::path(&user, &verb, &path), &exchange.audit).await?;
             other(&core, parts, &path, &accept, gzip)
         }
         Route::Resource(route) => {
@@ -149,7 +194,7 @@ async fn carry_out(
             let mut request = route.request;
             let served = core.registry.served();
             if !served.serves_version(&request.resource.group, &request.resource.version) {
-                core.authorize(&user, &request).await?;
+                core.check(&user, &exchange.audit, &request).await?;
                 return Ok(respond::page_not_found());
             }
             let custom = served.find(&request.resource).is_some_and(|(_, resource)| is_custom(resource));
@@ -161,7 +206,7 @@ async fn carry_out(
             };
             if accepted.is_err() {
                 // Whether it may be done comes before how it is told.
-                core.authorize(&user, &request).await?;
+                core.check(&user, &exchange.audit, &request).await?;
             }
             let mut accepted = accepted?;
             if accepted.format == Format::Json && negotiate::wants_pretty(parts.uri.query().unwrap_or(""), &agent) {
@@ -169,16 +214,20 @@ async fn carry_out(
             }
             let client = Client { accepted, gzip, agent };
             if request.verb == Verb::Watch {
-                return start_watch(core, peer, &user, request, &route.query, &client).await;
+                let open = exchange.watch(&request);
+                let response = start_watch(core, &user, request, &route.query, &client, exchange).await?;
+                // A watch holds its seats while it begins.
+                drop(turn);
+                return Ok(open.until_the_end_of(response));
             }
             if request.verb == Verb::List {
                 list_options::check_list(&request.options, route.query.send_initial_events)?;
             }
             request.body = read_body(body, &content_type, request.verb).await?;
             let resource = core.registry.find(&request.resource).map(|(_, resource)| resource);
-            let source = Some(peer.address.ip());
-            let outcome = core.execute(&core.keyspace, &user, &client.agent, source, request).await?;
+            let outcome = core.execute(&core.keyspace, &user, &client.agent, &exchange.audit, request).await?;
             let resource = resource?;
+            exchange.audit.reply(&outcome.reply, &resource.api_version(), &resource.list_kind);
             render(&core, &resource, outcome, &route.query, &client)
         }
     }
@@ -228,6 +277,9 @@ fn other(core: &Arc<Core>, parts: &Parts, path: &str, accept: &str, gzip: bool) 
     if let Some(response) = health::answer(core, trimmed, query) {
         return Ok(response);
     }
+    if let Some(response) = inspect::answer(core, trimmed, query, gzip) {
+        return Ok(response);
+    }
     if let Some(response) = issuer::answer(core, trimmed) {
         return Ok(response);
     }
@@ -242,17 +294,17 @@ fn other(core: &Arc<Core>, parts: &Parts, path: &str, accept: &str, gzip: bool) 
 
 async fn start_watch(
     core: Arc<Core>,
-    peer: &Peer,
     user: &Arc<UserInfo>,
     request: k8s_client::Request,
     query: &Query,
     client: &Client,
+    exchange: &Exchange,
 ) -> Result<Response<Body>, ApiError> {
     let include = include(query, client.accepted.view)?;
     let send = query.send_initial_events;
     list_options::check_watch(&request.options, send, core.minor)?;
     let announce_end = query.allow_bookmarks && list_options::announces_end(&request.options, send, core.minor);
-    let mut cursor = match core.start_watch(user, &client.agent, Some(peer.address.ip()), request, send).await {
+    let mut cursor = match core.start_watch(user, &client.agent, &exchange.audit, request, send).await {
         Ok(cursor) => cursor,
         // Upstream looks for the revision when the watch is under way.
         Err(error) if matches!(error.reason, Reason::Expired | Reason::Timeout) => {

@@ -19,6 +19,7 @@ use super::protobuf;
 use super::respond;
 use super::table::{self, Include};
 use crate::core::Core;
+use crate::registry::Resource;
 use crate::watch::{Cursor, Item};
 
 /// How often a quiet watch is told how far it is (apiserver: about a minute).
@@ -113,12 +114,16 @@ impl Stream {
             let caught_up = match taken {
                 Ok((items, revision)) => {
                     for item in items {
+                        let before = frames.len();
                         self.frame(&mut frames, item);
+                        self.count(frames.len() - before);
                     }
                     revision
                 }
                 Err(error) => {
                     self.finished = true;
+                    let Resource { group, plural, .. } = &*self.cursor.resource;
+                    self.core.metrics.terminated_watchers.with(&[group, plural]).inc();
                     self.document(&mut frames, "ERROR", &error.to_status());
                     return (self, Some(frames.freeze()));
                 }
@@ -144,6 +149,14 @@ impl Stream {
                 return (self, None);
             }
         }
+    }
+
+    /// An event of so many bytes goes out.
+    fn count(&self, bytes: usize) {
+        let Resource { group, version, plural, .. } = &*self.cursor.resource;
+        let labels = [group.as_str(), version, plural];
+        self.core.metrics.watch_events.with(&labels).inc();
+        self.core.metrics.watch_event_sizes.with(&labels).observe(bytes as f64);
     }
 
     fn frame(&mut self, frames: &mut BytesMut, item: Item) {

@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 
 use super::Stream;
 use crate::admission;
+use crate::audit::Record;
 use crate::core::{Call, Core};
 
 /// Refuses the stream if the cluster does. `options` are those of [`options`].
 pub(super) async fn admit(
     core: &Core,
     user: &Arc<UserInfo>,
-    agent: &str,
+    (agent, audit): (&str, &Record),
     request: &Request,
     mut options: Value,
 ) -> Result<(), ApiError> {
@@ -25,6 +26,7 @@ pub(super) async fn admit(
         space: &core.keyspace,
         user,
         agent,
+        audit,
         entry,
         resource,
         request: request.clone(),

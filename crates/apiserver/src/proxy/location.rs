@@ -36,7 +36,17 @@ impl Location {
     pub(crate) fn of_backend(https: bool, host: String, port: u16) -> Location {
         let (path, query) = (String::new(), String::new());
         let server_name = host.clone();
-        Location { https, host, port, server_name, path, query, trust: Trust::Anybody, identity: None, on_behalf_of: None }
+        Location {
+            https,
+            host,
+            port,
+            server_name,
+            path,
+            query,
+            trust: Trust::Anybody,
+            identity: None,
+            on_behalf_of: None,
+        }
     }
 
     /// The place below this one that a client names.

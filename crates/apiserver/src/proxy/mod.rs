@@ -19,7 +19,7 @@ use k8s_client::Request;
 use k8s_object::{ApiError, Reason, UserInfo};
 use serve::{Body, Peer};
 
-use crate::audit;
+use crate::audit::Record;
 use crate::core::Core;
 use crate::http::query_pairs;
 pub(crate) use location::Location;
@@ -67,21 +67,13 @@ impl Passing {
 }
 
 /// Answers a request for a stream.
-pub(crate) async fn answer(passing: Passing, stream: Stream) -> Result<Response<Body>, ApiError> {
-    let core = passing.core.clone();
+pub(crate) async fn answer(passing: Passing, stream: Stream, audit: &Record) -> Result<Response<Body>, ApiError> {
     let agent = passing.http.headers().get(http::header::USER_AGENT).and_then(|value| value.to_str().ok());
     let agent = agent.unwrap_or("").to_owned();
-    let event = audit::begin(&core, &passing.user, &agent, Some(passing.peer.address.ip()), &passing.request);
-    let answered = pass(passing, stream, &agent).await;
-    let code = answered.as_ref().map_or_else(ApiError::code, |response| response.status().as_u16());
-    audit::end(&core, event, code);
-    answered
-}
-
-async fn pass(passing: Passing, stream: Stream, agent: &str) -> Result<Response<Body>, ApiError> {
+    let agent = agent.as_str();
     let core = &passing.core;
     core.refresh().await?;
-    core.authorize(&passing.user, &passing.request).await?;
+    core.check(&passing.user, audit, &passing.request).await?;
     let request = &passing.request;
     if request.name.is_empty() {
         return Err(ApiError::method_not_allowed());
@@ -97,7 +89,7 @@ async fn pass(passing: Passing, stream: Stream, agent: &str) -> Result<Response<
     }
     let query = passing.query();
     if let Some(options) = admit::options(stream, &query, below(passing.http.uri().path())) {
-        admit::admit(core, &passing.user, agent, request, options).await?;
+        admit::admit(core, &passing.user, (agent, audit), request, options).await?;
     }
     let location = match stream {
         Stream::Container(way) => kubelet::container(core, request, way, &query)?,

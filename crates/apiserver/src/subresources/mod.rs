@@ -49,6 +49,7 @@ pub(crate) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiEr
         space: call.space,
         user: call.user,
         agent: call.agent,
+        audit: call.audit,
         entry,
         resource,
         request,

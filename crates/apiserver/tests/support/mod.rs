@@ -29,7 +29,15 @@ pub async fn start(world: &World, store: &Store) -> Cluster {
 /// As [`start`], with other options.
 pub async fn start_with(world: &World, store: &Store, change: impl FnOnce(&mut Options)) -> Cluster {
     let tasks = world.tasks("apiserver");
-    let mut options = Options {
+    let mut options = options(world, store);
+    change(&mut options);
+    let server = ApiServer::start(options, &tasks).await.unwrap();
+    Cluster { world: world.clone(), tasks, server, store: store.clone() }
+}
+
+/// What a test's API server is made of.
+pub fn options(world: &World, store: &Store) -> Options {
+    Options {
         world: world.clone(),
         keyspace: store.keyspace("cluster/"),
         minor: 34,
@@ -41,13 +49,11 @@ pub async fn start_with(world: &World, store: &Store, change: impl FnOnce(&mut O
         authorization: apiserver::Mode::usual(),
         kubelets: Default::default(),
         audit: None,
+        encryption: None,
         service_cidr: ServiceCidr::parse("172.20.0.0/16").unwrap(),
         endpoint: None,
         dialer: None,
-    };
-    change(&mut options);
-    let server = ApiServer::start(options, &tasks).await.unwrap();
-    Cluster { world: world.clone(), tasks, server, store: store.clone() }
+    }
 }
 
 impl Cluster {

@@ -45,6 +45,7 @@ pub fn options(world: &World, store: &Store, pace: Pace) -> region::Options {
         region: "us-east-1".into(),
         account: "111122223333".into(),
         pace,
+        audit_folder: None,
     }
 }
 

@@ -1,0 +1,79 @@
+//! Condition `Dangling` of FlowSchemas: whether the priority level that they name is there.
+
+use std::sync::Arc;
+
+use k8s_client::{Body, Options, Request, Verb};
+use k8s_object::{GroupVersionResource, Object, UserInfo};
+use serde_json::{Value, json};
+
+use super::GROUP;
+use crate::audit::Record;
+use crate::core::Core;
+
+/// As whom managed fields name the writer.
+const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
+
+/// Keeps the conditions current until it is dropped.
+pub(crate) async fn keep(core: Arc<Core>) {
+    let caches = ["flowschemas", "prioritylevelconfigurations"].map(|plural| core.registry.cache(GROUP, plural));
+    let [Some(schemas), Some(levels)] = caches else { return };
+    let (mut schemas, mut levels) = (schemas.subscribe(), levels.subscribe());
+    loop {
+        schemas.borrow_and_update();
+        levels.borrow_and_update();
+        for schema in core.lookup_all(GROUP, "flowschemas", "") {
+            if let Some(changed) = judged(&core, &schema) {
+                write(&core, &schema, changed).await;
+            }
+        }
+        tokio::select! {
+            biased;
+            changed = schemas.changed() => if changed.is_err() { return },
+            changed = levels.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The schema with the condition that it should have; `None` when it has it.
+fn judged(core: &Core, schema: &Object) -> Option<Value> {
+    let mut value = schema.value();
+    let level = value["spec"]["priorityLevelConfiguration"]["name"].as_str().unwrap_or_default().to_owned();
+    let found = core.lookup(GROUP, "prioritylevelconfigurations", "", &level).is_some();
+    let which = format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?}");
+    let (status, reason, message) = match found {
+        true => ("False", "Found", format!("{which} and it exists")),
+        false => ("True", "NotFound", format!("{which} but there is no such object")),
+    };
+    let conditions = value["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let is_own = |condition: &Value| condition["type"] == "Dangling";
+    if conditions
+        .iter()
+        .find(|condition| is_own(condition))
+        .is_some_and(|own| own["status"] == status && own["reason"] == reason && own["message"] == message.as_str())
+    {
+        return None;
+    }
+    let own = json!({
+        "type": "Dangling", "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": core.world.now().to_string(),
+    });
+    let others = conditions.into_iter().filter(|condition| !is_own(condition));
+    value["status"]["conditions"] = others.chain([own]).collect();
+    Some(value)
+}
+
+async fn write(core: &Core, schema: &Object, changed: Value) {
+    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
+    let request = Request {
+        verb: Verb::Update,
+        resource: GroupVersionResource::new(GROUP, "v1", "flowschemas"),
+        subresource: "status".to_owned(),
+        namespace: String::new(),
+        name: schema.meta().name.clone(),
+        body: Body::Json(changed),
+        patch: None,
+        options: Options::default(),
+    };
+    // Somebody else may have been faster; then there is another change to look at.
+    let _ = core.execute(&core.keyspace, &user, MANAGER, &Record::NONE, request).await;
+}

@@ -1,0 +1,252 @@
+//! Counters, gauges and histograms, and families of them by labels. Reading and counting take no lock; a family has a limit of
+//! series, and what comes after is counted together under the label value `overflow`.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::text::Page;
+
+/// Series of one family. A cluster of a few hundred resources has some thousands; each costs up to a kilobyte.
+const MAX_SERIES: usize = 8192;
+/// Places that are looked at for a series before it counts as one too many.
+const MAX_PROBES: usize = 64;
+
+/// What is told of a family besides its values.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub name: &'static str,
+    /// With upstream's stability in brackets, in our own words.
+    pub help: &'static str,
+    pub labels: &'static [&'static str],
+}
+
+/// Only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn inc(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Goes up and down.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub(crate) fn add(&self, count: i64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of buckets, in the unit of the metric, ascending.
+pub(crate) type Bounds = &'static [f64];
+
+/// Counts of observations by size. `B` says which bounds it has.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    bounds: Bounds,
+    /// One more than bounds: the last is for what is above them all. Not cumulative.
+    buckets: Box<[AtomicU64]>,
+    /// In billionths of the unit, so that it can be added to without a lock.
+    sum: AtomicU64,
+}
+
+/// Billionths: a sum of seconds has room for 584 years.
+const SCALE: f64 = 1e9;
+
+impl Histogram {
+    pub(crate) fn new(bounds: Bounds) -> Histogram {
+        let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Histogram { bounds, buckets, sum: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn observe(&self, value: f64) {
+        // Most observations are small: they end in one of the first buckets.
+        let at = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
+        self.buckets[at].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add((value * SCALE) as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn seconds(&self, time: Duration) {
+        self.observe(time.as_secs_f64());
+    }
+
+    /// Cumulative counts by bound, all, and the sum.
+    pub(crate) fn read(&self) -> (Vec<(f64, u64)>, u64, f64) {
+        let mut seen = 0;
+        let mut below = Vec::with_capacity(self.bounds.len());
+        for (bound, bucket) in self.bounds.iter().zip(&self.buckets) {
+            seen += bucket.load(Ordering::Relaxed);
+            below.push((*bound, seen));
+        }
+        seen += self.buckets[self.bounds.len()].load(Ordering::Relaxed);
+        (below, seen, self.sum.load(Ordering::Relaxed) as f64 / SCALE)
+    }
+}
+
+/// How a value of a series is shown.
+pub(crate) trait Show {
+    const KIND: &'static str;
+    fn show(&self, page: &mut Page, about: &'static About, labels: &[(&str, &str)]);
+}
+
+impl Show for Counter {
+    const KIND: &'static str = "counter";
+
+    fn show(&self, page: &mut Page, about: &'static About, labels: &[(&str, &str)]) {
+        page.sample(about, Self::KIND, labels, self.get() as f64);
+    }
+}
+
+impl Show for Gauge {
+    const KIND: &'static str = "gauge";
+
+    fn show(&self, page: &mut Page, about: &'static About, labels: &[(&str, &str)]) {
+        page.sample(about, Self::KIND, labels, self.get() as f64);
+    }
+}
+
+impl Show for Histogram {
+    const KIND: &'static str = "histogram";
+
+    fn show(&self, page: &mut Page, about: &'static About, labels: &[(&str, &str)]) {
+        let (below, count, sum) = self.read();
+        page.histogram(about, labels, &below, count, sum);
+    }
+}
+
+struct Slot<V> {
+    hash: u64,
+    labels: Box<[Box<str>]>,
+    value: V,
+}
+
+/// Series by the values of their labels.
+pub(crate) struct Family<V: 'static> {
+    pub about: &'static About,
+    slots: OnceLock<Box<[OnceLock<Slot<V>>]>>,
+    make: fn() -> V,
+    overflow: OnceLock<V>,
+}
+
+impl<V> Family<V> {
+    pub(crate) const fn new(about: &'static About, make: fn() -> V) -> Family<V> {
+        Family { about, slots: OnceLock::new(), make, overflow: OnceLock::new() }
+    }
+
+    /// The series with these values of labels, in the order of [`About::labels`].
+    pub(crate) fn with(&self, labels: &[&str]) -> &V {
+        let slots = self.slots.get_or_init(|| (0..MAX_SERIES).map(|_| OnceLock::new()).collect());
+        let hash = hash(labels);
+        for probe in 0..MAX_PROBES {
+            let slot = &slots[(hash as usize).wrapping_add(probe) % MAX_SERIES];
+            let found = slot.get_or_init(|| Slot {
+                hash,
+                labels: labels.iter().map(|label| Box::from(*label)).collect(),
+                value: (self.make)(),
+            });
+            if found.hash == hash && found.labels.iter().map(|label| &**label).eq(labels.iter().copied()) {
+                return &found.value;
+            }
+        }
+        self.overflow.get_or_init(self.make)
+    }
+
+    /// All series with their labels' names and values.
+    pub(crate) fn each(&self, mut show: impl FnMut(&[(&str, &str)], &V)) {
+        let names = self.about.labels;
+        for slot in self.slots.get().into_iter().flat_map(|slots| slots.iter().filter_map(OnceLock::get)) {
+            let labels: Vec<(&str, &str)> =
+                names.iter().copied().zip(slot.labels.iter().map(|label| &**label)).collect();
+            show(&labels, &slot.value);
+        }
+        if let Some(value) = self.overflow.get() {
+            let labels: Vec<(&str, &str)> = names.iter().map(|name| (*name, "overflow")).collect();
+            show(&labels, value);
+        }
+    }
+}
+
+impl<V: Show> Family<V> {
+    pub(crate) fn show(&self, page: &mut Page) {
+        self.each(|labels, value| value.show(page, self.about, labels));
+    }
+}
+
+/// Eight bytes at a time; the same in every run. Labels come from what is served, so nobody gains by collisions.
+pub(crate) fn hash(labels: &[&str]) -> u64 {
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = 0_u64;
+    let mut mix = |word: u64| hash = (hash.rotate_left(23) ^ word).wrapping_mul(MULTIPLIER);
+    for label in labels {
+        let (words, rest) = label.as_bytes().as_chunks::<8>();
+        words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        // The length in the last byte tells labels apart that are one after the other.
+        last[7] = 0x80 | rest.len() as u8;
+        mix(u64::from_le_bytes(last));
+    }
+    hash ^ (hash >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static ABOUT: About = About { name: "things", help: "Things.", labels: &["a", "b"] };
+
+    #[test]
+    fn series_are_told_apart_by_every_label() {
+        let family = Family::new(&ABOUT, Counter::default);
+        for labels in [["x", "y"], ["xy", ""], ["", "xy"], ["x", "y"]] {
+            family.with(&labels).inc();
+        }
+        assert_eq!(family.with(&["x", "y"]).get(), 2);
+        assert_eq!(family.with(&["", "xy"]).get(), 1);
+    }
+
+    #[test]
+    fn a_family_does_not_grow_without_end() {
+        let family = Family::new(&ABOUT, Counter::default);
+        for number in 0..2 * MAX_SERIES {
+            family.with(&[&number.to_string(), ""]).inc();
+        }
+        let (mut series, mut all, mut over) = (0, 0, 0);
+        family.each(|labels, value| {
+            series += 1;
+            all += value.get();
+            if labels[0].1 == "overflow" {
+                over = value.get();
+            }
+        });
+        assert_eq!(all, 2 * MAX_SERIES as u64, "everything is counted");
+        assert!(series <= MAX_SERIES + 1 && over >= MAX_SERIES as u64 / 2, "{series} series, {over} in the last");
+    }
+
+    #[test]
+    fn observations_go_to_the_bucket_that_they_fit_in() {
+        let histogram = Histogram::new(&[0.1, 1.0]);
+        [0.1, 0.2, 5.0].into_iter().for_each(|value| histogram.observe(value));
+        assert_eq!(histogram.read(), (vec![(0.1, 1), (1.0, 2)], 3, 5.3));
+    }
+}

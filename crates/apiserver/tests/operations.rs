@@ -1,0 +1,206 @@
+//! What operators see of the server: metrics, health, the queues, and how it turns clients away.
+
+mod support;
+
+use http::Request;
+use serde_json::Value;
+use support::http::{ask, send, with_names};
+use support::{Cluster, with_options};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+async fn metrics(cluster: &Cluster) -> String {
+    let answer = ask(cluster, "admin", "GET /metrics", &[], "").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    answer.text()
+}
+
+#[test]
+fn requests_are_counted_as_upstream_counts_them() {
+    with_options(with_names, |cluster| async move {
+        let map = r#"{"metadata": {"name": "a"}}"#;
+        let maps = "/api/v1/namespaces/default/configmaps";
+        for (line, body, status) in [
+            (format!("POST {maps}?dryRun=All"), map, 201),
+            (format!("POST {maps}"), map, 201),
+            (format!("GET {maps}/a"), "", 200),
+            (format!("GET {maps}"), "", 200),
+            (format!("GET {maps}/b"), "", 404),
+            (format!("GET {PODS}"), "", 200),
+            ("GET /api/v1/pods".to_owned(), "", 200),
+            ("GET /api/v1/nothings".to_owned(), "", 404),
+            ("GET /readyz".to_owned(), "", 200),
+        ] {
+            assert_eq!(ask(&cluster, "admin", &line, &[], body).await.status, status, "{line}");
+        }
+        let page = metrics(&cluster).await;
+        let of = |verb: &str, code: u16, dry_run: &str, resource: &str, scope: &str| {
+            format!(
+                r#"apiserver_request_total{{code="{code}",component="apiserver",dry_run="{dry_run}",group="",resource="{resource}",scope="{scope}",subresource="",verb="{verb}",version="v1"}} 1"#
+            )
+        };
+        for expected in [
+            of("POST", 201, "All", "configmaps", "resource"),
+            of("POST", 201, "", "configmaps", "resource"),
+            of("GET", 200, "", "configmaps", "resource"),
+            of("GET", 404, "", "configmaps", "resource"),
+            of("LIST", 200, "", "configmaps", "namespace"),
+            of("LIST", 200, "", "pods", "namespace"),
+            of("LIST", 200, "", "pods", "cluster"),
+            r#"apiserver_request_total{code="200",component="",dry_run="",group="",resource="",scope="",subresource="/readyz",verb="GET",version=""} 1"#.to_owned(),
+            r#"apiserver_storage_objects{resource="configmaps"} "#.to_owned(),
+            r#"apiserver_storage_objects{resource="deployments.apps"} 0"#.to_owned(),
+            r#"kubernetes_healthcheck{name="etcd",type="readyz"} 1"#.to_owned(),
+            r#"kubernetes_build_info{"#.to_owned(),
+            r#"apiserver_flowcontrol_dispatched_requests_total{flow_schema="exempt",priority_level="exempt"} "#.to_owned(),
+            r#"apiserver_current_inflight_requests{request_kind="readOnly"} 1"#.to_owned(),
+            r#"authentication_attempts{result="success"} "#.to_owned(),
+        ] {
+            assert!(page.contains(&expected), "{expected}\nin\n{page}");
+        }
+        assert!(!page.contains("nothings"), "what there is not has no series");
+        assert!(!page.contains("process_"), "a simulated run does not depend on the machine");
+    });
+}
+
+#[test]
+fn the_page_is_well_formed() {
+    with_options(with_names, |cluster| async move {
+        let page = metrics(&cluster).await;
+        let (mut last, mut kind) = (String::new(), String::new());
+        for line in page.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let name = help.split(' ').next().unwrap().to_owned();
+                assert!(name > last, "{name} after {last}");
+                last = name;
+            } else if let Some(text) = line.strip_prefix("# TYPE ") {
+                let (name, of) = text.split_once(' ').unwrap();
+                assert_eq!(name, last);
+                assert!(["counter", "gauge", "histogram"].contains(&of), "{line}");
+                kind = of.to_owned();
+            } else {
+                let name = line.split(['{', ' ']).next().unwrap();
+                let base = if kind == "histogram" {
+                    ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap()
+                } else {
+                    name
+                };
+                assert_eq!(base, last, "{line}");
+                let value = line.rsplit(' ').next().unwrap();
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+            }
+        }
+    });
+}
+
+#[test]
+fn only_who_may_sees_metrics() {
+    with_options(with_names, |cluster| async move {
+        for path in ["/metrics", "/metrics/slis", "/debug/api_priority_and_fairness/dump_requests"] {
+            assert_eq!(ask(&cluster, "jane", &format!("GET {path}"), &[], "").await.status, 403, "{path}");
+            assert_eq!(send(&cluster, &format!("GET {path}"), &[], serve::empty()).await.status, 401, "{path}");
+        }
+    });
+}
+
+#[test]
+fn health_is_told_check_by_check() {
+    with_options(with_names, |cluster| async move {
+        let cases = [
+            ("/livez", 200, "ok"),
+            ("/livez/etcd", 200, "ok"),
+            ("/livez/shutdown", 404, "404 page not found\n"),
+            ("/readyz/shutdown", 200, "ok"),
+            ("/readyz/poststarthook/rbac/bootstrap-roles", 200, "ok"),
+            ("/readyz/none", 404, "404 page not found\n"),
+        ];
+        for (path, status, text) in cases {
+            let answer = ask(&cluster, "admin", &format!("GET {path}"), &[], "").await;
+            assert_eq!((answer.status, answer.text().as_str()), (status, text), "{path}");
+        }
+        let line = "GET /readyz?verbose&exclude=etcd&exclude=b&exclude=a";
+        let text = send(&cluster, line, &[], serve::empty()).await.text();
+        assert!(text.starts_with("[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]etcd-readiness ok\n"), "{text}");
+        let end = "[+]shutdown ok\nwarn: some health checks cannot be excluded: no matches for \"a\",\"b\"\nreadyz check passed\n";
+        assert!(text.ends_with(end), "{text}");
+        let server = cluster.server.clone();
+        cluster.tasks.shutdown(std::time::Duration::from_secs(1)).await;
+        assert!(!server.is_ready());
+        let answer = send(&cluster, "GET /readyz", &[], serve::empty()).await;
+        assert_eq!(answer.status, 500);
+        assert!(answer.text().ends_with("[-]shutdown failed: reason withheld\nreadyz check failed\n"));
+        assert_eq!(send(&cluster, "GET /livez", &[], serve::empty()).await.status, 200, "it lives until it is gone");
+    });
+}
+
+#[test]
+fn the_queues_can_be_looked_at() {
+    with_options(with_names, |cluster| async move {
+        let dump = |table: &'static str| {
+            let cluster = &cluster;
+            async move {
+                let line = format!("GET /debug/api_priority_and_fairness/{table}");
+                ask(cluster, "admin", &line, &[], "").await
+            }
+        };
+        let levels = dump("dump_priority_levels").await.text();
+        assert!(
+            levels.starts_with("PriorityLevelName, ActiveQueues, IsIdle, IsQuiescing, WaitingRequests,"),
+            "{levels}"
+        );
+        assert!(levels.contains("\nexempt,"), "{levels}");
+        let requests = dump("dump_requests?includeRequestDetails=1").await.text();
+        // The request that asks is one of them.
+        assert!(requests.contains("/debug/api_priority_and_fairness/dump_requests"), "{requests}");
+        assert_eq!(dump("dump_queues").await.status, 200);
+        assert_eq!(dump("dump_nothing").await.status, 404);
+        assert_eq!(ask(&cluster, "admin", "GET /debug/pprof/heap", &[], "").await.status, 404);
+    });
+}
+
+#[test]
+fn a_watch_is_long_running_until_its_client_goes() {
+    with_options(with_names, |cluster| async move {
+        let request = Request::get(format!("{PODS}?watch=1")).header("authorization", "Bearer user:admin");
+        let peer = serve::Peer { address: (support::http::CLIENT, 1).into(), certificates: Vec::new(), tls: false };
+        let peer = std::sync::Arc::new(peer);
+        let response = cluster.server.handler().handle(&peer, request.body(serve::empty()).unwrap()).await;
+        let place = r#"{component="apiserver",group="",resource="pods",scope="namespace",subresource="",verb="WATCH",version="v1"}"#;
+        let open = format!("apiserver_longrunning_requests{place}");
+        assert!(metrics(&cluster).await.contains(&format!("{open} 1\n")));
+        drop(response);
+        let page = metrics(&cluster).await;
+        assert!(page.contains(&format!("{open} 0\n")), "{page}");
+        assert!(page.contains(
+            r#"dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="WATCH",version="v1"} 1"#
+        ));
+    });
+}
+
+#[test]
+fn every_answer_says_how_it_was_classified_and_audited() {
+    with_options(with_names, |cluster| async move {
+        let answer = ask(&cluster, "admin", &format!("GET {PODS}"), &["audit-id: mine"], "").await;
+        assert_eq!(answer.header("audit-id"), "mine");
+        assert!(answer.headers.contains_key("x-kubernetes-pf-flowschema-uid"));
+        assert!(answer.headers.contains_key("x-kubernetes-pf-prioritylevel-uid"));
+        let answer = send(&cluster, &format!("GET {PODS}"), &[], serve::empty()).await;
+        assert_eq!((answer.status, answer.header("audit-id").len()), (401, 36));
+        let answer = ask(&cluster, "admin", &format!("GET {PODS}?timeout=soon"), &[], "").await;
+        let message = r#"invalid timeout specified in the request URL - time: invalid duration "soon""#;
+        assert_eq!((answer.status, &answer.json()["message"]), (400, &Value::from(message)));
+    });
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_told_so() {
+    with_options(with_names, |cluster| async move {
+        // A body that never comes.
+        let body = serve::stream(|_| std::task::Poll::Pending);
+        let line = format!("POST {PODS}?timeout=5s");
+        let answer = send(&cluster, &line, &["authorization: Bearer user:admin"], body).await;
+        assert_eq!((answer.status, &answer.json()["reason"]), (504, &Value::from("Timeout")));
+        assert_eq!(answer.json()["message"], "request did not complete within the allotted timeout");
+        assert_eq!(cluster.world.elapsed(), std::time::Duration::from_secs(5));
+    });
+}
