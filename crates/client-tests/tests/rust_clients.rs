@@ -30,6 +30,7 @@ async fn region(world: &World) -> Region {
         region: "us-east-1".into(),
         account: "111122223333".into(),
         pace: Pace::Instant,
+        audit_folder: None,
     };
     Region::start(options).await.unwrap()
 }
