@@ -46,7 +46,7 @@ fn answers_come_in_the_form_that_is_asked_for() {
         (CONFIG_MAPS.into(), "accept: text/html", 406, "/reason", json!("NotAcceptable")),
         (
             CONFIG_MAPS.into(),
-            "accept: application/vnd.kubernetes.protobuf,application/json",
+            "accept: application/json,application/vnd.kubernetes.protobuf",
             200,
             "/kind",
             json!("ConfigMapList"),

@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn managed_fields_are_found_and_left_out() {
-        let text = r#"[{"manager":"a]\\\"","fieldsV1":{"f:a":{}}}]"#;
+        let text = r#"[{"fieldsV1":{"f:a":{}},"manager":"a]\\\""}]"#;
         let managed: Value = serde_json::from_str(text).unwrap();
         for metadata in [json!({}), json!({"name": "a", "labels": {"x": "y"}})] {
             let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"k": "[{"}});
