@@ -39,8 +39,9 @@ pub(crate) use watches::{Watched, Watches};
 
 /// How often levels lend each other seats.
 const ADJUST_EVERY: Duration = Duration::from_secs(10);
-/// Seats of the server: upstream's defaults for `--max-requests-inflight` and `--max-mutating-requests-inflight` together.
-const SEATS: usize = 400 + 200;
+/// Seats of the server. A control plane of EKS's standard tier begins with 600, which are upstream's defaults, and grows to 2,000 with its
+/// load; here there is nothing to wait for.
+const SEATS: usize = 2000;
 /// Part of its level's seats that one request may have.
 const MAX_SEATS_FRACTION: f64 = 0.15;
 /// How long any request may wait in a queue.

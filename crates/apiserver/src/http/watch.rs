@@ -24,6 +24,8 @@ use crate::watch::{Cursor, Item};
 
 /// How often a quiet watch is told how far it is (apiserver: about a minute).
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How soon after changes further ones are sent: with many watchers, the cost of a change is that of its packets.
+const GATHER: Duration = Duration::from_millis(10);
 /// How long a watch lasts that does not say: half an hour to an hour, so that clients do not all come back at once.
 const MIN_TIMEOUT: u64 = 1800;
 /// The minor from which on a time that is none is left out of JSON.
@@ -37,6 +39,8 @@ struct Stream {
     /// Of [`world::World::elapsed`].
     end: Duration,
     next_bookmark: Duration,
+    /// When changes were last sent.
+    sent: Option<Duration>,
     /// The columns of a Table are told once.
     columns_sent: bool,
     finished: bool,
@@ -69,6 +73,7 @@ pub(crate) fn respond(
     let stream = Stream {
         end: now + Duration::from_secs(seconds),
         next_bookmark: now + BOOKMARK_EVERY,
+        sent: None,
         columns_sent: false,
         finished: false,
         core,
@@ -128,10 +133,11 @@ impl Stream {
                     return (self, Some(frames.freeze()));
                 }
             };
+            let now = self.core.world.elapsed();
             if !frames.is_empty() {
+                self.sent = Some(now);
                 return (self, Some(frames.freeze()));
             }
-            let now = self.core.world.elapsed();
             let over = now >= self.end;
             if self.cursor.bookmarks && caught_up > 0 && (over || now >= self.next_bookmark) {
                 self.next_bookmark = now + BOOKMARK_EVERY;
@@ -145,7 +151,10 @@ impl Stream {
             let until = if self.cursor.bookmarks { self.end.min(self.next_bookmark) } else { self.end };
             let core = self.core.clone();
             let wait = core.world.timeout(until.saturating_sub(now), self.cursor.wait());
-            if core.stop.or(wait).await.is_none() {
+            let Some(waited) = core.stop.or(wait).await else { return (self, None) };
+            // A change after some quiet is told at once; those that follow closely go together.
+            let since = self.sent.map_or(GATHER, |sent| core.world.elapsed().saturating_sub(sent));
+            if waited.is_ok() && since < GATHER && core.stop.or(core.world.sleep(GATHER - since)).await.is_none() {
                 return (self, None);
             }
         }
