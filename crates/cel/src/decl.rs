@@ -212,8 +212,8 @@ impl DeclType {
     }
 }
 
-/// Words that no identifier may be.
-const RESERVED: &[&str] = &[
+/// Words that no identifier may be, in order.
+pub const RESERVED: &[&str] = &[
     "as",
     "break",
     "const",

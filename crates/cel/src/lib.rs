@@ -43,7 +43,7 @@ mod val;
 mod validators;
 
 pub use cost::Range as CostRange;
-pub use decl::{DeclKind, DeclType, FieldDecl, ListKind, MAX_REQUEST_BYTES, ObjectDecl, UNLIMITED, escape};
+pub use decl::{DeclKind, DeclType, FieldDecl, ListKind, MAX_REQUEST_BYTES, ObjectDecl, RESERVED, UNLIMITED, escape};
 pub use env::{CompileError, EVERY_MINOR, Env};
 pub use error::EvalError;
 pub use eval::Activation;

@@ -3,6 +3,7 @@
 //! After a syntax error nothing more is read; the texts of syntax errors follow those of upstream's generated parser.
 
 use crate::ast::{Call, Entry, Expr, Field, Id, Kind, Literal, Select, op};
+use crate::decl::RESERVED;
 use crate::lexer::{self, MAX_CODE_POINTS, Span, Token};
 use crate::macros;
 use crate::source::{Issue, Issues, Lines, MAX_ISSUES};
@@ -20,30 +21,6 @@ const MAX_NODES: usize = 200_000;
 const OPERAND: &str =
     "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 const OPERAND_OR_PAREN: &str = "{'[', '{', '(', ')', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
-
-const RESERVED: &[&str] = &[
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "false",
-    "for",
-    "function",
-    "if",
-    "import",
-    "in",
-    "let",
-    "loop",
-    "namespace",
-    "null",
-    "package",
-    "return",
-    "true",
-    "var",
-    "void",
-    "while",
-];
 
 /// What the parser must know of the environment.
 #[derive(Clone, Copy, Debug)]

@@ -258,31 +258,8 @@ fn device(minor: u8) -> Arc<DeclType> {
 
 /// Whether a name can be that of a variable.
 pub(crate) fn is_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "false",
-        "for",
-        "function",
-        "if",
-        "import",
-        "in",
-        "let",
-        "loop",
-        "namespace",
-        "null",
-        "package",
-        "return",
-        "true",
-        "var",
-        "void",
-        "while",
-    ];
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    first && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !RESERVED.contains(&name)
+    first && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !cel::RESERVED.contains(&name)
 }
 
 #[cfg(test)]

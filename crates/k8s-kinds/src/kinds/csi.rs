@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::causes::{invalid, required, too_long};
 use crate::fields::{entries, items, text};
 use crate::names::{qualified, subdomain};
+use crate::pod_spec::deprecated_node_label;
 
 /// First minor whose CSINodes can count anew how many volumes a node takes (feature `MutableCSINodeAllocatableCount`).
 pub(crate) const COUNTS_ANEW_SINCE: u8 = 35;
@@ -76,25 +77,4 @@ pub(crate) fn node_selector_warnings(selector: &Value, field: &str) -> Vec<Strin
         }
     }
     warnings
-}
-
-/// What is said of a label of nodes that has another name today.
-pub(crate) fn deprecated_node_label(label: &str) -> Option<&'static str> {
-    Some(match label {
-        "app.kubernetes.io/created-by" => "deprecated since v1.9",
-        "beta.kubernetes.io/arch" => r#"deprecated since v1.14; use "kubernetes.io/arch" instead"#,
-        "beta.kubernetes.io/instance-type" => {
-            r#"deprecated since v1.17; use "node.kubernetes.io/instance-type" instead"#
-        }
-        "beta.kubernetes.io/os" => r#"deprecated since v1.14; use "kubernetes.io/os" instead"#,
-        "failure-domain.beta.kubernetes.io/region" => {
-            r#"deprecated since v1.17; use "topology.kubernetes.io/region" instead"#
-        }
-        "failure-domain.beta.kubernetes.io/zone" => {
-            r#"deprecated since v1.17; use "topology.kubernetes.io/zone" instead"#
-        }
-        "node-role.kubernetes.io/master" => r#"use "node-role.kubernetes.io/control-plane" instead"#,
-        "scheduler.alpha.kubernetes.io/preferAvoidPods" => "deprecated since v1.22; use Taints and Tolerations instead",
-        _ => return None,
-    })
 }

@@ -31,7 +31,7 @@ pub(crate) use security::{annotated, apply_apparmor_annotations};
 pub(crate) use status::{keep_generations, validate_status};
 pub(crate) use update::{validate_ephemeral_containers, validate_update};
 pub(crate) use validate::{grace_period, validate_pod, validate_template};
-pub(crate) use warnings::{node_selector_warnings, warnings};
+pub(crate) use warnings::{deprecated_node_label, node_selector_warnings, warnings};
 
 /// What a spec belongs to.
 #[derive(Clone, Copy)]
