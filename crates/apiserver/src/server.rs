@@ -12,7 +12,7 @@ use world::{Tasks, World};
 use crate::admission::{Admission, Charging};
 use crate::aggregation::{self, Aggregator};
 use crate::audit::Audit;
-use crate::auth::{Auth, Authentication, Mode, account_secrets, published, reconcile};
+use crate::auth::{Auth, Authentication, JwtAuthenticator, Mode, account_secrets, published, reconcile};
 use crate::core::{Core, InProcess};
 use crate::encryption::{Encryption, EncryptionConfig};
 use crate::feed::Feed;
@@ -197,6 +197,20 @@ impl ApiServer {
     /// 401 for a token that is not valid.
     pub async fn authenticate(&self, token: &str) -> Result<UserInfo, ApiError> {
         Ok(self.core.auth.by_token(&self.core, token).await?.user)
+    }
+
+    /// From now on takes tokens of these issuers and of no others.
+    ///
+    /// # Errors
+    /// If an expression does not compile; nothing changes then.
+    pub fn use_issuers(&self, jwt: &[JwtAuthenticator]) -> Result<(), ApiError> {
+        self.core.auth.use_issuers(jwt)
+    }
+
+    /// From now on writes and reads what it stores by another configuration, which must be able to read what the one of before
+    /// wrote. What is stored already stays as it is until it is written again.
+    pub fn use_encryption(&self, config: Arc<EncryptionConfig>) {
+        self.core.encryption.replace(config);
     }
 
     /// How many objects of a resource there are; `None` for one that is not served.

@@ -163,6 +163,13 @@ pub(crate) fn store_key(call: &Call<'_>, key: &NamespacedName) -> Bytes {
     storage::key(&stored.group, &stored.plural, key)
 }
 
+/// Whether an object is worth being written though nothing of it changes: it is not encrypted as it should be.
+pub(crate) async fn is_stale(call: &Call<'_>, key: &NamespacedName) -> Result<bool, ApiError> {
+    let stored = call.entry.stored();
+    let store_key = store_key(call, key);
+    call.core.encryption.is_stale(call.space, &stored.group, &stored.plural, &store_key).await
+}
+
 /// What became of a write.
 pub(crate) enum Stored {
     Done(Arc<Object>),
