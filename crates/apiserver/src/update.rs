@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use k8s_apply::Managed;
-use k8s_client::{Body, PatchType};
+use k8s_client::{Body, PatchType, Verb};
 use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::network::Reserved;
 use crate::write::{self, Stored, Text};
-use crate::{admission, apply, crd, managed, metadata, network, schema};
+use crate::{admission, apply, crd, create, managed, metadata, network, schema};
 
 /// How often a write without a resourceVersion is tried again when somebody else was faster (apiserver `MaxRetryWhenPatchConflicts`).
 const ATTEMPTS: usize = 5;
@@ -24,12 +24,22 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     check_names(call, &mut new)?;
     call.audit.request_object(&new);
     let conditional = !metadata::text(&new, "resourceVersion").is_empty();
-    if !conditional && must_be_conditional(call) {
-        let cause = k8s_kinds::causes::invalid("metadata.resourceVersion", 0, "must be specified for an update");
-        return Err(ApiError::invalid(&call.resource.group, &call.resource.kind, &call.request.name, vec![cause]));
-    }
+    let creates = call.request.subresource.is_empty() && call.builtin().is_some_and(|kind| kind.creates_on_update);
     for _ in 0..ATTEMPTS {
-        let old = call.current().await?;
+        let old = match call.current().await {
+            Err(error) if creates && error.is_not_found() => match make(call, new.clone()).await {
+                // Somebody else was faster: it is an update of theirs.
+                Err(error) if error.reason == Reason::AlreadyExists => {
+                    call.request.verb = Verb::Update;
+                    continue;
+                }
+                made => return made,
+            },
+            old => old?,
+        };
+        if !conditional && must_be_conditional(call) {
+            return Err(unconditional(call));
+        }
         let attempted = if conditional { new.take() } else { new.clone() };
         if let Some(done) = replace(call, &old, attempted).await? {
             return Ok(done);
@@ -39,6 +49,30 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
         }
     }
     Err(call.resource.conflict(&call.request.name, MODIFIED))
+}
+
+/// Creates what is not there yet, for those who may create.
+async fn make(call: &mut Call<'_>, mut new: Value) -> Result<Arc<Object>, ApiError> {
+    let uid = metadata::text(&new, "uid");
+    if !uid.is_empty() {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+        return Err(call.resource.conflict(&call.request.name, &why));
+    }
+    metadata::of(&mut new)?.remove("resourceVersion");
+    // To create is another right than to update, and another operation for admission.
+    call.request.verb = Verb::Create;
+    call.core.authorize(call.user, &call.request).await?;
+    create::complete(call, new, None).await
+}
+
+/// The refusal of an update that does not say which state it changes; upstream names the resource where the kind should stand.
+fn unconditional(call: &Call<'_>) -> ApiError {
+    let problem = "must be specified for an update";
+    let mut cause = k8s_kinds::causes::invalid("metadata.resourceVersion", 0, problem);
+    if call.core.minor < 34 {
+        cause.message = format!("Invalid value: 0x0: {problem}");
+    }
+    ApiError::invalid(&call.resource.group, &call.resource.plural, &call.request.name, vec![cause])
 }
 
 fn must_be_conditional(call: &Call<'_>) -> bool {
