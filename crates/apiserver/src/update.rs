@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::network::Reserved;
-use crate::write::{self, Stored};
+use crate::write::{self, Stored, Text};
 use crate::{admission, apply, crd, create, managed, metadata, network, schema};
 
 /// How often a write without a resourceVersion is tried again when somebody else was faster (apiserver `MaxRetryWhenPatchConflicts`).
@@ -19,8 +19,8 @@ pub(crate) const MODIFIED: &str =
 
 /// Replaces the object, or the part of it that a subresource is.
 pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
-    let (mut new, duplicates) = write::parse(body)?;
-    write::conform(call, &mut new, duplicates)?;
+    let (mut new, text) = write::parse(body)?;
+    write::conform(call, &mut new, text)?;
     check_names(call, &mut new)?;
     call.audit.request_object(&new);
     let conditional = !metadata::text(&new, "resourceVersion").is_empty();
@@ -112,14 +112,15 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
     if kind == PatchType::Apply {
         return apply::apply(call, body).await;
     }
-    let (patch, duplicates) = write::parse(body)?;
+    let (patch, Text { duplicates, .. }) = write::parse(body)?;
     let conditional = patch["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty());
-    let mut duplicates = Some(duplicates);
+    // What is wrong with the patch comes first, whatever its text is like.
+    let mut text = Some(Text { duplicates, ..Text::default() });
     for _ in 0..ATTEMPTS {
         let warnings = call.warnings.len();
         let old = call.current().await?;
         let mut new = patched(call, &old, &patch, kind)?;
-        if let Err(error) = write::conform(call, &mut new, duplicates.clone().unwrap_or_default()) {
+        if let Err(error) = write::conform(call, &mut new, text.clone().unwrap_or_default()) {
             return Err(unfit(call, &old, &patch, kind, error));
         }
         check_patched_names(call, &mut new)?;
@@ -131,7 +132,7 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
         }
         // Told once, however often it is tried.
         call.warnings.truncate(warnings);
-        duplicates = duplicates.take();
+        text = None;
     }
     Err(call.resource.conflict(&call.request.name, MODIFIED))
 }

@@ -31,6 +31,7 @@ use std::borrow::Cow;
 use k8s_object::{Cause, ObjectMeta};
 use serde_json::Value;
 
+pub use addresses::parse_lenient as parse_ip_lenient;
 pub use age::human_duration;
 pub use columns::Column;
 pub use fields::at;
