@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub keyspace: Keyspace,
     pub minor: u8,
     pub git_version: String,
+    /// Where clients reach it.
+    pub endpoint: Option<std::net::SocketAddr>,
     pub registry: Registry,
     pub feed: Feed,
     pub auth: Auth,

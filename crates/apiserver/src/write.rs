@@ -113,7 +113,7 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     let context = call.kind_context(old);
     let scope = if call.resource.namespaced { Scope::Namespaced } else { Scope::Cluster };
     let (rule, mut warnings): (names::Rule, Vec<String>) = match &call.resource.strategy {
-        Strategy::Builtin(kind) => (kind.name_rule, (kind.warnings)(object, &context)),
+        Strategy::Builtin(kind) => (kind.name_rule(context.minor), (kind.warnings)(object, &context)),
         Strategy::Custom(_) => (names::subdomain, Vec::new()),
     };
     let mut causes = names::metadata(object, scope, rule, &context);
