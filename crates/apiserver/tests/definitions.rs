@@ -10,8 +10,8 @@ use k8s_client::{Client, Options, PatchType, Preconditions, WatchEvent};
 use k8s_object::{GroupVersionResource, Object, resources};
 use serde_json::{Value, json};
 use store::{KeyRange, RangeRequest, Store};
+use support::hooks::{Answer, Hooks};
 use support::http::{ask, with_names};
-use support::outside::Outside;
 use support::{Cluster, start_with, with_cluster, with_options};
 use world::World;
 
@@ -36,8 +36,8 @@ fn definition(storage: &str, conversion: Value) -> Value {
     })
 }
 
-fn by_webhook(outside: &Outside) -> Value {
-    let config = json!({"url": "https://hook.example/convert", "caBundle": outside.ca_bundle()});
+fn by_webhook(outside: &Hooks) -> Value {
+    let config = json!({"url": "https://hook.example/convert", "caBundle": outside.ca});
     json!({"strategy": "Webhook", "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]}})
 }
 
@@ -60,12 +60,12 @@ fn convert(mut object: Value, to: &str) -> Value {
 }
 
 /// Runs a test against a cluster whose webhook converts, until it is told to fail.
-fn with_webhook<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Arc<Outside>, Arc<AtomicBool>) -> F) {
+fn with_webhook<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Arc<Hooks>, Arc<AtomicBool>) -> F) {
     let (world, mut simulation) = World::simulated(1);
     let fails = Arc::new(AtomicBool::new(false));
     let failing = fails.clone();
-    let outside = Outside::new(&world, &["hook.example"], move |path, review| {
-        assert_eq!((path, &review["kind"]), ("/convert", &json!("ConversionReview")));
+    let answer: Answer = Arc::new(move |path, review| {
+        assert_eq!((path.split('?').next().unwrap(), &review["kind"]), ("/convert", &json!("ConversionReview")));
         let request = &review["request"];
         let to = request["desiredAPIVersion"].as_str().unwrap();
         let objects = request["objects"].as_array().unwrap();
@@ -74,11 +74,13 @@ fn with_webhook<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Arc<Outside>,
             false => json!({"status": "Success"}),
         };
         let converted: Vec<Value> = objects.iter().map(|object| convert(object.clone(), to)).collect();
-        json!({
+        let review = json!({
             "apiVersion": review["apiVersion"], "kind": review["kind"],
             "response": {"uid": request["uid"], "result": result, "convertedObjects": converted},
-        })
+        });
+        Some((200, review))
     });
+    let outside = Hooks::new(&world, &["hook.example"], answer);
     let store = Store::memory(&world, store::Limits::default());
     simulation.block_on(async move {
         let dialer = outside.clone();
