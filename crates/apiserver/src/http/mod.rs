@@ -15,6 +15,7 @@ mod protobuf;
 mod respond;
 mod table;
 mod watch;
+mod zpages;
 
 use std::sync::Arc;
 
@@ -281,6 +282,10 @@ fn other(core: &Arc<Core>, parts: &Parts, path: &str, accept: &str, gzip: bool) 
         return Ok(response);
     }
     if let Some(response) = inspect::answer(core, trimmed, query, gzip) {
+        return Ok(response);
+    }
+    let paths = || discovery::paths(&core.registry.served(), &core.aggregator);
+    if let Some(response) = zpages::answer(core, trimmed, accept, paths)? {
         return Ok(response);
     }
     if let Some(response) = issuer::answer(core, trimmed) {
