@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_client::{Change, Index, PatchType};
+use k8s_object::Object;
 use k8s_object::resources::{JOBS, PODS};
 use k8s_object::views::Job;
-use k8s_object::{NamespacedName, Object};
 use serde_json::json;
 use world::Timestamp;
 

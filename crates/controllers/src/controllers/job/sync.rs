@@ -54,15 +54,12 @@ fn tracked(claim: Claim) -> Result<(Vec<Member>, Vec<Action>), DecodeError> {
         claim.owned.iter().map(|object| (object.meta().uid.clone(), object.clone())).collect();
     let actions = claim.actions.into_iter().map(|mut action| {
         if let Action::Patch { body, uid, .. } = &mut action {
-            match owned.get(uid) {
-                Some(pod) => {
-                    let own = pod.meta().finalizers.iter().map(String::as_str);
-                    let others = own.filter(|finalizer| *finalizer != TRACKING);
-                    body["metadata"]["finalizers"] = json!(others.chain([TRACKING]).collect::<Vec<_>>());
-                    adopted.insert(uid.clone());
-                }
-                // Nobody counts it any more: the change of its owner asks for the rest.
-                None => {}
+            // One that is released loses the finalizer when it is seen that nobody counts it.
+            if let Some(pod) = owned.get(uid) {
+                let own = pod.meta().finalizers.iter().map(String::as_str);
+                let others = own.filter(|finalizer| *finalizer != TRACKING);
+                body["metadata"]["finalizers"] = json!(others.chain([TRACKING]).collect::<Vec<_>>());
+                adopted.insert(uid.clone());
             }
         }
         action
@@ -363,7 +360,7 @@ impl<'a> Sync<'a> {
         let active = self.active_members();
         if spec.suspend {
             let doomed = doomed(self.job, &active, active.len());
-            return self.drop(&doomed);
+            return self.take_away(&doomed);
         }
         let parallelism = spec.parallelism.unwrap_or(1);
         let wanted = match spec.completions {
@@ -375,7 +372,7 @@ impl<'a> Sync<'a> {
         let mut doomed = doomed(self.job, &active, surplus);
         doomed.truncate(BURST);
         if !doomed.is_empty() {
-            return self.drop(&doomed);
+            return self.take_away(&doomed);
         }
         let going = if replaces_only_failed(self.job) { self.terminating } else { 0 };
         let missing = usize::try_from(wanted - going - self.active).unwrap_or(0).min(BURST);
@@ -385,7 +382,7 @@ impl<'a> Sync<'a> {
     }
 
     /// Deletes active pods that are not wanted, and does not count them as failed.
-    fn drop(&mut self, doomed: &[Member]) {
+    fn take_away(&mut self, doomed: &[Member]) {
         let actions: Vec<Action> =
             doomed.iter().filter(|member| member.tracked).map(|member| release(&member.object)).collect();
         if !actions.is_empty() {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testing::{object, plan_of, plan_with_failure};
 use k8s_client::Verb;
-use k8s_object::ApiError;
+use k8s_object::{ApiError, NamespacedName};
 use serde_json::Value;
 
 const START: &str = "2025-12-31T23:00:00Z";
