@@ -133,7 +133,8 @@ impl Object {
     pub fn from_stored(stored: impl Into<Bytes>, revision: i64) -> Result<Object, DecodeError> {
         let stored = stored.into();
         let gap = metadata_at(&stored).and_then(|at| u32::try_from(at).ok());
-        let gap = gap.ok_or_else(|| DecodeError { what: "stored object".into(), problem: "it has no metadata".into() })?;
+        let gap =
+            gap.ok_or_else(|| DecodeError { what: "stored object".into(), problem: "it has no metadata".into() })?;
         let mut object = Object::from_json(stored)?;
         object.gap = Some(gap);
         object.meta.resource_version = revision.to_string();

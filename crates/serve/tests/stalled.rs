@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use serve::{Body, Limits};
-use support::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2, INITIAL_WINDOW_SIZE, Served, WINDOW_UPDATE, get, setting};
+use support::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, Http2, INITIAL_WINDOW_SIZE, Served, WINDOW_UPDATE, get, setting,
+};
 use tokio::sync::Notify;
 
 const LIMITS: fn() -> Limits = || Limits { stall: Duration::from_millis(100), ..Limits::default() };

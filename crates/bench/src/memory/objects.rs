@@ -111,10 +111,11 @@ pub fn pod(number: usize, nodes: usize) -> Value {
 pub fn pod_status(number: usize) -> Value {
     let address = format!("10.{}.{}.{}", 64 + number / 65_536, number / 256 % 256, number % 256);
     let since = "2026-11-27T12:00:00Z";
-    let conditions: Vec<Value> = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
-        .iter()
-        .map(|kind| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": since}))
-        .collect();
+    let conditions: Vec<Value> =
+        ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
+            .iter()
+            .map(|kind| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": since}))
+            .collect();
     json!({"status": {
         "phase": "Running", "hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.1"}],
         "podIP": address, "podIPs": [{"ip": address}], "startTime": since, "conditions": conditions,
