@@ -329,7 +329,8 @@ impl Exchange {
             if let Some(series) = self.series.take() {
                 series.dropped(self.dry_run);
             }
-            return Err(too_many());
+            let after = self.class.as_ref().map_or(1, |class| core.flow.turned_away(class));
+            return Err(too_many(after));
         };
         let under_way = UnderWay::enter(&core, kind, |metrics| &metrics.in_flight, now + self.waited);
         Ok(Turn { _seat: Some(seat), _under_way: Some(under_way) })
@@ -420,9 +421,9 @@ fn namespace(request: &Request) -> &str {
     if itself { &request.name } else { &request.namespace }
 }
 
-fn too_many() -> Response<Body> {
+fn too_many(after_seconds: i64) -> Response<Body> {
     let mut response = respond::text(StatusCode::TOO_MANY_REQUESTS, "Too many requests, please try again later.\n");
-    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(after_seconds));
     response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
