@@ -266,3 +266,29 @@ fn names_are_accepted_once_they_are_free() {
         assert!(client.list(&targets, "").await.is_ok());
     });
 }
+
+#[test]
+fn finalizers_that_others_may_have_are_warned_of() {
+    with_options(with_names, |cluster| async move {
+        let client = cluster.admin();
+        let conversion = json!({"strategy": "None"});
+        client.create(DEFINITIONS, "", definition("v1", conversion)).await.unwrap();
+        let path = "/apis/stable.example.com/v1/namespaces/default/endpoints";
+        let object = json!({
+            "apiVersion": "stable.example.com/v1", "kind": "Endpoint",
+            "metadata": {"name": "a", "finalizers": ["mine", "orphan", "a.example/b", "a.example"]}, "spec": {},
+        });
+        let answer =
+            ask(&cluster, "admin", &format!("POST {path}"), &["content-type: application/json"], &object.to_string())
+                .await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let warnings: Vec<&str> =
+            answer.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect();
+        let told = |name: &str, path: &str| {
+            format!(
+                r#"299 - "metadata.finalizers: \"{name}\": prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers""#
+            )
+        };
+        assert_eq!(warnings, [told("a.example", " including a path (/)"), told("mine", "")]);
+    });
+}
