@@ -14,6 +14,7 @@ mod cache;
 mod core;
 mod crd;
 mod create;
+mod defaults;
 mod delete;
 mod encryption;
 mod feed;

@@ -26,7 +26,7 @@ use crate::ports::{Authorizer, TokenAuthenticator};
 use crate::proxy::Kubelets;
 use crate::registry::Registry;
 use crate::webhook::Dialer;
-use crate::{bootstrap, crd, horizon};
+use crate::{bootstrap, crd, defaults, horizon};
 
 /// What a cluster's API server is made of.
 pub struct Options {
@@ -100,6 +100,7 @@ impl ApiServer {
             keyspace: options.keyspace.clone(),
             minor: options.minor,
             git_version: options.git_version,
+            endpoint: options.endpoint,
             registry: Registry::new(options.minor),
             feed: Feed::new(options.keyspace, encryption.clone()),
             encryption,
@@ -118,7 +119,7 @@ impl ApiServer {
             stop: tasks.stop(),
         });
         core.feed.load(core.as_ref()).await.map_err(error("load its objects"))?;
-        bootstrap::run(&core, options.endpoint).await.map_err(error("create what every cluster has"))?;
+        bootstrap::run(&core).await.map_err(error("create what every cluster has"))?;
         reconcile::run(&core).await.map_err(error("bring its default roles up to date"))?;
         published::run(&core).await.map_err(error("publish whom it trusts"))?;
         last_used::run(&core).await.map_err(error("write down since when tokens are tracked"))?;
@@ -133,6 +134,10 @@ impl ApiServer {
         let (cleaning, stop) = (core.clone(), tasks.stop());
         tasks.spawn("custom resource definitions", async move {
             stop.or(crd::control(cleaning)).await;
+        });
+        let (keeping, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("defaults of the cluster", async move {
+            stop.or(defaults::keep(keeping)).await;
         });
         let (judging, stop) = (core.clone(), tasks.stop());
         tasks.spawn("flow schema status", async move {

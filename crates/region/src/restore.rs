@@ -232,7 +232,8 @@ fn is_copied(kv: &KeyValue, prefix: usize, nodes: &BTreeSet<String>) -> bool {
     match (key.group, key.plural, key.namespace) {
         ("coordination.k8s.io", "leases", "kube-node-lease") => false,
         ("", "nodes", _) => {
-            let node = Object::from_stored(&kv.value, kv.mod_revision).ok().and_then(|node| node.view::<Node>().ok());
+            let node =
+                Object::from_stored(kv.value.clone(), kv.mod_revision).ok().and_then(|node| node.view::<Node>().ok());
             node.is_some_and(|node| nodes.contains(instance_of(&node)))
         }
         _ => true,
