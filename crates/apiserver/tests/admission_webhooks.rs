@@ -192,6 +192,43 @@ fn patches_are_applied_one_after_the_other_and_seen_again() {
 }
 
 #[test]
+fn a_webhook_is_asked_in_the_first_version_that_it_and_the_server_know() {
+    // As webhooks of old answer: without a uid, a version or a type of the patch.
+    let answer = |_: &str, _: &Value| {
+        let mut answer = patch(&json!([{"op": "add", "path": "/data", "value": {"by": "hook"}}]));
+        answer.as_object_mut().unwrap().remove("patchType");
+        Some((200, json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1beta1", "response": answer})))
+    };
+    with_hooks(Arc::new(answer), |cluster, hooks| async move {
+        let cases = [
+            (json!(["v2", "v1beta1", "v1"]), "admission.k8s.io/v1beta1", Ok("hook")),
+            (
+                json!(["v1", "v1beta1"]),
+                "admission.k8s.io/v1",
+                Err("received invalid webhook response: expected response.uid"),
+            ),
+        ];
+        for (position, (versions, version, expected)) in cases.into_iter().enumerate() {
+            let name = format!("c{position}.example.com");
+            let own = hook(&hooks, &name, json!({"admissionReviewVersions": versions}));
+            configure(&cluster, &MUTATING, &name, &[own]).await;
+            hooks.asked.lock().unwrap().clear();
+            let made = create(&cluster, &format!("m{position}"), json!({})).await;
+            let asked = hooks.asked.lock().unwrap()[0].1.clone();
+            assert_eq!((&asked["apiVersion"], &asked["kind"]), (&json!(version), &json!("AdmissionReview")));
+            assert!(asked["request"]["uid"].is_string());
+            match (made, expected) {
+                (Ok(made), Ok(by)) => assert_eq!(made["data"]["by"], by),
+                (Err(error), Err(why)) => assert!(error.message.contains(why), "{}", error.message),
+                (made, expected) => panic!("{made:?} instead of {expected:?}"),
+            }
+            let cleared = cluster.admin().delete(&MUTATING, "", &name, Preconditions::default()).await;
+            assert!(cleared.is_ok());
+        }
+    });
+}
+
+#[test]
 fn webhooks_are_asked_about_what_they_select() {
     let answer: Answer = Arc::new(|_, question| Some(review(question, json!({"allowed": true}))));
     with_hooks(answer, |cluster, hooks| async move {

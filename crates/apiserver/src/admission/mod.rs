@@ -3,6 +3,7 @@
 //! A static table of plugins, in upstream's order; behind it, what waits for others: policies, webhooks, and quotas, which come
 //! last because they charge what everybody else has let through. A plugin of the table reads the caches and must never write or wait.
 
+mod asks;
 mod certificates;
 mod claim_resize;
 mod configured;
@@ -91,6 +92,8 @@ pub(crate) struct Said {
     pub warnings: Vec<String>,
     /// For the audit event: key and value.
     pub annotations: Vec<(String, String)>,
+    /// What has to be allowed besides, by whom only a wait tells.
+    pub asks: Vec<asks::Ask>,
 }
 
 type Admit = fn(&Review<'_, '_>, &mut Value) -> Result<(), ApiError>;
@@ -270,8 +273,12 @@ async fn judge_steps(call: &mut Call<'_>, object: &Value, old: Option<&Value>) -
     let review = Review { call, operation: operation(old), old };
     let judged =
         PLUGINS.iter().filter_map(|plugin| plugin.judge).try_for_each(|judge| judge(&review, object, &mut said));
+    let asks = std::mem::take(&mut said.asks);
     call.say(said);
     judged?;
+    if !asks.is_empty() {
+        Box::pin(asks::settle(call, asks)).await?;
+    }
     others_judge(call, operation(old), Some(object), old).await?;
     let review = Review { call, operation: operation(old), old };
     if resource_quota::concerns(&review, object) {
