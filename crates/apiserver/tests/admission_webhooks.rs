@@ -105,6 +105,15 @@ fn a_refusal_is_told_in_the_words_of_the_webhook() {
         let question = hooks.take().pop().unwrap();
         assert_eq!(question["operation"], "DELETE");
         assert_eq!((&question["object"], &question["oldObject"]["metadata"]["name"]), (&Value::Null, &json!("a")));
+        let page = ask(&cluster, "admin", "GET /metrics", &[], "").await.text();
+        for expected in [
+            r#"apiserver_admission_webhook_rejection_count{error_type="no_error",name="coded.example.io",operation="CREATE",rejection_code="418",type="validating"} 1"#,
+            r#"apiserver_admission_webhook_request_total{code="418",name="coded.example.io",operation="DELETE",rejected="true",type="validating"} 1"#,
+            r#"apiserver_admission_webhook_admission_duration_seconds_count{name="coded.example.io",operation="CREATE",rejected="true",type="validating"} 1"#,
+            r#"apiserver_admission_step_admission_duration_seconds_count{operation="CREATE",rejected="true",type="validate"}"#,
+        ] {
+            assert!(page.contains(expected), "{expected}\nin\n{page}");
+        }
         cluster.admin().delete(&VALIDATING, "", "aa", Preconditions::default()).await.unwrap();
         cluster.admin().delete(&VALIDATING, "", "b", Preconditions::default()).await.unwrap();
         create(&cluster, "b", json!({})).await.unwrap();

@@ -29,6 +29,7 @@ mod taint_nodes_by_condition;
 mod tolerations;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_object::{ApiError, Object};
 use serde_json::{Value, json};
@@ -163,6 +164,20 @@ pub(crate) async fn admit(call: &mut Call<'_>, object: &mut Value, old: Option<&
     if call.admitted {
         return Ok(());
     }
+    let began = call.core.world.elapsed();
+    let admitted = admit_steps(call, object, old).await;
+    took(call, "admit", operation(old), began, admitted.is_err());
+    admitted
+}
+
+/// A step of admission has ended.
+fn took(call: &Call<'_>, step: &str, operation: Operation, began: Duration, rejected: bool) {
+    let labels = [step, operation.as_str(), if rejected { "true" } else { "false" }];
+    let took = call.core.world.elapsed().saturating_sub(began);
+    call.core.metrics.admission_step.with(&labels).seconds(took);
+}
+
+async fn admit_steps(call: &mut Call<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
     let review = Review { call, operation: operation(old), old };
     if old.is_none() {
         // Before anything is added: an object in a namespace that does not exist is told that first.
@@ -248,6 +263,13 @@ pub(crate) async fn judge(call: &mut Call<'_>, object: &Value, old: Option<&Valu
     if call.admitted {
         return Ok(());
     }
+    let began = call.core.world.elapsed();
+    let judged = judge_steps(call, object, old).await;
+    took(call, "validate", operation(old), began, judged.is_err());
+    judged
+}
+
+async fn judge_steps(call: &mut Call<'_>, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
     let mut said = Said::default();
     let review = Review { call, operation: operation(old), old };
     let judged =
@@ -295,6 +317,13 @@ pub(crate) async fn judge_delete(call: &mut Call<'_>, object: &Object) -> Result
     if call.admitted {
         return Ok(());
     }
+    let began = call.core.world.elapsed();
+    let judged = judge_delete_steps(call, object).await;
+    took(call, "validate", Operation::Delete, began, judged.is_err());
+    judged
+}
+
+async fn judge_delete_steps(call: &mut Call<'_>, object: &Object) -> Result<(), ApiError> {
     PLUGINS.iter().filter_map(|plugin| plugin.judge_delete).try_for_each(|judge| judge(call, object))?;
     let Some(configured) = configured(call) else { return Ok(()) };
     Box::pin(async move {
