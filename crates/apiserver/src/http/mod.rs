@@ -345,7 +345,10 @@ fn render(
             let metadata = respond::list_metadata(&resource_version, &continue_token, remaining);
             list_response(core, resource, items, metadata, include, client)?
         }
-        Reply::Value(value) => respond::value(status, &value, client.accepted.format, client.gzip),
+        Reply::Value(value) => {
+            let value = table::answer(value, client.accepted, include, core.world.now());
+            respond::value(status, &value, client.accepted.format, client.gzip)
+        }
     };
     respond::warn(&mut response, &outcome.warnings);
     Ok(response)

@@ -9,5 +9,8 @@ mod eks;
 mod etcd;
 mod etcd_face;
 mod harness;
+mod helm;
+mod kubectl;
 mod persistence;
 mod quickstart;
+mod transcript;
