@@ -84,7 +84,7 @@ async fn change(call: &mut Call<'_>, old: &Arc<Object>, config: &Config) -> Resu
     tell(call, config)?;
     let mut new = applied.object.unwrap_or(live);
     update::check_patched_names(call, &mut new)?;
-    write::conform(call, &mut new, Vec::new())?;
+    write::conform(call, &mut new, write::Text::default())?;
     update::replace_owned(call, old, new, Some(applied.managed)).await
 }
 
@@ -112,7 +112,7 @@ async fn make(call: &mut Call<'_>, config: &Config) -> Result<Arc<Object>, ApiEr
     }
     update::check_patched_names(call, &mut new)?;
     metadata::of(&mut new)?.remove("resourceVersion");
-    write::conform(call, &mut new, Vec::new())?;
+    write::conform(call, &mut new, write::Text::default())?;
     // To create is another right than to patch, and another operation for admission.
     call.request.verb = Verb::Create;
     call.core.authorize(call.user, &call.request).await?;

@@ -46,6 +46,8 @@ pub(crate) struct Event {
 
 pub(crate) struct State {
     objects: BTreeMap<NamespacedName, Held>,
+    /// Those that are stored otherwise than they are read, as they are stored.
+    stored: BTreeMap<NamespacedName, Arc<Object>>,
     /// Keys of objects by the value of the indexed field; empty when no field is indexed.
     indexed: BTreeMap<Box<str>, BTreeSet<NamespacedName>>,
     events: VecDeque<Event>,
@@ -75,6 +77,7 @@ impl Cache {
     pub(crate) fn new(extractor: Extractor, revision: Revision) -> Cache {
         let state = State {
             objects: BTreeMap::new(),
+            stored: BTreeMap::new(),
             indexed: BTreeMap::new(),
             events: VecDeque::new(),
             first: 0,
@@ -102,8 +105,37 @@ impl Cache {
             return;
         }
         *self.extractor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(extractor);
-        let revision = self.read().last;
-        self.replace(self.all(), revision);
+        let (stored, revision) = {
+            let state = self.read();
+            (state.stored.clone(), state.last)
+        };
+        self.replace_with(self.all(), stored, revision);
+    }
+
+    /// As [`Cache::replace`], with objects as they are stored, which clients read otherwise.
+    pub(crate) fn replace_stored(
+        &self,
+        stored: Vec<Arc<Object>>,
+        revision: Revision,
+        read: impl Fn(Arc<Object>) -> Arc<Object>,
+    ) {
+        let read: Vec<Arc<Object>> = stored.iter().cloned().map(read).collect();
+        let differ = stored.into_iter().zip(&read).filter(|(stored, read)| !Arc::ptr_eq(stored, read));
+        let differ = differ.map(|(stored, _)| (stored.key(), stored)).collect();
+        self.replace_with(read, differ, revision);
+    }
+
+    /// Changes how objects are read. Where that makes a difference, whoever watches must list again: no write has made it.
+    pub(crate) fn read_anew(&self, read: impl Fn(Arc<Object>) -> Arc<Object>) {
+        let (before, stored, revision) = {
+            let state = self.read();
+            let before: Vec<Arc<Object>> = state.objects.values().map(|held| held.object.clone()).collect();
+            let own = |(key, held): (&NamespacedName, &Held)| state.stored.get(key).unwrap_or(&held.object).clone();
+            (before, state.objects.iter().map(own).collect::<Vec<_>>(), state.last)
+        };
+        if before.iter().zip(&stored).any(|(before, stored)| read(stored.clone()).json() != before.json()) {
+            self.replace_stored(stored, revision, read);
+        }
     }
 
     pub(crate) fn hold(&self, object: Arc<Object>) -> Held {
@@ -159,6 +191,15 @@ impl Cache {
 
     /// Makes the cache hold exactly `objects`; whoever watches must list again.
     pub(crate) fn replace(&self, objects: Vec<Arc<Object>>, revision: Revision) {
+        self.replace_with(objects, BTreeMap::new(), revision);
+    }
+
+    fn replace_with(
+        &self,
+        objects: Vec<Arc<Object>>,
+        stored: BTreeMap<NamespacedName, Arc<Object>>,
+        revision: Revision,
+    ) {
         let held: BTreeMap<_, _> = objects.into_iter().map(|object| (object.key(), self.hold(object))).collect();
         let at = self.extractor().indexed();
         let mut woken = Woken::default();
@@ -168,6 +209,7 @@ impl Cache {
         state.events.clear();
         (state.objects, state.since, state.last, state.bytes) = (BTreeMap::new(), revision, revision, 0);
         state.indexed.clear();
+        state.stored = stored;
         state.object_bytes = 0;
         for (key, held) in held {
             state.put(at, key, Some(held));
@@ -187,6 +229,7 @@ impl Cache {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (key, new) in changes {
             let old = state.put(at, key.clone(), new.clone());
+            state.stored.remove(&key);
             if old.is_none() && new.is_none() {
                 continue;
             }

@@ -347,7 +347,8 @@ impl Target for Core {
         for entry in self.registry.served().entries().filter(|entry| entry.is_own()) {
             let resource = entry.stored();
             let key = (resource.group.clone(), resource.plural.clone());
-            entry.cache.replace(by_resource.remove(&key).unwrap_or_default(), revision);
+            let objects = by_resource.remove(&key).unwrap_or_default();
+            entry.cache.replace_stored(objects, revision, |object| crd::as_read(&entry.versions, object));
             self.admission.changed(&resource.group);
         }
         self.flow.changed();

@@ -19,8 +19,8 @@ const NAME_ATTEMPTS: usize = 8;
 
 /// Creates the object in the body.
 pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
-    let (mut object, duplicates) = write::parse(body)?;
-    write::conform(call, &mut object, duplicates)?;
+    let (mut object, text) = write::parse(body)?;
+    write::conform(call, &mut object, text)?;
     complete(call, object, None).await
 }
 
@@ -113,8 +113,8 @@ struct Ready {
 /// Key and value under which the object in the body is to be stored, for who stores many at once. It has nothing that only one
 /// object may have.
 pub(crate) async fn prepared(call: &mut Call<'_>, body: Body) -> Result<(Bytes, Bytes), ApiError> {
-    let (mut object, duplicates) = write::parse(body)?;
-    write::conform(call, &mut object, duplicates)?;
+    let (mut object, text) = write::parse(body)?;
+    write::conform(call, &mut object, text)?;
     let owners = admit(call, &mut object, None).await?;
     let ready = judge(call, &mut object, owners.as_deref()).await?;
     Ok((write::store_key(call, &ready.key), ready.bytes))

@@ -269,6 +269,7 @@ async fn past(call: &Call<'_>, selection: &Selection, revision: Revision, after:
             let Some(key) = storage::parse(&kv.key) else { continue };
             let key = NamespacedName::new(key.namespace, key.name);
             let object = Arc::new(call.core.encryption.object(kv).await?);
+            let object = crd::as_read(&call.entry.versions, object);
             if selection.selects(&call.entry.cache.hold(object.clone())) && !page.take(&key, &object) {
                 // How many are left would cost reading them.
                 return Ok(page.reply(Some(None)));

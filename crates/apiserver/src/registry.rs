@@ -7,7 +7,7 @@ use k8s_kinds::{Conversion, Kind, Scope};
 use k8s_object::{ApiError, GroupVersionKind, GroupVersionResource, Reason};
 
 use crate::cache::Cache;
-use crate::crd::Custom;
+use crate::crd::{self, Custom};
 use crate::fields::Extractor;
 use crate::schema::TypeSchema;
 
@@ -321,6 +321,9 @@ impl Registry {
         let cache = match by_plural.get(&plural) {
             Some(entry) => {
                 entry.cache.set_extractor(extractor);
+                if crd::reads_otherwise(&entry.versions, &versions) {
+                    entry.cache.read_anew(|object| crd::as_read(&versions, object));
+                }
                 entry.cache.clone()
             }
             None => Arc::new(Cache::new(extractor, revision)),

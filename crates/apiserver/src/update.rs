@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use k8s_apply::Managed;
-use k8s_client::{Body, PatchType};
+use k8s_client::{Body, PatchType, Verb};
 use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::network::Reserved;
-use crate::write::{self, Stored};
-use crate::{admission, apply, crd, managed, metadata, network, schema};
+use crate::write::{self, Stored, Text};
+use crate::{admission, apply, crd, create, managed, metadata, network, schema};
 
 /// How often a write without a resourceVersion is tried again when somebody else was faster (apiserver `MaxRetryWhenPatchConflicts`).
 const ATTEMPTS: usize = 5;
@@ -19,17 +19,27 @@ pub(crate) const MODIFIED: &str =
 
 /// Replaces the object, or the part of it that a subresource is.
 pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
-    let (mut new, duplicates) = write::parse(body)?;
-    write::conform(call, &mut new, duplicates)?;
+    let (mut new, text) = write::parse(body)?;
+    write::conform(call, &mut new, text)?;
     check_names(call, &mut new)?;
     call.audit.request_object(&new);
     let conditional = !metadata::text(&new, "resourceVersion").is_empty();
-    if !conditional && must_be_conditional(call) {
-        let cause = k8s_kinds::causes::invalid("metadata.resourceVersion", 0, "must be specified for an update");
-        return Err(ApiError::invalid(&call.resource.group, &call.resource.kind, &call.request.name, vec![cause]));
-    }
+    let creates = call.request.subresource.is_empty() && call.builtin().is_some_and(|kind| kind.creates_on_update);
     for _ in 0..ATTEMPTS {
-        let old = call.current().await?;
+        let old = match call.current().await {
+            Err(error) if creates && error.is_not_found() => match make(call, new.clone()).await {
+                // Somebody else was faster: it is an update of theirs.
+                Err(error) if error.reason == Reason::AlreadyExists => {
+                    call.request.verb = Verb::Update;
+                    continue;
+                }
+                made => return made,
+            },
+            old => old?,
+        };
+        if !conditional && must_be_conditional(call) {
+            return Err(unconditional(call));
+        }
         let attempted = if conditional { new.take() } else { new.clone() };
         if let Some(done) = replace(call, &old, attempted).await? {
             return Ok(done);
@@ -39,6 +49,30 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
         }
     }
     Err(call.resource.conflict(&call.request.name, MODIFIED))
+}
+
+/// Creates what is not there yet, for those who may create.
+async fn make(call: &mut Call<'_>, mut new: Value) -> Result<Arc<Object>, ApiError> {
+    let uid = metadata::text(&new, "uid");
+    if !uid.is_empty() {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+        return Err(call.resource.conflict(&call.request.name, &why));
+    }
+    metadata::of(&mut new)?.remove("resourceVersion");
+    // To create is another right than to update, and another operation for admission.
+    call.request.verb = Verb::Create;
+    call.core.authorize(call.user, &call.request).await?;
+    create::complete(call, new, None).await
+}
+
+/// The refusal of an update that does not say which state it changes; upstream names the resource where the kind should stand.
+fn unconditional(call: &Call<'_>) -> ApiError {
+    let problem = "must be specified for an update";
+    let mut cause = k8s_kinds::causes::invalid("metadata.resourceVersion", 0, problem);
+    if call.core.minor < 34 {
+        cause.message = format!("Invalid value: 0x0: {problem}");
+    }
+    ApiError::invalid(&call.resource.group, &call.resource.plural, &call.request.name, vec![cause])
 }
 
 fn must_be_conditional(call: &Call<'_>) -> bool {
@@ -78,14 +112,15 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
     if kind == PatchType::Apply {
         return apply::apply(call, body).await;
     }
-    let (patch, duplicates) = write::parse(body)?;
+    let (patch, Text { duplicates, .. }) = write::parse(body)?;
     let conditional = patch["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty());
-    let mut duplicates = Some(duplicates);
+    // What is wrong with the patch comes first, whatever its text is like.
+    let mut text = Some(Text { duplicates, ..Text::default() });
     for _ in 0..ATTEMPTS {
         let warnings = call.warnings.len();
         let old = call.current().await?;
         let mut new = patched(call, &old, &patch, kind)?;
-        if let Err(error) = write::conform(call, &mut new, duplicates.clone().unwrap_or_default()) {
+        if let Err(error) = write::conform(call, &mut new, text.clone().unwrap_or_default()) {
             return Err(unfit(call, &old, &patch, kind, error));
         }
         check_patched_names(call, &mut new)?;
@@ -97,7 +132,7 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
         }
         // Told once, however often it is tried.
         call.warnings.truncate(warnings);
-        duplicates = duplicates.take();
+        text = None;
     }
     Err(call.resource.conflict(&call.request.name, MODIFIED))
 }

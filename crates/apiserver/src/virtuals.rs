@@ -67,8 +67,8 @@ async fn review(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let mut review = match body {
         Body::None => json!({}),
         body => {
-            let (mut review, duplicates) = write::parse(body)?;
-            write::conform(call, &mut review, duplicates)?;
+            let (mut review, text) = write::parse(body)?;
+            write::conform(call, &mut review, text)?;
             review
         }
     };

@@ -18,19 +18,31 @@ use crate::{crd, kind_rules, metadata, network};
 /// Warnings about fields of one request; more say nothing new.
 const MAX_FIELD_WARNINGS: usize = 64;
 
-/// A body as a value, with `duplicate field "…"` for each field that stood there twice.
-pub(crate) fn parse(body: Body) -> Result<(Value, Vec<String>), ApiError> {
+/// What a strict reader wants to know about the text that an object was read from.
+#[derive(Clone, Default)]
+pub(crate) struct Text {
+    /// `duplicate field "…"` for each field that stood there twice.
+    pub duplicates: Vec<String>,
+    /// The text itself, where problems are told in its order.
+    pub document: Bytes,
+}
+
+/// A body as a value.
+pub(crate) fn parse(body: Body) -> Result<(Value, Text), ApiError> {
     match body {
         Body::None => Err(ApiError::bad_request("the request has no body")),
-        Body::Json(value) => Ok((value, Vec::new())),
+        Body::Json(value) => Ok((value, Text::default())),
         Body::Bytes(bytes) if bytes.len() > MAX_REQUEST_BYTES => Err(ApiError::too_large(MAX_REQUEST_BYTES)),
-        Body::Bytes(bytes) => schema::decode_json(&bytes),
+        Body::Bytes(bytes) => {
+            let (value, duplicates) = schema::decode_json(&bytes)?;
+            Ok((value, Text { duplicates, document: bytes }))
+        }
     }
 }
 
 /// Checks that the body is of the resource's kind, and brings it into its type: unknown fields go (and are told as the request
 /// wants it), values have their fields' types, nulls that mean "absent" go.
-pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, duplicates: Vec<String>) -> Result<(), ApiError> {
+pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, text: Text) -> Result<(), ApiError> {
     let resource = call.resource.clone();
     let map =
         object.as_object_mut().ok_or_else(|| ApiError::bad_request("the object provided is not a JSON object"))?;
@@ -53,11 +65,16 @@ pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, duplicates: Vec<S
     map.insert("kind".into(), json!(resource.kind));
     metadata::of(object)?;
     let validation = call.field_validation()?;
-    let mut problems = duplicates;
-    if matches!(resource.strategy, Strategy::Custom(_)) {
+    let mut problems = text.duplicates;
+    let is_custom = matches!(resource.strategy, Strategy::Custom(_));
+    if is_custom {
         metadata::check(object)?;
     }
     problems.extend(resource.schema.prune(object));
+    // Upstream reads built-in kinds and notices both on the way; what is unknown of a custom one is found afterwards.
+    if problems.len() > 1 && !is_custom && !text.document.is_empty() {
+        k8s_schema::sort_as_in_text(&text.document, &mut problems);
+    }
     if !problems.is_empty() {
         match validation {
             FieldValidation::Ignore => {}

@@ -201,6 +201,43 @@ fn clients_of_a_deprecated_version_are_warned() {
 }
 
 #[test]
+fn objects_are_read_by_the_schema_of_now() {
+    let schema = |properties: Value| json!({"openAPIV3Schema": {"type": "object", "properties": properties}});
+    let text = |default: &str| match default {
+        "" => json!({"type": "string"}),
+        default => json!({"type": "string", "default": default}),
+    };
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let put = async |properties: Value| {
+            let patch = json!([{"op": "replace", "path": "/spec/versions/0/schema", "value": schema(properties)}]);
+            let name = "endpoints.stable.example.com";
+            client.patch(DEFINITIONS, "", name, "", PatchType::Json, patch).await.unwrap();
+        };
+        let mut object = definition("v1", json!({"strategy": "None"}));
+        object["spec"]["versions"].as_array_mut().unwrap().truncate(1);
+        object["spec"]["versions"][0]["schema"] = schema(json!({"a": text(""), "b": text(""), "c": text("")}));
+        client.create(DEFINITIONS, "", object).await.unwrap();
+        let resource = endpoints("v1");
+        let read = async |name: &str| {
+            let value = client.get(&resource, "default", name).await.unwrap().value();
+            ["a", "b", "c"].map(|key| value[key].as_str().unwrap_or("-").to_owned()).join(" ")
+        };
+        let first =
+            client.create(&resource, "default", json!({"metadata": {"name": "first"}, "c": "C"})).await.unwrap();
+        assert_eq!(read("first").await, "- - C");
+        put(json!({"a": text("A"), "b": text("")})).await;
+        assert_eq!(read("first").await, "A - -", "a default since then, and a field that is no more");
+        let again = client.get(&resource, "default", "first").await.unwrap();
+        assert_eq!(again.meta().resource_version, first.meta().resource_version, "nobody has written");
+        client.create(&resource, "default", json!({"metadata": {"name": "second"}})).await.unwrap();
+        put(json!({"a": text(""), "b": text("B")})).await;
+        assert_eq!(read("second").await, "A B -", "what was stored with its default keeps it");
+        assert_eq!(read("first").await, "- B -", "what was only read with it does not");
+    });
+}
+
+#[test]
 fn names_are_accepted_once_they_are_free() {
     with_cluster(|cluster| async move {
         let client = cluster.admin();

@@ -1,6 +1,9 @@
 //! Small operations on JSON that planners share.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use k8s_object::Properties;
+use serde_json::{Map, Value, json};
 
 /// Merges `patch` into `target` (RFC 7396): null removes, maps merge, everything else replaces.
 pub(crate) fn merge(target: &mut Value, patch: &Value) {
@@ -26,6 +29,12 @@ pub(crate) fn remove(target: &mut Value, key: &str) {
     if let Value::Object(fields) = target {
         fields.remove(key);
     }
+}
+
+/// What merges `old` labels or annotations into exactly `new`: what is not wanted any more is null.
+pub(crate) fn replacement(old: &Properties, new: &BTreeMap<&str, &str>) -> Value {
+    let gone = old.iter().filter(|(key, _)| !new.contains_key(key)).map(|(key, _)| (key.to_owned(), Value::Null));
+    Value::Object(gone.chain(new.iter().map(|(key, value)| ((*key).to_owned(), json!(value)))).collect())
 }
 
 /// The value without nulls and without empty metadata maps, which mean the same as absent fields: two pod templates are
@@ -55,7 +64,6 @@ pub(crate) fn count(number: i64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn merging_follows_rfc_7396() {
@@ -68,6 +76,15 @@ mod tests {
             merge(&mut target, &patch);
             assert_eq!(target, merged, "{patch}");
         }
+    }
+
+    #[test]
+    fn labels_are_replaced_whole() {
+        let old: Properties = [("a", "1"), ("b", "2")].into_iter().collect();
+        let new = BTreeMap::from([("b", "3"), ("c", "4")]);
+        let mut labels = json!({"a": "1", "b": "2"});
+        merge(&mut labels, &replacement(&old, &new));
+        assert_eq!(labels, json!({"b": "3", "c": "4"}));
     }
 
     #[test]

@@ -11,7 +11,7 @@ const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8:
 const NOT_A_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 /// An address, leading zeros of IPv4's numbers allowed. IPv4 in IPv6's form is IPv4.
-pub(crate) fn parse_lenient(text: &str) -> Option<IpAddr> {
+pub fn parse_lenient(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         return text.parse::<Ipv6Addr>().ok().map(|address| address.to_canonical());
     }

@@ -31,6 +31,7 @@ use std::borrow::Cow;
 use k8s_object::{Cause, ObjectMeta};
 use serde_json::Value;
 
+pub use addresses::parse_lenient as parse_ip_lenient;
 pub use age::human_duration;
 pub use columns::Column;
 pub use fields::at;
@@ -163,6 +164,8 @@ pub struct Kind {
     pub counts_as_change: fn(&Value, &Value) -> bool,
     /// Whether an update must say which state it changes (strategies' `AllowUnconditionalUpdate`).
     pub updates_name_version: bool,
+    /// Whether an update of what is not there creates it (strategies' `AllowCreateOnUpdate`).
+    pub creates_on_update: bool,
     /// Defaults that upstream sets in code; run on what clients send and on what is read from old storage.
     pub default: fn(&mut Value, &Context<'_>),
     /// Before create: clears what clients may not set (status, for instance) and fills what the server sets.
@@ -207,6 +210,7 @@ impl Kind {
         has_generation: false,
         counts_as_change: strategy::changes_beyond_status,
         updates_name_version: false,
+        creates_on_update: false,
         default: |_, _| {},
         prepare_create: |_, _| {},
         prepare_update: |_, _| {},

@@ -15,6 +15,7 @@ mod model;
 mod node;
 mod nulls;
 mod openapi;
+mod order;
 mod patch;
 mod path;
 mod protobuf;
@@ -28,6 +29,7 @@ pub use model::{EnumValue, Field, KindEntry, LifeCycle, Minor, NEWEST_MINOR, OLD
 pub use openapi::{
     OpenApiGroup, OpenApiKind, OpenApiSubresource, openapi_v2, openapi_v2_protobuf, openapi_v3, openapi_v3_root,
 };
+pub use order::sort_as_in_text;
 pub use patch::{MAX_JSON_PATCH_OPERATIONS, PatchError, json_patch, merge_patch};
 pub use protobuf::{
     ProtobufError, ProtobufKind, ProtobufList, decode_protobuf, encode_protobuf, protobuf_envelope, protobuf_event,

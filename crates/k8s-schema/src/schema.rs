@@ -117,7 +117,7 @@ impl Schema {
     }
 
     /// The custom schema as it was given.
-    pub(crate) fn source(&self) -> Option<&str> {
+    pub fn source(&self) -> Option<&str> {
         match &self.0 {
             Inner::Builtin(..) => None,
             Inner::Custom(custom) => Some(&custom.source),

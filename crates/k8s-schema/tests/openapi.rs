@@ -202,6 +202,45 @@ fn custom_resources_are_described_in_both_notations() {
 }
 
 #[test]
+fn custom_schemas_are_published_as_kubectl_can_read_them() {
+    let published = |schema: Value| {
+        let mut kind = custom();
+        kind.schema = Schema::from_crd(&schema).expect("a structural schema");
+        let kinds = [kind];
+        let v3 = openapi_v3("stable.example.com", "v1", &kinds, NEWEST_MINOR);
+        let v2 =
+            openapi_v2(&[OpenApiGroup { group: "stable.example.com", version: "v1", kinds: &kinds }], NEWEST_MINOR);
+        let name = "com.example.stable.v1.CronTab";
+        (v2["definitions"][name].clone(), v3["components"]["schemas"][name].clone())
+    };
+    const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
+    let (v2, v3) = published(json!({"type": "object", PRESERVE: true}));
+    assert_eq!(v2.as_object().map(|own| own.keys().collect::<Vec<_>>().len()), Some(2), "its type and kind: {v2}");
+    assert!(v3["properties"]["metadata"].is_object() && v3[PRESERVE] == true, "{v3}");
+    let (v2, v3) = published(json!({"type": "object", "properties": {"spec": {
+        "type": "object",
+        "required": ["maybe", "cron"],
+        "properties": {
+            "cron": {"type": "string"},
+            "maybe": {"type": "object", "nullable": true, "properties": {"a": {"type": "string"}}},
+            "open": {"type": "object", PRESERVE: true, "properties": {"a": {"type": "string"}}},
+            "list": {"type": "array", "nullable": true, "items": {"type": "string"}},
+            "inner": {"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"spec": {"type": "object"}}},
+        },
+    }}}));
+    let (v2, v3) = (&v2["properties"]["spec"], &v3["properties"]["spec"]);
+    assert_eq!(v2["required"], json!(["cron"]), "what may be null is not required");
+    assert_eq!(v2["properties"]["maybe"], json!({}));
+    assert_eq!(v2["properties"]["open"], json!({PRESERVE: true}));
+    assert_eq!(v2["properties"]["list"], json!({}));
+    for inner in [&v2["properties"]["inner"], &v3["properties"]["inner"]] {
+        assert_eq!(inner["required"], json!(["kind", "apiVersion"]));
+        assert!(inner["properties"]["metadata"].is_object() && inner["properties"]["spec"].is_object(), "{inner}");
+    }
+    assert!(v3["properties"]["open"]["properties"]["a"].is_object());
+}
+
+#[test]
 fn subresources_and_watches_have_their_paths() {
     let mut deployment = kind("apps", "v1", "Deployment", "deployments", true);
     let own = deployment.type_name.clone();

@@ -3,6 +3,7 @@
 //! A definition is installed when the feed brings it, in the order of commits, so every reader of the caches agrees on what is
 //! served at a revision.
 
+mod as_read;
 mod controller;
 pub(crate) mod convert;
 mod install;
@@ -19,6 +20,7 @@ use crate::core::Call;
 use crate::jsonpath::JsonPath;
 use crate::registry::{Resource, Strategy};
 
+pub(crate) use as_read::{as_read, reads_otherwise};
 pub(crate) use controller::run as control;
 pub(crate) use install::changed;
 pub(crate) use names::establish;

@@ -197,9 +197,12 @@ async fn carry_out(
                 core.check(&user, &exchange.audit, &request).await?;
                 return Ok(respond::page_not_found());
             }
-            let custom = served.find(&request.resource).is_some_and(|(_, resource)| is_custom(resource));
+            let endpoint = match served.find(&request.resource) {
+                Some((_, resource)) if is_custom(resource) => Endpoint::Custom,
+                Some((_, resource)) if resource.is_virtual() => Endpoint::Review,
+                _ => Endpoint::Builtin,
+            };
             drop(served);
-            let endpoint = if custom { Endpoint::Custom } else { Endpoint::Builtin };
             let accepted = match request.verb {
                 Verb::Watch => negotiate::accepted_stream(&accept, endpoint),
                 _ => negotiate::accepted(&accept, endpoint),

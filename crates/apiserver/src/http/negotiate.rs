@@ -37,6 +37,8 @@ pub(crate) enum Endpoint {
     Builtin,
     /// Objects of custom kinds, which have no messages of their own.
     Custom,
+    /// Questions of built-in kinds that are answered and not kept: nobody lists them, so they have no columns.
+    Review,
     /// One document or `Status`, and no view of it.
     Plain,
 }
@@ -151,7 +153,7 @@ fn offer(range: &Range<'_>, format: Format, endpoint: Endpoint) -> Option<Accept
     let view = match range.parameter("as") {
         "PartialObjectMetadata" => View::PartialObjectMetadata,
         "PartialObjectMetadataList" => View::PartialObjectMetadataList,
-        "Table" if format != Format::Protobuf => View::Table,
+        "Table" if format != Format::Protobuf && endpoint != Endpoint::Review => View::Table,
         _ => return None,
     };
     (endpoint != Endpoint::Plain).then_some(Accepted { view, meta, format })
@@ -295,6 +297,9 @@ mod tests {
         let view = format!("{protobuf};as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
         let expected = Accepted { format: Format::Protobuf, ..partial };
         assert_eq!(accepted(&view, Endpoint::Custom).ok(), Some(expected));
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert!(accepted(table, Endpoint::Review).is_err(), "questions have no columns");
+        assert_eq!(accepted(&format!("{table},application/json"), Endpoint::Review).ok(), Some(PLAIN));
         assert_eq!(plain(&view, false), Format::Json);
         assert_eq!(plain(&format!("{view},{protobuf}"), true), Format::Protobuf);
         assert_eq!(plain("text/html", true), Format::PrettyJson);

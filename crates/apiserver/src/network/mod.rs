@@ -30,6 +30,7 @@ pub(crate) use taken::Reserved;
 const NODE_PORTS: RangeInclusive<i64> = 30_000..=32_767;
 /// Addresses tried at random before the range is walked.
 const RANDOM_TRIES: usize = 32;
+const PORT_TAKEN: &str = "provided port is already allocated";
 
 pub(crate) struct ServiceNetwork {
     pub cidr: ServiceCidr,
@@ -61,9 +62,6 @@ pub(crate) fn reserve(call: &Call<'_>, object: &mut Value, old: Option<&Value>) 
     }
     let network = &call.core.network;
     let kind = object["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
-    if let Some(old) = old {
-        keep(object, old, &kind);
-    }
     let own = NamespacedName::new(metadata::text(object, "namespace"), metadata::text(object, "name"));
     let taken = network.book.open();
     let addresses = call.core.registry.cache(ip_address::GROUP, ip_address::PLURAL);
@@ -75,11 +73,20 @@ pub(crate) fn reserve(call: &Call<'_>, object: &mut Value, old: Option<&Value>) 
         world: &call.core.world,
     };
     let mut holding = Holding::default();
+    let has_addresses = object["spec"]["clusterIPs"].as_array().is_some_and(|all| !all.is_empty());
+    if kind != "ExternalName" && has_addresses && object["spec"]["clusterIP"].as_str().unwrap_or("").is_empty() {
+        // The rules of the kind refuse it.
+        return Ok(None);
+    }
     if kind != "ExternalName" {
         holding.addresses.extend(allocator.address(object)?);
     }
-    if kind == "NodePort" || (kind == "LoadBalancer" && object["spec"]["allocateLoadBalancerNodePorts"] != false) {
-        allocator.ports(object, &mut holding)?;
+    if kind == "NodePort" || kind == "LoadBalancer" {
+        let gives = kind == "NodePort" || object["spec"]["allocateLoadBalancerNodePorts"] != false;
+        allocator.ports(object, old.is_none(), gives, &mut holding)?;
+    }
+    if kind == "LoadBalancer" && object["spec"]["externalTrafficPolicy"] == "Local" {
+        allocator.health_check_port(object, old, &mut holding)?;
     }
     Ok(Some(network.book.reserve(taken, own, holding, old.is_some(), &call.core.world)))
 }
@@ -166,31 +173,76 @@ impl Allocator<'_> {
         random.or_else(|| (chosen..cidr.size).chain(1..chosen).find_map(free))
     }
 
-    /// Gives each port of the Service the number that it asks for, or any.
-    fn ports(&self, object: &mut Value, holding: &mut Holding) -> Result<(), ApiError> {
+    /// Gives each port of the Service the number that it asks for, or any if the Service is given such.
+    fn ports(&self, object: &mut Value, is_new: bool, gives: bool, holding: &mut Holding) -> Result<(), ApiError> {
         let ports = object["spec"]["ports"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
-        for (index, port) in ports.iter_mut().enumerate() {
+        // Ports of a new Service with one number, of two protocols, have one number on the nodes too.
+        let shared = |ports: &[Value], index: usize| -> i64 {
+            let same = |port: &&Value| port["port"] == ports[index]["port"];
+            let numbers = ports.iter().filter(same).filter_map(|port| port["nodePort"].as_i64());
+            numbers.into_iter().find(|number| is_new && *number != 0).unwrap_or(0)
+        };
+        for index in 0..ports.len() {
             let path = format!("spec.ports[{index}].nodePort");
-            let number = match port["nodePort"].as_i64().unwrap_or(0) {
+            let mut asked = ports[index]["nodePort"].as_i64().unwrap_or(0);
+            if asked == 0 && !gives {
+                continue;
+            }
+            if asked == 0 {
+                asked = shared(ports, index);
+            }
+            let number = match asked {
                 0 => self
                     .any_port(holding)
                     .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?,
-                asked if !NODE_PORTS.contains(&asked) => {
-                    let problem = format!(
-                        "provided port is not in the valid range. The range of valid ports is {}-{}",
-                        NODE_PORTS.start(),
-                        NODE_PORTS.end()
-                    );
-                    return Err(self.refuse(path, json!(asked), &problem));
-                }
-                // The same number for two protocols of one Service is fine.
-                asked if holding.ports.contains(&asked) || self.taken.is_free_port(asked, self.own) => asked,
-                asked => return Err(self.refuse(path, json!(asked), "provided port is already allocated")),
+                asked if holding.ports.contains(&asked) => asked,
+                asked => match self.check_port(asked) {
+                    Ok(()) => asked,
+                    Err(problem) => return Err(self.refuse(path, json!(asked), &problem)),
+                },
             };
-            port["nodePort"] = json!(number);
+            ports[index]["nodePort"] = json!(number);
             holding.ports.insert(number);
         }
         Ok(())
+    }
+
+    /// The port on which nodes tell a load balancer whether they have pods of the Service. Once given it stays; that a client
+    /// wants another is for the rules of the kind to refuse.
+    fn health_check_port(
+        &self,
+        object: &mut Value,
+        old: Option<&Value>,
+        holding: &mut Holding,
+    ) -> Result<(), ApiError> {
+        let had = old.and_then(|old| old["spec"]["healthCheckNodePort"].as_i64()).unwrap_or(0);
+        let number = match object["spec"]["healthCheckNodePort"].as_i64().unwrap_or(0) {
+            0 => self
+                .any_port(holding)
+                .ok_or_else(|| ApiError::internal("failed to allocate a HealthCheck NodePort 0: range is full"))?,
+            asked if had != 0 => asked,
+            asked => match self.check_port(asked).and_then(|()| match holding.ports.contains(&asked) {
+                true => Err(PORT_TAKEN.to_owned()),
+                false => Ok(()),
+            }) {
+                Ok(()) => asked,
+                Err(problem) => {
+                    let message = format!("failed to allocate requested HealthCheck NodePort {asked}: {problem}");
+                    return Err(ApiError::internal(message));
+                }
+            },
+        };
+        object["spec"]["healthCheckNodePort"] = json!(number);
+        holding.ports.insert(number);
+        Ok(())
+    }
+
+    fn check_port(&self, port: i64) -> Result<(), String> {
+        if !NODE_PORTS.contains(&port) {
+            let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
+            return Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
+        }
+        if self.taken.is_free_port(port, self.own) { Ok(()) } else { Err(PORT_TAKEN.to_owned()) }
     }
 
     fn any_port(&self, holding: &Holding) -> Option<i64> {
@@ -198,41 +250,5 @@ impl Allocator<'_> {
         let span = (NODE_PORTS.end() - NODE_PORTS.start() + 1) as u64;
         let random = (0..RANDOM_TRIES).map(|_| NODE_PORTS.start() + self.world.below(span) as i64).find(free);
         random.or_else(|| NODE_PORTS.clone().find(free))
-    }
-}
-
-/// What an update leaves out stays: the address, and the ports' numbers (service `patchAllocatedValues`).
-fn keep(object: &mut Value, old: &Value, kind: &str) {
-    let old_kind = old["spec"]["type"].as_str().unwrap_or("ClusterIP");
-    if kind == "ExternalName" {
-        if old_kind != "ExternalName"
-            && let Some(spec) = object["spec"].as_object_mut()
-        {
-            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                spec.remove(field);
-            }
-        }
-        return;
-    }
-    if old_kind != "ExternalName" && object["spec"]["clusterIP"].as_str().unwrap_or("").is_empty() {
-        object["spec"]["clusterIP"] = old["spec"]["clusterIP"].clone();
-    }
-    let needs_ports = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
-    let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
-        let old = old_ports.iter().find(|old| old["port"] == port["port"] && old["protocol"] == port["protocol"]);
-        if needs_ports(kind) && needs_ports(old_kind) {
-            if let (0, Some(old)) =
-                (port["nodePort"].as_i64().unwrap_or(0), old.and_then(|old| old["nodePort"].as_i64()))
-            {
-                port["nodePort"] = json!(old);
-            }
-        } else if !needs_ports(kind)
-            && needs_ports(old_kind)
-            && let Some(map) = port.as_object_mut()
-            && old.is_some_and(|old| old["nodePort"] == map.get("nodePort").cloned().unwrap_or_default())
-        {
-            map.remove("nodePort");
-        }
     }
 }

@@ -9,8 +9,8 @@ use crate::core::Call;
 use crate::{metadata, update, write};
 
 pub(super) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
-    let (mut new, duplicates) = write::parse(body)?;
-    write::conform(call, &mut new, duplicates)?;
+    let (mut new, text) = write::parse(body)?;
+    write::conform(call, &mut new, text)?;
     let old = call.current().await?;
     let mut finalized = old.value_without_managed_fields();
     finalized["spec"]["finalizers"] = new["spec"]["finalizers"].take();

@@ -2,7 +2,7 @@
 //!
 //! Existing slices are changed as little as possible, because every change goes to every node.
 
-mod desired;
+pub(super) mod desired;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,10 +53,10 @@ pub(super) static CONTROLLER: Controller = Controller {
     rest: Duration::from_millis(100),
 };
 
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
-const HEADLESS: &str = "service.kubernetes.io/headless";
+pub(super) const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Endpoints in a slice: upstream's default of `--max-endpoints-per-slice`.
 const MAX_ENDPOINTS: usize = 100;
 
@@ -88,7 +88,7 @@ fn triggers(change: &Change, view: &View<'_>) -> Vec<Trigger> {
 }
 
 /// Whether a change of a pod can change an endpoint.
-fn matters(change: &Change) -> bool {
+pub(super) fn matters(change: &Change) -> bool {
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
     if old.meta().labels != new.meta().labels || old.meta().deletion_timestamp != new.meta().deletion_timestamp {
         return true;
@@ -101,7 +101,8 @@ fn matters(change: &Change) -> bool {
     part(&old) != part(&new)
 }
 
-fn services_of(view: &View<'_>, pod: &Object) -> Vec<Key> {
+/// The Services that select a pod.
+pub(super) fn services_of(view: &View<'_>, pod: &Object) -> Vec<Key> {
     let services = view.list_namespace(&SERVICES, &pod.meta().namespace);
     let selects = |object: &&Arc<Object>| {
         object.view::<Service>().is_ok_and(|service| {
@@ -239,7 +240,13 @@ fn fill(slices: Vec<Stored>, endpoints: Vec<Value>, keep_one: bool, metadata: &V
         }
         kept += 1;
         if slice.changed {
-            let change = json!({"endpoints": slice.endpoints, "metadata": metadata});
+            let mut change = json!({"endpoints": slice.endpoints, "metadata": metadata});
+            // A label that the Service has lost goes.
+            for (key, _) in slice.object.meta().labels.iter() {
+                if metadata["labels"][key].is_null() {
+                    change["metadata"]["labels"][key] = Value::Null;
+                }
+            }
             fill.changed.push(Action::Update {
                 resource: ENDPOINT_SLICES,
                 base: slice.object,

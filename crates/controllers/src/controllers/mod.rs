@@ -4,12 +4,16 @@ mod claim_protection;
 mod clusterrole_aggregation;
 mod deployment;
 mod disruption;
+mod endpoint_subsets;
+mod endpoints;
 mod endpointslice;
+mod endpointslice_mirroring;
 mod garbage_collector;
 mod namespace;
 mod node_lifecycle;
 mod pod_garbage_collector;
 mod replicaset;
+mod replication_controller;
 mod resource_quota;
 mod root_ca_certificate_publisher;
 mod serviceaccount;
@@ -29,7 +33,9 @@ pub static CONTROLLERS: &[&Controller] = &[
     &clusterrole_aggregation::CONTROLLER,
     &deployment::CONTROLLER,
     &disruption::CONTROLLER,
+    &endpoints::CONTROLLER,
     &endpointslice::CONTROLLER,
+    &endpointslice_mirroring::CONTROLLER,
     &garbage_collector::CONTROLLER,
     &namespace::CONTROLLER,
     &node_lifecycle::CONTROLLER,
@@ -37,6 +43,7 @@ pub static CONTROLLERS: &[&Controller] = &[
     &claim_protection::CONTROLLER,
     &pod_garbage_collector::CONTROLLER,
     &replicaset::CONTROLLER,
+    &replication_controller::CONTROLLER,
     &resource_quota::CONTROLLER,
     &root_ca_certificate_publisher::CONTROLLER,
     &serviceaccount::CONTROLLER,

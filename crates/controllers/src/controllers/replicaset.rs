@@ -1,4 +1,5 @@
-//! Keeps as many pods as a ReplicaSet asks for.
+//! Keeps as many pods as a ReplicaSet asks for. A ReplicationController is the same thing under an older name: it brings its
+//! own [`Shape`] and nothing else.
 
 mod rank;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 use k8s_client::{Change, Index, Verb};
 use k8s_object::resources::{PODS, REPLICA_SETS};
 use k8s_object::views::{Condition, Pod, ReplicaSet};
-use k8s_object::{DecodeError, LabelSelector, Object, Properties};
+use k8s_object::{DecodeError, GroupVersionResource, LabelSelector, Object, Properties};
 use serde_json::{Value, json};
 use world::Timestamp;
 
@@ -28,8 +29,8 @@ pub(super) static CONTROLLER: Controller = Controller {
         Watched { resource: REPLICA_SETS, indices: &[Index::OWNER] },
     ],
     watches_everything: false,
-    triggers,
-    plan,
+    triggers: |change, view| triggers(&SHAPE, change, view),
+    plan: |view, key, now| plan(&SHAPE, view, key, now),
     reports_failures: true,
     concurrency: 5,
     rest: Duration::from_millis(20),
@@ -38,15 +39,24 @@ pub(super) static CONTROLLER: Controller = Controller {
 /// Pods created or deleted by one plan at most: upstream's `BurstReplicas`.
 const BURST: usize = 500;
 
-fn triggers(change: &Change, view: &View<'_>) -> Vec<Trigger> {
-    if change.resource == REPLICA_SETS {
-        return vec![Key { resource: REPLICA_SETS, object: change.key.clone() }.into()];
+/// What tells a ReplicaSet from a ReplicationController.
+pub(super) struct Shape {
+    pub(super) resource: GroupVersionResource,
+    pub(super) kind: &'static str,
+    pub(super) read: fn(&Object) -> Result<Arc<ReplicaSet>, DecodeError>,
+}
+
+static SHAPE: Shape = Shape { resource: REPLICA_SETS, kind: "ReplicaSet", read: |object| object.view() };
+
+pub(super) fn triggers(shape: &Shape, change: &Change, view: &View<'_>) -> Vec<Trigger> {
+    if change.resource == shape.resource {
+        return vec![Key { resource: shape.resource.clone(), object: change.key.clone() }.into()];
     }
     let states = [change.new.as_deref(), change.old.as_deref()];
     let mut keys: Vec<Key> = Vec::new();
     for state in states.into_iter().flatten() {
-        if let Some(set) = controller_of(view, state.meta(), &REPLICA_SETS, "ReplicaSet") {
-            let key = Key::of(REPLICA_SETS, &set);
+        if let Some(set) = controller_of(view, state.meta(), &shape.resource, shape.kind) {
+            let key = Key::of(shape.resource.clone(), &set);
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -56,12 +66,12 @@ fn triggers(change: &Change, view: &View<'_>) -> Vec<Trigger> {
         && new.meta().controller().is_none()
         && !new.meta().is_terminating()
     {
-        let sets = view.list_namespace(&REPLICA_SETS, &new.meta().namespace);
+        let sets = view.list_namespace(&shape.resource, &new.meta().namespace);
         let selects = |set: &Arc<Object>| {
-            let set = set.view::<ReplicaSet>().ok();
+            let set = (shape.read)(set).ok();
             set.and_then(|set| set.spec.selector.clone()).is_some_and(|selector| selector.matches(&new.meta().labels))
         };
-        keys.extend(sets.iter().filter(|set| selects(set)).map(|set| Key::of(REPLICA_SETS, set)));
+        keys.extend(sets.iter().filter(|set| selects(set)).map(|set| Key::of(shape.resource.clone(), set)));
     }
     keys.into_iter().map(Trigger::from).collect()
 }
@@ -92,12 +102,12 @@ fn members(objects: Vec<Arc<Object>>) -> Result<Vec<Member>, DecodeError> {
     members.collect()
 }
 
-fn plan(view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
-    let Some(object) = view.get(&REPLICA_SETS, &key.object) else { return Ok(Plan::nothing()) };
-    let set = object.view::<ReplicaSet>()?;
+pub(super) fn plan(shape: &Shape, view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
+    let Some(object) = view.get(&shape.resource, &key.object) else { return Ok(Plan::nothing()) };
+    let set = (shape.read)(&object)?;
     // An absent selector selects nothing; validation does not let it through.
     let selector = set.spec.selector.clone().unwrap_or_else(LabelSelector::nothing);
-    let claim = match claim(view, &object, &REPLICA_SETS, &selector, &PODS) {
+    let claim = match claim(view, &object, &shape.resource, &selector, &PODS) {
         Ok(claim) => claim,
         Err(questions) => return Ok(Plan::ask(questions)),
     };
@@ -111,7 +121,7 @@ fn plan(view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
     if view.failure().is_none() {
         plan.steps.extend(claim.actions.into_iter().map(Step::One));
         if !object.meta().is_terminating() {
-            plan.steps.extend(resize(view, &object, &set, &active, wanted, now)?);
+            plan.steps.extend(resize(shape, view, &object, &set, &active, wanted, now)?);
         }
     }
     let min_ready = set.spec.min_ready_seconds;
@@ -119,12 +129,13 @@ fn plan(view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
     if let Some(next) = waits.min() {
         plan.requeue(next.since(now));
     }
-    plan.steps.extend(status(&object, &set, &active, failure, now).map(Step::One));
+    plan.steps.extend(status(shape, &object, &set, &active, failure, now).map(Step::One));
     Ok(plan)
 }
 
 /// Creates what is missing or deletes what is too much.
 fn resize(
+    shape: &Shape,
     view: &View<'_>,
     object: &Arc<Object>,
     set: &ReplicaSet,
@@ -149,17 +160,17 @@ fn resize(
     }
     let doomed = match wanted {
         0 => active.iter().take(surplus).collect(),
-        _ => rank::doomed(active, &crowd(view, object)?, surplus, now),
+        _ => rank::doomed(active, &crowd(shape, view, object)?, surplus, now),
     };
     let actions = doomed.into_iter().map(|member| Action::delete(PODS, &member.object)).collect();
     Ok(Some(Step::Burst { actions, announce: announce("SuccessfulDelete", "FailedDelete") }))
 }
 
-/// Active pods per node of all ReplicaSets with the same controller: of two pods the one with more company goes first.
-fn crowd(view: &View<'_>, object: &Object) -> Result<BTreeMap<String, usize>, DecodeError> {
+/// Active pods per node of all sets with the same controller: of two pods the one with more company goes first.
+fn crowd(shape: &Shape, view: &View<'_>, object: &Object) -> Result<BTreeMap<String, usize>, DecodeError> {
     let siblings = match object.meta().controller() {
         Some(controller) => {
-            let siblings = view.indexed(&REPLICA_SETS, Index::OWNER.name, &controller.uid);
+            let siblings = view.indexed(&shape.resource, Index::OWNER.name, &controller.uid);
             siblings.iter().map(|sibling| sibling.meta().uid.clone()).collect()
         }
         None => vec![object.meta().uid.clone()],
@@ -175,7 +186,8 @@ fn crowd(view: &View<'_>, object: &Object) -> Result<BTreeMap<String, usize>, De
     Ok(crowd)
 }
 
-fn pod_body(owner: &Object, template: &Value) -> Value {
+/// A pod of a template, controlled by `owner`.
+pub(super) fn pod_body(owner: &Object, template: &Value) -> Value {
     let mut metadata = json!({
         "generateName": format!("{}-", owner.meta().name),
         "namespace": owner.meta().namespace,
@@ -217,6 +229,7 @@ fn failure_condition(
 
 /// The write of the status, if it changes.
 fn status(
+    shape: &Shape,
     object: &Arc<Object>,
     set: &ReplicaSet,
     active: &[Member],
@@ -253,7 +266,7 @@ fn status(
         "conditions": if conditions.is_empty() { Value::Null } else { Value::Array(conditions) },
     });
     Some(Action::Update {
-        resource: REPLICA_SETS,
+        resource: shape.resource.clone(),
         base: object.clone(),
         subresource: "status",
         change: json!({"status": status}),

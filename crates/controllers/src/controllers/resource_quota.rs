@@ -36,6 +36,8 @@ pub(super) static CONTROLLER: Controller = Controller {
 
 /// How often everything is counted again (kube-controller-manager `--resource-quota-sync-period`).
 const RESYNC: Duration = Duration::from_secs(5 * 60);
+/// When what was given back is counted again: some of it may have been charged for objects that were just being written.
+const RECOUNT: Duration = Duration::from_secs(1);
 
 fn triggers(change: &Change, view: &View<'_>) -> Vec<Trigger> {
     if change.resource == QUOTAS {
@@ -67,12 +69,15 @@ fn all(change: &Change, view: &View<'_>) -> Vec<Trigger> {
 fn plan(view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
     let mut plan = Plan::nothing();
     let Some(object) = view.get(&QUOTAS, &key.object) else { return Ok(plan) };
-    plan.requeue(RESYNC);
     let value = object.value();
     let hard = quota::amounts(&value["spec"]["hard"]);
     let used = count(view, &key.object.namespace, &value, &hard, now);
     let status = &value["status"];
-    if quota::amounts(&status["hard"]) == hard && quota::amounts(&status["used"]) == used {
+    let charged = quota::amounts(&status["used"]);
+    let gives_back =
+        charged.iter().any(|(name, amount)| used.get(name).is_some_and(|own| own.quantity < amount.quantity));
+    plan.requeue(if gives_back { RECOUNT } else { RESYNC });
+    if quota::amounts(&status["hard"]) == hard && charged == used {
         return Ok(plan);
     }
     let change = json!({"status": {

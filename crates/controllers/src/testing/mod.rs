@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use k8s_client::{Client, Identity};
 use k8s_object::resources::{
-    CLUSTER_ROLES, CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, LEASES, NAMESPACES, NODES, PODS, REPLICA_SETS,
-    SERVICE_ACCOUNTS, SERVICES,
+    CLUSTER_ROLES, CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, LEASES, NAMESPACES, NODES, PODS,
+    REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICE_ACCOUNTS, SERVICES,
 };
 use k8s_object::{GroupVersionResource, Object, UserInfo};
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (CLUSTER_ROLES, "ClusterRole", false),
     (CONFIG_MAPS, "ConfigMap", true),
     (DEPLOYMENTS, "Deployment", true),
+    (ENDPOINTS, "Endpoints", true),
     (ENDPOINT_SLICES, "EndpointSlice", true),
     (EVENTS, "Event", true),
     (LEASES, "Lease", true),
@@ -39,6 +40,7 @@ const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (PODS, "Pod", true),
     (GroupVersionResource::of("policy", "v1", "poddisruptionbudgets"), "PodDisruptionBudget", true),
     (REPLICA_SETS, "ReplicaSet", true),
+    (REPLICATION_CONTROLLERS, "ReplicationController", true),
     (GroupVersionResource::of("", "v1", "resourcequotas"), "ResourceQuota", true),
     (SERVICE_ACCOUNTS, "ServiceAccount", true),
     (SERVICES, "Service", true),

@@ -19,5 +19,6 @@ pub(crate) static KIND: Kind = Kind {
         causes.extend(validate_aggregation(object));
         causes
     },
+    creates_on_update: true,
     ..Kind::BASE
 };

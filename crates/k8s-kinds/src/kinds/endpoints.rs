@@ -19,6 +19,7 @@ pub(crate) static KIND: Kind = Kind {
         AGE,
     ],
     default,
+    creates_on_update: true,
     ..Kind::BASE
 };
 

@@ -36,6 +36,7 @@ pub(crate) static KIND: Kind = Kind {
     ],
     field,
     validate,
+    creates_on_update: true,
     ..Kind::BASE
 };
 

@@ -35,6 +35,7 @@ pub(crate) static KIND: Kind = Kind {
     ],
     name_rule: path_segment,
     validate: |object, context| judge_stored_form(object, context, CONVERSION, judge),
+    creates_on_update: true,
     ..Kind::BASE
 };
 

@@ -21,6 +21,7 @@ pub(crate) static KIND: Kind = Kind {
     ],
     validate,
     updates_name_version: true,
+    creates_on_update: true,
     ..Kind::BASE
 };
 

@@ -21,6 +21,7 @@ pub(crate) static KIND: Kind = Kind {
     columns: &[NAME, CREATED_AT],
     default,
     validate,
+    creates_on_update: true,
     ..Kind::BASE
 };
 

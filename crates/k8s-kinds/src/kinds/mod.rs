@@ -63,6 +63,7 @@ mod secret;
 mod service;
 mod service_account;
 mod service_cidr;
+mod service_rules;
 mod stateful_set;
 mod storage_class;
 mod volume_attachment;

@@ -15,5 +15,6 @@ pub(crate) static KIND: Kind = Kind {
     columns: &[NAME, CREATED_AT],
     name_rule: path_segment,
     validate: |object, _| validate_rules(object, true),
+    creates_on_update: true,
     ..Kind::BASE
 };

@@ -15,5 +15,6 @@ pub(crate) static KIND: Kind = Kind {
     name_rule: path_segment,
     default: default_binding,
     validate: |object, context| validate_binding(object, context, &["ClusterRole", "Role"]),
+    creates_on_update: true,
     ..Kind::BASE
 };

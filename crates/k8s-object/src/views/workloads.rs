@@ -1,4 +1,4 @@
-//! Deployment, ReplicaSet, Service, EndpointSlice.
+//! Deployment, ReplicaSet, ReplicationController, Service, Endpoints, EndpointSlice.
 
 use std::collections::BTreeMap;
 
@@ -91,6 +91,23 @@ pub struct ReplicaSetStatus {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
+pub struct ReplicationController {
+    pub metadata: ObjectMeta,
+    pub spec: ReplicationControllerSpec,
+    pub status: ReplicaSetStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicationControllerSpec {
+    pub replicas: Option<i64>,
+    pub selector: BTreeMap<String, String>,
+    pub template: Value,
+    pub min_ready_seconds: i64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub struct Service {
     pub metadata: ObjectMeta,
     pub spec: ServiceSpec,
@@ -126,5 +143,21 @@ pub struct EndpointSlice {
     pub metadata: ObjectMeta,
     pub address_type: String,
     pub endpoints: Vec<Value>,
+    pub ports: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Endpoints {
+    pub metadata: ObjectMeta,
+    pub subsets: Vec<EndpointSubset>,
+}
+
+/// Addresses that all have the same ports.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSubset {
+    pub addresses: Vec<Value>,
+    pub not_ready_addresses: Vec<Value>,
     pub ports: Vec<Value>,
 }

@@ -183,45 +183,95 @@ fn type_fields(flavour: Flavour, meta: &str) -> [(&'static str, Value); 3] {
     ]
 }
 
-/// A custom schema as published: what every object has is added, and v2 loses what it cannot say.
+const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
+const EMBEDDED: &str = "x-kubernetes-embedded-resource";
+
+fn is_set(schema: &Value, extension: &str) -> bool {
+    schema.get(extension) == Some(&Value::Bool(true))
+}
+
+/// A custom schema as published: what every object has is added, and v2 loses what it cannot say (apiextensions
+/// `buildKubeNative`).
 pub(super) fn custom(flavour: Flavour, source: &str) -> Value {
     let mut schema: Value = serde_json::from_str(source).unwrap_or_else(|_| json!({ "type": "object" }));
     if flavour == Flavour::V2 {
+        if is_set(&schema, PRESERVE) {
+            // With any property named, kubectl takes those that are not for unknown.
+            return json!({ "type": "object" });
+        }
         reduce(&mut schema);
     }
-    let closed = schema.get("x-kubernetes-preserve-unknown-fields") != Some(&Value::Bool(true));
-    if closed || schema.get("properties").is_some() {
-        for (name, field) in type_fields(flavour, OBJECT_META) {
-            schema["properties"][name] = field;
-        }
+    embed(flavour, &mut schema);
+    for (name, field) in type_fields(flavour, OBJECT_META) {
+        schema["properties"][name] = field;
     }
     schema
 }
 
-/// Removes the keywords that OpenAPI v2 clients do not know, as upstream does when it publishes v2.
+/// Calls with every schema directly below one.
+fn below(schema: &mut Map<String, Value>, mut then: impl FnMut(&mut Value)) {
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.values_mut().for_each(&mut then);
+    }
+    for name in ["additionalProperties", "items"] {
+        if let Some(own) = schema.get_mut(name) {
+            then(own);
+        }
+    }
+}
+
+/// Adds what every object has to the objects inside of a schema.
+fn embed(flavour: Flavour, schema: &mut Value) {
+    let Value::Object(map) = &mut *schema else { return };
+    below(map, |own| embed(flavour, own));
+    if !is_set(schema, EMBEDDED) || (flavour == Flavour::V2 && is_set(schema, PRESERVE)) {
+        return;
+    }
+    for (name, field) in type_fields(flavour, OBJECT_META) {
+        schema["properties"][name] = field;
+    }
+    let mut required = schema["required"].as_array().cloned().unwrap_or_default();
+    for name in ["kind", "apiVersion"] {
+        if !required.iter().any(|own| own == name) {
+            required.push(json!(name));
+        }
+    }
+    schema["required"] = json!(required);
+}
+
+/// Removes what OpenAPI v2 clients, kubectl above all, do not understand (apiextensions `ToStructuralOpenAPIV2`).
 fn reduce(schema: &mut Value) {
+    let nullable = is_set(schema, "nullable");
+    let preserves = is_set(schema, PRESERVE);
     let Value::Object(map) = schema else { return };
-    let int_or_string = map.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true));
-    for name in ["allOf", "anyOf", "not", "oneOf"] {
+    for name in ["allOf", "anyOf", "not", "nullable", "oneOf"] {
         map.remove(name);
     }
-    let nullable = map.remove("nullable") == Some(Value::Bool(true));
-    if int_or_string || nullable {
+    if nullable {
         map.remove("type");
     }
-    if nullable {
-        // A type that also allows null cannot be said; what is below it goes with it.
+    if nullable || preserves {
+        // What is named below an open or untyped value would be taken for all that there may be.
         map.remove("items");
         map.remove("properties");
     }
-    if let Some(Value::Object(properties)) = map.get_mut("properties") {
-        properties.values_mut().for_each(reduce);
+    let is_bare_list = map.get("type").is_some_and(|own| own == "array") && !map.contains_key("items");
+    if is_bare_list || (preserves && map.get("type").is_some_and(|own| own == "object")) {
+        map.remove("type");
     }
-    for name in ["additionalProperties", "items"] {
-        if let Some(below) = map.get_mut(name) {
-            reduce(below);
+    let nullables: Vec<String> = map.get("properties").and_then(Value::as_object).map_or_else(Vec::new, |properties| {
+        properties.iter().filter(|(_, own)| is_set(own, "nullable")).map(|(name, _)| name.clone()).collect()
+    });
+    if let Some(Value::Array(required)) = map.get_mut("required") {
+        required.retain(|name| !nullables.iter().any(|own| name == own));
+        if required.is_empty() {
+            map.remove("required");
         }
     }
+    if map.get("additionalProperties").is_some_and(|own| is_set(own, "nullable")) {
+        map.remove("required");
+    }
+    below(map, reduce);
 }
 
 pub(super) fn custom_list(flavour: Flavour, item: &str) -> Value {

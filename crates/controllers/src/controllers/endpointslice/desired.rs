@@ -9,38 +9,38 @@ use k8s_object::views::{IntOrString, Pod, Service, ServicePort};
 use serde_json::{Value, json};
 
 /// The label of nodes that tells their zone.
-pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
+pub(in crate::controllers) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Address family and ports; the ports as canonical JSON, so that groups have an order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Group {
+pub(in crate::controllers) struct Group {
     address_type: String,
     ports: Vec<String>,
 }
 
 impl Group {
-    pub(super) fn new(address_type: &str, ports: &[Value]) -> Group {
+    pub(in crate::controllers) fn new(address_type: &str, ports: &[Value]) -> Group {
         let mut ports: Vec<String> = ports.iter().map(|port| crate::json::normal(port).to_string()).collect();
         ports.sort();
         Group { address_type: address_type.to_owned(), ports }
     }
 
     /// The group of the slice without endpoints that a service without endpoints has.
-    pub(super) fn placeholder(service: &Service) -> Group {
+    pub(in crate::controllers) fn placeholder(service: &Service) -> Group {
         Group::new(families(service)[0], &[])
     }
 
-    pub(super) fn address_type(&self) -> &str {
+    pub(in crate::controllers) fn address_type(&self) -> &str {
         &self.address_type
     }
 
-    pub(super) fn ports(&self) -> Vec<Value> {
+    pub(in crate::controllers) fn ports(&self) -> Vec<Value> {
         self.ports.iter().map(|port| serde_json::from_str(port).expect("it was JSON when the group was made")).collect()
     }
 }
 
 /// The address families of a service; IPv4 unless it says otherwise.
-fn families(service: &Service) -> Vec<&str> {
+pub(in crate::controllers) fn families(service: &Service) -> Vec<&str> {
     match service.spec.ip_families.is_empty() {
         true if service.spec.cluster_ip.contains(':') => vec!["IPv6"],
         true => vec!["IPv4"],
@@ -49,7 +49,7 @@ fn families(service: &Service) -> Vec<&str> {
 }
 
 /// All endpoints of a service.
-pub(super) fn desired(
+pub(in crate::controllers) fn desired(
     service: &Service,
     pods: &[(Arc<Object>, Arc<Pod>)],
     zone: impl Fn(&str) -> Option<String>,
@@ -68,7 +68,7 @@ pub(super) fn desired(
 }
 
 /// The pod's first address of a family.
-fn address(pod: &Pod, family: &str) -> Option<String> {
+pub(in crate::controllers) fn address(pod: &Pod, family: &str) -> Option<String> {
     let mut addresses = pod.status.pod_ips.iter().map(|address| &address.ip).chain([&pod.status.pod_ip]);
     let of_family = |address: &&String| match address.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) => family == "IPv4",
@@ -106,10 +106,25 @@ fn endpoint(
     endpoint
 }
 
-/// The port of a pod that a service's port goes to; `None` when it names a port that the pod does not have.
+/// The port of an endpoint; `None` when it names a port that the pod does not have.
 fn endpoint_port(port: &ServicePort, pod: &Pod) -> Option<Value> {
-    let protocol = if port.protocol.is_empty() { "TCP" } else { &port.protocol };
-    let number = match &port.target_port {
+    let number = target_port(port, pod)?;
+    let mut json = json!({"name": port.name, "port": number, "protocol": protocol(port)});
+    if let Some(application) = &port.app_protocol {
+        json["appProtocol"] = json!(application);
+    }
+    Some(json)
+}
+
+/// The protocol of a service's port.
+pub(in crate::controllers) fn protocol(port: &ServicePort) -> &str {
+    if port.protocol.is_empty() { "TCP" } else { &port.protocol }
+}
+
+/// The number of the pod's port that a service's port goes to; `None` when it names a port that the pod does not have.
+pub(in crate::controllers) fn target_port(port: &ServicePort, pod: &Pod) -> Option<i64> {
+    let protocol = protocol(port);
+    Some(match &port.target_port {
         None => i64::from(port.port),
         Some(IntOrString::Int(0)) => i64::from(port.port),
         Some(IntOrString::Int(number)) => *number,
@@ -121,10 +136,5 @@ fn endpoint_port(port: &ServicePort, pod: &Pod) -> Option<Value> {
             let same_protocol = |own: &str| own == protocol || (own.is_empty() && protocol == "TCP");
             i64::from(named.find(|own| same_protocol(&own.protocol))?.container_port)
         }
-    };
-    let mut json = json!({"name": port.name, "port": number, "protocol": protocol});
-    if let Some(application) = &port.app_protocol {
-        json["appProtocol"] = json!(application);
-    }
-    Some(json)
+    })
 }
