@@ -3,7 +3,6 @@
 //!
 //! Many objects are written at once, so that a new cluster does not wait for a hundred commits.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,8 +18,9 @@ use crate::{create, network};
 
 const AGENT: &str = "kube-apiserver";
 const PRIORITY_CLASSES: GroupVersionResource = GroupVersionResource::of("scheduling.k8s.io", "v1", "priorityclasses");
-const FLOW_SCHEMAS: GroupVersionResource = GroupVersionResource::of(flow_control::GROUP, "v1", "flowschemas");
-const PRIORITY_LEVELS: GroupVersionResource =
+pub(crate) const FLOW_SCHEMAS: GroupVersionResource =
+    GroupVersionResource::of(flow_control::GROUP, "v1", "flowschemas");
+pub(crate) const PRIORITY_LEVELS: GroupVersionResource =
     GroupVersionResource::of(flow_control::GROUP, "v1", "prioritylevelconfigurations");
 const SERVICE_CIDRS: GroupVersionResource = GroupVersionResource::of("networking.k8s.io", "v1", "servicecidrs");
 
@@ -65,12 +65,12 @@ impl Wanted {
 }
 
 /// Creates what is missing and leaves what is there.
-pub(crate) async fn run(core: &Core, endpoint: Option<SocketAddr>) -> Result<(), ApiError> {
+pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
     let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
     ensure_all(core, &user, namespaces).await?;
     ensure_all(core, &user, objects).await?;
     store(core, network::missing(core)).await?;
-    service(core, &user, endpoint).await
+    service(core, &user).await
 }
 
 fn namespaces(_: &Core) -> Vec<Wanted> {
@@ -91,11 +91,38 @@ fn objects(core: &Core) -> Vec<Wanted> {
         let namespace = object.meta().namespace.clone();
         wanted.push(Wanted { resource: resource.clone(), namespace, object: object.value() });
     }
-    for (resource, fixed) in [(PRIORITY_LEVELS, flow_control::LEVELS), (FLOW_SCHEMAS, flow_control::SCHEMAS)] {
-        wanted.extend(fixed.iter().map(|fixed| Wanted::cluster(resource.clone(), flow_control::object(fixed))));
-    }
+    wanted.extend(flow_control_objects(core));
     wanted.push(service_cidr(core));
     wanted
+}
+
+/// The defaults of priority and fairness, and where they are.
+pub(crate) fn flow_control() -> Vec<(GroupVersionResource, &'static flow_control::Fixed)> {
+    let of = |resource: GroupVersionResource, fixed: &'static [flow_control::Fixed]| {
+        fixed.iter().map(move |fixed| (resource.clone(), fixed))
+    };
+    of(PRIORITY_LEVELS, flow_control::LEVELS).chain(of(FLOW_SCHEMAS, flow_control::SCHEMAS)).collect()
+}
+
+fn flow_control_objects(_: &Core) -> Vec<Wanted> {
+    let wanted = |(resource, fixed)| Wanted::cluster(resource, flow_control::object(fixed));
+    flow_control().into_iter().map(wanted).collect()
+}
+
+/// Brings system namespaces back.
+pub(crate) async fn keep_namespaces(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
+    ensure_all(core, user, namespaces).await
+}
+
+/// Brings the defaults of priority and fairness back.
+pub(crate) async fn keep_flow_control(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
+    ensure_all(core, user, flow_control_objects).await
+}
+
+/// Brings the range of Services, and the Service `kubernetes`, back.
+pub(crate) async fn keep_network(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
+    ensure_all(core, user, |core| vec![service_cidr(core)]).await?;
+    service(core, user).await
 }
 
 fn priority_classes() -> Vec<Wanted> {
@@ -136,7 +163,8 @@ fn service_cidr(core: &Core) -> Wanted {
 }
 
 /// The Service `kubernetes`, and where it leads.
-async fn service(core: &Core, user: &Arc<UserInfo>, endpoint: Option<SocketAddr>) -> Result<(), ApiError> {
+async fn service(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
+    let endpoint = core.endpoint;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},

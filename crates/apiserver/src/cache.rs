@@ -243,8 +243,8 @@ impl Cache {
                 (Some(old), None) => with_revision(&old.object, revision),
                 _ => None,
             };
-            // What the ring alone keeps alive: the old state, and the state of the deletion.
-            let bytes = old.as_ref().map_or(0, |held| held.object.json().len() * (1 + usize::from(gone.is_some())));
+            // What the ring alone keeps alive: the old state, which that of the deletion shares.
+            let bytes = old.as_ref().map_or(0, |held| held.object.json_len());
             state.bytes += bytes;
             state.events.push_back(Event { revision, old, new, gone, at: now, bytes });
         }
@@ -279,7 +279,7 @@ impl State {
     fn put(&mut self, at: Option<usize>, key: NamespacedName, new: Option<Held>) -> Option<Held> {
         let value = |held: &Option<Held>| held.as_ref().and_then(|held| held.fields.get(at?).cloned());
         let now = value(&new);
-        let bytes = |held: &Option<Held>| held.as_ref().map_or(0, |held| held.object.json().len());
+        let bytes = |held: &Option<Held>| held.as_ref().map_or(0, |held| held.object.json_len());
         self.object_bytes += bytes(&new);
         let old = match new {
             Some(held) => self.objects.insert(key.clone(), held),
@@ -393,16 +393,9 @@ impl State {
     }
 }
 
-/// The same object with another resourceVersion; `None` only for an object without one, which is never cached.
+/// The same object with another resourceVersion; `None` only for what is no object, which is never cached.
 pub(crate) fn with_revision(object: &Object, revision: Revision) -> Option<Arc<Object>> {
-    let json = object.json();
-    let old = format!(r#""metadata":{{"resourceVersion":"{}""#, object.meta().resource_version);
-    let at = json.windows(old.len()).position(|window| window == old.as_bytes())?;
-    let mut changed = Vec::with_capacity(json.len() + 4);
-    changed.extend_from_slice(&json[..at]);
-    changed.extend_from_slice(format!(r#""metadata":{{"resourceVersion":"{revision}""#).as_bytes());
-    changed.extend_from_slice(&json[at + old.len()..]);
-    Object::from_json(changed).ok().map(Arc::new)
+    object.at_revision(revision).ok().map(Arc::new)
 }
 
 #[cfg(test)]
@@ -413,7 +406,7 @@ mod tests {
         let stored = format!(
             r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"a"}},"status":{{"phase":"{phase}"}}}}"#
         );
-        Arc::new(Object::from_stored(stored.as_bytes(), revision).unwrap())
+        Arc::new(Object::from_stored(stored, revision).unwrap())
     }
 
     fn key(name: &str) -> NamespacedName {
@@ -443,7 +436,7 @@ mod tests {
             let stored = format!(
                 r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"a"}},"spec":{{"nodeName":"{node}"}}}}"#
             );
-            Some(Arc::new(Object::from_stored(stored.as_bytes(), revision).unwrap()))
+            Some(Arc::new(Object::from_stored(stored, revision).unwrap()))
         };
         let cache = Cache::new(Extractor::paths(vec!["status.phase".into(), "spec.nodeName".into()]), 1);
         let on = |node: &str| -> Vec<String> {

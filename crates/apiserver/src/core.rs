@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use k8s_auth::Attributes;
 use k8s_client::{Api, Body, Reply, Request, Verb, Watch};
 use k8s_object::{ApiError, FieldSelector, LabelSelector, NamespacedName, Object, Reason, UserInfo};
@@ -42,6 +41,8 @@ pub(crate) struct Core {
     pub keyspace: Keyspace,
     pub minor: u8,
     pub git_version: String,
+    /// Where clients reach it.
+    pub endpoint: Option<std::net::SocketAddr>,
     pub registry: Registry,
     pub feed: Feed,
     pub auth: Auth,
@@ -432,16 +433,8 @@ pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object
         let json = k8s_object::encode_with(&value, object.managed_fields());
         return Object::from_json(json).map_or(object, Arc::new);
     }
-    // Where only `apiVersion` differs the rest need not be read: `encode` writes it first.
-    let old = format!(r#"{{"apiVersion":"{}""#, own.api_version());
-    let new = format!(r#"{{"apiVersion":"{}""#, resource.api_version());
-    match object.json().strip_prefix(old.as_bytes()) {
-        Some(rest) => {
-            let json: Bytes = [new.as_bytes(), rest].concat().into();
-            Object::from_json(json).map_or(object, Arc::new)
-        }
-        None => object,
-    }
+    // Where only `apiVersion` differs the rest need not be read.
+    object.in_api_version(&resource.api_version()).map_or(object, Arc::new)
 }
 
 /// An object of one version of its kind in another.

@@ -46,7 +46,7 @@ impl Extractor {
             return Arc::default();
         }
         match self.lookup {
-            None => pick(object.json(), &self.paths).into(),
+            None => pick(object.bytes(), &self.paths).into(),
             Some(lookup) => {
                 let value = object.value();
                 self.paths.iter().map(|path| lookup(&value, path).into()).collect()

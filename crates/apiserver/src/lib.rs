@@ -14,6 +14,7 @@ mod cache;
 mod core;
 mod crd;
 mod create;
+mod defaults;
 mod delete;
 mod encryption;
 mod feed;
@@ -53,7 +54,9 @@ pub use auth::{
     Anonymous, Authentication, AuthorizationWebhook, ConfigError, FailurePolicy, FrontProxy, JwtAuthenticator, Mapping,
     Mode, Remote, Rule, TokenWebhook, authentication_from, authorization_from,
 };
-pub use encryption::{EncryptionConfig, EncryptionConfigError, Kms, KmsByName, KmsCiphertext, KmsError, LocalKms};
+pub use encryption::{
+    EncryptionConfig, EncryptionConfigError, Kms, KmsByName, KmsCiphertext, KmsError, KmsKey, LocalKms,
+};
 pub use network::ServiceCidr;
 pub use ports::{AuditSink, AuthError, Authorizer, Decision, TokenAuthenticator};
 pub use proxy::{ClientCertificate, Kubelets};

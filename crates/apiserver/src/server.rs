@@ -12,7 +12,7 @@ use world::{Tasks, World};
 use crate::admission::{Admission, Charging};
 use crate::aggregation::{self, Aggregator};
 use crate::audit::Audit;
-use crate::auth::{Auth, Authentication, Mode, account_secrets, published, reconcile};
+use crate::auth::{Auth, Authentication, JwtAuthenticator, Mode, account_secrets, published, reconcile};
 use crate::core::{Core, InProcess};
 use crate::encryption::{Encryption, EncryptionConfig};
 use crate::feed::Feed;
@@ -26,7 +26,7 @@ use crate::ports::{Authorizer, TokenAuthenticator};
 use crate::proxy::Kubelets;
 use crate::registry::Registry;
 use crate::webhook::Dialer;
-use crate::{bootstrap, crd, horizon};
+use crate::{bootstrap, crd, defaults, horizon};
 
 /// What a cluster's API server is made of.
 pub struct Options {
@@ -100,6 +100,7 @@ impl ApiServer {
             keyspace: options.keyspace.clone(),
             minor: options.minor,
             git_version: options.git_version,
+            endpoint: options.endpoint,
             registry: Registry::new(options.minor),
             feed: Feed::new(options.keyspace, encryption.clone()),
             encryption,
@@ -118,7 +119,7 @@ impl ApiServer {
             stop: tasks.stop(),
         });
         core.feed.load(core.as_ref()).await.map_err(error("load its objects"))?;
-        bootstrap::run(&core, options.endpoint).await.map_err(error("create what every cluster has"))?;
+        bootstrap::run(&core).await.map_err(error("create what every cluster has"))?;
         reconcile::run(&core).await.map_err(error("bring its default roles up to date"))?;
         published::run(&core).await.map_err(error("publish whom it trusts"))?;
         let (feeding, stop) = (core.clone(), tasks.stop());
@@ -132,6 +133,10 @@ impl ApiServer {
         let (cleaning, stop) = (core.clone(), tasks.stop());
         tasks.spawn("custom resource definitions", async move {
             stop.or(crd::control(cleaning)).await;
+        });
+        let (keeping, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("defaults of the cluster", async move {
+            stop.or(defaults::keep(keeping)).await;
         });
         let (judging, stop) = (core.clone(), tasks.stop());
         tasks.spawn("flow schema status", async move {
@@ -197,6 +202,20 @@ impl ApiServer {
     /// 401 for a token that is not valid.
     pub async fn authenticate(&self, token: &str) -> Result<UserInfo, ApiError> {
         Ok(self.core.auth.by_token(&self.core, token).await?.user)
+    }
+
+    /// From now on takes tokens of these issuers and of no others.
+    ///
+    /// # Errors
+    /// If an expression does not compile; nothing changes then.
+    pub fn use_issuers(&self, jwt: &[JwtAuthenticator]) -> Result<(), ApiError> {
+        self.core.auth.use_issuers(jwt)
+    }
+
+    /// From now on writes and reads what it stores by another configuration, which must be able to read what the one of before
+    /// wrote. What is stored already stays as it is until it is written again.
+    pub fn use_encryption(&self, config: Arc<EncryptionConfig>) {
+        self.core.encryption.replace(config);
     }
 
     /// How many objects of a resource there are; `None` for one that is not served.

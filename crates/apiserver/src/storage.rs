@@ -49,7 +49,7 @@ pub(crate) fn keys(group: &str, plural: &str, namespace: &str, after: Option<&By
 /// # Errors
 /// If it is damaged.
 pub(crate) fn object(kv: &KeyValue) -> Result<Object, ApiError> {
-    Object::from_stored(&kv.value, kv.mod_revision).map_err(|error| {
+    Object::from_stored(kv.value.clone(), kv.mod_revision).map_err(|error| {
         ApiError::internal(format!("the stored {} is damaged: {error}", String::from_utf8_lossy(&kv.key)))
     })
 }

@@ -249,10 +249,10 @@ pub(crate) async fn replace_owned(
     }
     write::validate(call, &new, Some(&before))?;
     admission::judge(call, &new, Some(&before)).await?;
-    if new == before && owners.are_of(old) {
+    let key = call.key();
+    if new == before && owners.are_of(old) && !write::is_stale(call, &key).await? {
         return Ok(Some(old.clone()));
     }
-    let key = call.key();
     let expected = write::revision(old)?;
     let bytes = write::encode(call, &mut new, owners.text(old).as_deref()).await?;
     if call.request.options.dry_run {

@@ -113,7 +113,7 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     let context = call.kind_context(old);
     let scope = if call.resource.namespaced { Scope::Namespaced } else { Scope::Cluster };
     let (rule, mut warnings): (names::Rule, Vec<String>) = match &call.resource.strategy {
-        Strategy::Builtin(kind) => (kind.name_rule, (kind.warnings)(object, &context)),
+        Strategy::Builtin(kind) => (kind.name_rule(context.minor), (kind.warnings)(object, &context)),
         Strategy::Custom(_) => (names::subdomain, Vec::new()),
     };
     let mut causes = names::metadata(object, scope, rule, &context);
@@ -180,6 +180,13 @@ pub(crate) fn store_key(call: &Call<'_>, key: &NamespacedName) -> Bytes {
     storage::key(&stored.group, &stored.plural, key)
 }
 
+/// Whether an object is worth being written though nothing of it changes: it is not encrypted as it should be.
+pub(crate) async fn is_stale(call: &Call<'_>, key: &NamespacedName) -> Result<bool, ApiError> {
+    let stored = call.entry.stored();
+    let store_key = store_key(call, key);
+    call.core.encryption.is_stale(call.space, &stored.group, &stored.plural, &store_key).await
+}
+
 /// What became of a write.
 pub(crate) enum Stored {
     Done(Arc<Object>),
@@ -216,7 +223,7 @@ pub(crate) async fn store(
             let object = match cached {
                 Some(object) => object,
                 // Somebody wrote again in between: the answer is still the state of this write.
-                None => Arc::new(Object::from_stored(&bytes, revision).map_err(ApiError::internal)?),
+                None => Arc::new(Object::from_stored(bytes, revision).map_err(ApiError::internal)?),
             };
             call.versioned(object).await.map(Stored::Done)
         }
@@ -259,7 +266,7 @@ pub(crate) fn revision(object: &Object) -> Result<Revision, ApiError> {
 /// An object that was not stored (dry run), in its encoded form, as an answer.
 pub(crate) async fn unstored(call: &Call<'_>, bytes: Bytes, revision: &str) -> Result<Arc<Object>, ApiError> {
     let object = match revision.parse::<Revision>() {
-        Ok(revision) => Object::from_stored(&bytes, revision),
+        Ok(revision) => Object::from_stored(bytes, revision),
         Err(_) => Object::from_json(bytes),
     };
     call.versioned(Arc::new(object.map_err(ApiError::internal)?)).await

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use k8s_client::{PatchType, Preconditions};
 use k8s_object::{GroupVersionResource, Reason, UserInfo, resources};
 use serde_json::{Value, json};
@@ -167,6 +169,55 @@ fn every_cluster_has_its_first_objects_after_few_commits() {
         // Whoever starts later on the same store finds everything.
         let again = support::start(&cluster.world, &cluster.store).await;
         assert_eq!(again.store.keyspace("cluster/").current_revision().await.unwrap(), revision);
+    });
+}
+
+#[test]
+fn what_every_cluster_has_comes_back() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let [levels, schemas] = ["prioritylevelconfigurations", "flowschemas"]
+            .map(|plural| GroupVersionResource::new("flowcontrol.apiserver.k8s.io", "v1", plural));
+        let cidrs = GroupVersionResource::of("networking.k8s.io", "v1", "servicecidrs");
+        let gone = Preconditions::default;
+        client.delete(&resources::SERVICES, "default", "kubernetes", gone()).await.unwrap();
+        cluster.world.sleep(Duration::from_secs(11)).await;
+        let service = client.get(&resources::SERVICES, "default", "kubernetes").await.unwrap().value();
+        assert_eq!(service["spec"]["clusterIP"], "172.20.0.1");
+        assert!(client.get(&cidrs, "", "kubernetes").await.is_ok());
+
+        client.delete(&levels, "", "workload-low", gone()).await.unwrap();
+        client.delete(&schemas, "", "probes", gone()).await.unwrap();
+        client.delete(&resources::NAMESPACES, "", "kube-node-lease", gone()).await.unwrap();
+        let finalized = json!({"metadata": {"name": "kube-node-lease"}, "spec": {}});
+        client.update(&resources::NAMESPACES, "", "kube-node-lease", "finalize", finalized).await.unwrap();
+        // Nobody may change what is mandatory; the rest follows its annotation.
+        let other = |shares: i64| json!({"spec": {"limited": {"nominalConcurrencyShares": shares}}});
+        let patch = async |name: &str, patch: Value| {
+            client.patch(&levels, "", name, "", PatchType::Merge, patch).await.unwrap();
+        };
+        patch("system", other(31)).await;
+        let mut kept = other(41);
+        kept["metadata"] = json!({"annotations": {"apf.kubernetes.io/autoupdate-spec": "false"}});
+        patch("node-high", kept).await;
+        let mut unwanted = client.get(&levels, "", "global-default").await.unwrap().value();
+        unwanted["metadata"] = json!({"name": "old", "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}});
+        client.create(&levels, "", unwanted).await.unwrap();
+        cluster.world.sleep(Duration::from_secs(61)).await;
+        let shares = async |name: &str| {
+            client.get(&levels, "", name).await.unwrap().value()["spec"]["limited"]["nominalConcurrencyShares"].clone()
+        };
+        assert_eq!(
+            (shares("workload-low").await, shares("system").await, shares("node-high").await),
+            (100.into(), 30.into(), 41.into())
+        );
+        assert!(client.get(&schemas, "", "probes").await.is_ok());
+        assert!(client.get(&resources::NAMESPACES, "", "kube-node-lease").await.is_ok());
+        assert!(client.get(&levels, "", "old").await.unwrap_err().is_not_found());
+        // What is as it should be is not written again.
+        let before = cluster.store.keyspace("cluster/").current_revision().await.unwrap();
+        cluster.world.sleep(Duration::from_secs(121)).await;
+        assert_eq!(cluster.store.keyspace("cluster/").current_revision().await.unwrap(), before);
     });
 }
 

@@ -150,3 +150,17 @@ fn openapi_describes_what_is_served() {
         assert!(v2["definitions"]["com.example.stable.v1.CronTab"].is_object());
     });
 }
+
+#[test]
+fn clients_are_told_where_the_server_is() {
+    let at = "192.0.2.1:6443".parse().unwrap();
+    let options = move |options: &mut apiserver::Options| {
+        with_names(options);
+        options.endpoint = Some(at);
+    };
+    with_options(options, |cluster| async move {
+        let told = ask(&cluster, "admin", "GET /api", &[], "").await.json();
+        let address = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": "192.0.2.1:6443"}]);
+        assert_eq!(told["serverAddressByClientCIDRs"], address);
+    });
+}

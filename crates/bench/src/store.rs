@@ -3,7 +3,7 @@
 //!
 //! The data directory is beside this binary, because the system's temporary directory may be in memory.
 
-mod data;
+pub mod data;
 mod etcd;
 mod load;
 mod raw_log;
@@ -13,7 +13,7 @@ mod space;
 mod watch;
 mod writes;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use world::World;
 
 pub async fn run(world: World) -> Result<()> {
@@ -27,4 +27,12 @@ pub async fn run(world: World) -> Result<()> {
 
 pub async fn beside_etcd(world: World) -> Result<()> {
     etcd::run(&world).await
+}
+
+/// Resident memory of this process in bytes.
+pub fn resident() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
+    let kibibytes: u64 = line.split_whitespace().nth(1).context("VmRSS has a number")?.parse()?;
+    Ok(kibibytes * 1024)
 }

@@ -31,6 +31,7 @@ async fn region(world: &World) -> Region {
         account: "111122223333".into(),
         pace: Pace::Instant,
         audit_folder: None,
+        outside: Some(std::sync::Arc::new(region::Sockets)),
     };
     Region::start(options).await.unwrap()
 }

@@ -1,10 +1,10 @@
-//! Changing a cluster: configuration, version, encryption. Each change is an update; one at a time, one kind per call.
+//! Changing a cluster: configuration and version. Each change is an update; one at a time, one kind per call.
 
 use cloud_wire::AwsError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cluster_create::{apply_logging, check_encryption};
+use crate::cluster_create::apply_logging;
 use crate::clusters::{self, Logging, VpcRequest, endpoint_access};
 use crate::error;
 use crate::model::{AuthenticationMode, Change, Cluster, ClusterStatus, Nodegroup};
@@ -59,13 +59,13 @@ static REFUSED: &[&str] = &[
 ];
 
 /// A change, the type of its update and what the update shows.
-struct Planned {
-    kind: &'static str,
-    params: Vec<(String, String)>,
-    change: Change,
+pub(crate) struct Planned {
+    pub(crate) kind: &'static str,
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) change: Change,
 }
 
-fn param(kind: &str, value: impl ToString) -> (String, String) {
+pub(crate) fn param(kind: &str, value: impl ToString) -> (String, String) {
     (kind.to_owned(), value.to_string())
 }
 
@@ -226,7 +226,7 @@ fn plan_access(cluster: &Cluster, wanted: Option<AuthenticationMode>) -> Result<
 }
 
 /// Accepts a change: the cluster is UPDATING from now on.
-async fn start(
+pub(crate) async fn start(
     call: &mut Call<'_>,
     mut cluster: Cluster,
     planned: Planned,
@@ -235,8 +235,9 @@ async fn start(
     match cluster.status {
         ClusterStatus::Active => {}
         ClusterStatus::Updating => {
+            let update = cluster.update.map(|id| format!(" {id}")).unwrap_or_default();
             return Err(error::in_use(format!(
-                "Cannot {} because cluster {} currently has update in progress",
+                "Cannot {} because cluster {} currently has update{update} in progress",
                 planned.kind, cluster.name
             )));
         }
@@ -321,35 +322,4 @@ async fn plan_version(call: &mut Call<'_>, cluster: &Cluster, wanted: &str) -> R
     }
     let params = vec![param("Version", wanted), param("PlatformVersion", version.platform_version)];
     Ok(Planned { kind: "VersionUpdate", params, change: Change::Version(wanted.to_owned()) })
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EncryptionInput {
-    cluster_name: String,
-    encryption_config: Vec<Value>,
-    client_request_token: Option<String>,
-}
-
-pub(crate) async fn associate_encryption(mut call: Call<'_>) -> Result<Value, AwsError> {
-    let input: EncryptionInput = cloud_iam::decode_input(call.input)?;
-    let name = input.cluster_name.clone();
-    let cluster = call.cluster(&name).await?;
-    let with_name = |error: AwsError| error.with("clusterName", name.as_str());
-    if let Some(update) = updates::repeated(call.tx, (&name, ""), input.client_request_token.as_ref()).await? {
-        return Ok(json!({ "update": update.json() }));
-    }
-    if input.encryption_config.is_empty() {
-        return Err(with_name(error::invalid_parameter("encryptionConfig must have an entry")));
-    }
-    check_encryption(&input.encryption_config).map_err(with_name)?;
-    if !cluster.encryption.is_empty() {
-        return Err(with_name(error::invalid_parameter(
-            "The cluster has an encryption config already, which cannot be changed",
-        )));
-    }
-    let params = vec![param("EncryptionConfig", json!(input.encryption_config))];
-    let change = Change::Encryption(input.encryption_config);
-    let planned = Planned { kind: "AssociateEncryptionConfig", params, change };
-    start(&mut call, cluster, planned, input.client_request_token).await.map_err(with_name)
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::access_entries;
 use crate::clusters::{self, LOG_TYPES, Logging, VpcRequest, role_trusts, show};
+use crate::encryption;
 use crate::error;
 use crate::model::{AuthenticationMode, Cluster, ClusterStatus, Tags, VpcConfig};
 use crate::service::{Call, digest};
@@ -131,7 +132,7 @@ async fn create_checked(call: &mut Call<'_>, input: Input) -> Result<Value, AwsE
     };
     (network.public, network.private, network.public_cidrs) = clusters::endpoint_access(request, &network)?;
     let service_cidr = service_cidr(input.kubernetes_network_config.as_ref(), vpc.cidr)?;
-    check_encryption(&input.encryption_config)?;
+    encryption::check(call, &input.encryption_config).await?;
     let access = input.access_config;
     let authentication =
         access.as_ref().and_then(|access| access.authentication_mode).unwrap_or(AuthenticationMode::ConfigMap);
@@ -161,6 +162,7 @@ async fn create_checked(call: &mut Call<'_>, input: Input) -> Result<Value, AwsE
         deletion_protection: input.deletion_protection,
         zonal_shift: input.zonal_shift_config.and_then(|config| config.enabled).unwrap_or(false),
         encryption: input.encryption_config,
+        provider: None,
         tags: input.tags,
         status: ClusterStatus::Creating,
         due: (now + eks.0.parts.pace.cluster_create).micros(),
@@ -284,26 +286,6 @@ pub(crate) fn apply_logging(logging: Option<&Logging>, on: &mut BTreeSet<String>
             } else {
                 on.remove(kind);
             }
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn check_encryption(config: &[Value]) -> Result<(), AwsError> {
-    if config.len() > 1 {
-        return Err(error::invalid_parameter("Only one encryption config can be given"));
-    }
-    for entry in config {
-        if entry.get("resources") != Some(&json!(["secrets"])) {
-            return Err(error::invalid_parameter("The only supported resource of encryptionConfig is secrets"));
-        }
-        let key = entry.get("provider").and_then(|provider| provider.get("keyArn")).and_then(Value::as_str);
-        let arn = key.and_then(|key| key.parse::<cloud_wire::Arn>().ok());
-        if arn.is_none_or(|arn| arn.service() != "kms") {
-            return Err(error::invalid_parameter(format!(
-                "The key {:?} of encryptionConfig is not the ARN of a KMS key",
-                key.unwrap_or("")
-            )));
         }
     }
     Ok(())

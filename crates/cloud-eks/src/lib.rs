@@ -1,4 +1,5 @@
-//! Amazon EKS: clusters, managed node groups, access entries, versions, updates, tags.
+//! Amazon EKS: clusters, managed node groups, access entries, identity providers, versions, updates,
+//! tags.
 //!
 //! [`Eks`] answers the API and drives the life cycles behind it. What it cannot do itself it asks of a port,
 //! [`ControlPlanes`]: run a control plane, say which nodes are ready, drain one. It also answers who a verified AWS caller is in a
@@ -9,8 +10,10 @@ pub mod access_policies;
 mod cluster_config;
 mod cluster_create;
 mod clusters;
+mod encryption;
 mod error;
 mod identity;
+mod identity_providers;
 mod model;
 mod nodegroup_config;
 mod nodegroups;
@@ -28,9 +31,12 @@ mod versions;
 
 pub use access_policies::{AssociatedPolicy, Attributes, Scope};
 pub use identity::{ArnError, AwsAuth, AwsAuthError, EntryType, Identity, NotMapped, TemplateError};
+pub use identity_providers::{IdentityProvider, ProviderStatus};
 pub use model::{AccessEntry, AuthenticationMode, Cluster, ClusterStatus, Nodegroup, NodegroupStatus, Taint};
 pub use pace::Pace;
-pub use ports::{ControlPlaneSpec, ControlPlanes, DrainError, Endpoint, NodeConfig, UpgradeError};
+pub use ports::{
+    ControlPlaneSpec, ControlPlanes, DrainError, Endpoint, NodeConfig, OidcProvider, Settings, UpgradeError,
+};
 pub use records::ClusterWatch;
 pub use restore::{Past, Restoring};
 pub use service::{Eks, EksOperation, EksParts};

@@ -9,6 +9,7 @@ use world::Timestamp;
 
 use crate::access_policies::Scope;
 use crate::identity::EntryType;
+use crate::identity_providers::IdentityProvider;
 use crate::ports::NodeConfig;
 use crate::restore::Restoring;
 
@@ -160,6 +161,9 @@ pub struct Cluster {
     pub zonal_shift: bool,
     /// `encryptionConfig` as it was given.
     pub encryption: Vec<Value>,
+    /// The OpenID Connect provider whose users get in; EKS has one per cluster.
+    #[serde(default)]
+    pub provider: Option<IdentityProvider>,
     /// Tags.
     pub tags: Tags,
     /// Where it stands.
@@ -382,8 +386,12 @@ pub enum Change {
     DeletionProtection(bool),
     /// Kubernetes version.
     Version(String),
-    /// `encryptionConfig`.
+    /// `encryptionConfig`, which the record has already.
     Encryption(Vec<Value>),
+    /// The provider that the record has is the cluster's from now on.
+    AssociateProvider,
+    /// The provider that the record has is gone from now on.
+    DisassociateProvider,
     /// The node group's record has it already; nodes follow.
     Nodegroup,
 }

@@ -21,6 +21,36 @@ pub struct ControlPlaneSpec {
     pub version: String,
     /// For example `10.100.0.0/16`.
     pub service_cidr: String,
+    /// What may change while it runs.
+    pub settings: Settings,
+}
+
+/// What a control plane is told while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The OpenID Connect provider whose tokens it takes.
+    pub provider: Option<OidcProvider>,
+    /// ARN of the KMS key that Secrets are encrypted with.
+    pub key: Option<String>,
+}
+
+/// Whose tokens a control plane takes, and what it makes of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OidcProvider {
+    /// `https://…`, the `iss` of its tokens.
+    pub issuer: String,
+    /// The `aud` that its tokens must have.
+    pub client_id: String,
+    /// The claim that is the user's name.
+    pub username_claim: String,
+    /// Before the name.
+    pub username_prefix: String,
+    /// The claim with the user's groups; none when empty.
+    pub groups_claim: String,
+    /// Before each group.
+    pub groups_prefix: String,
+    /// Claims and the values that they must have.
+    pub required_claims: BTreeMap<String, String>,
 }
 
 /// Where a control plane is reached.
@@ -67,11 +97,17 @@ pub enum DrainError {
 
 /// See the module.
 pub trait ControlPlanes: Send + Sync {
-    /// Starts a control plane, or finds the one that runs.
+    /// Starts a control plane, or finds the one that runs and gives it the settings.
     ///
     /// # Errors
     /// Why it cannot run, for the cluster's health.
     fn ensure<'a>(&'a self, spec: &'a ControlPlaneSpec) -> BoxFuture<'a, Result<Endpoint, String>>;
+
+    /// Makes sure that there is a KMS key by this ARN that Secrets can be encrypted with.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn ensure_key<'a>(&'a self, arn: &'a str) -> BoxFuture<'a, Result<(), String>>;
 
     /// Where this process serves a cluster, `https://…`; none when it does not (yet).
     fn endpoint(&self, cluster: &str) -> Option<String>;

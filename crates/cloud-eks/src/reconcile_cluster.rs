@@ -11,8 +11,10 @@ use cloud_ec2::InterfaceSpec;
 use cloud_wire::AwsError;
 
 use crate::access_entries;
+use crate::encryption;
+use crate::identity_providers::{IdentityProvider, ProviderStatus};
 use crate::model::{AccessEntry, Change, Cluster, ClusterStatus, Issue, StoredEndpoint, Update};
-use crate::ports::{ControlPlaneSpec, UpgradeError};
+use crate::ports::{ControlPlaneSpec, Settings, UpgradeError};
 use crate::reconcile::{Next, until};
 use crate::service::Eks;
 use crate::updates;
@@ -28,6 +30,10 @@ impl Cluster {
             id: self.id.clone(),
             version: self.version.clone(),
             service_cidr: self.service_cidr.clone(),
+            settings: Settings {
+                provider: self.provider.as_ref().and_then(IdentityProvider::takes),
+                key: encryption::key(self),
+            },
         }
     }
 }
@@ -165,6 +171,9 @@ impl Eks {
             if cluster.status != ClusterStatus::Updating || cluster.update.as_ref() != Some(id) {
                 return Ok(Next::Settled);
             }
+            if let (Some(update), false) = (update, errors.is_empty()) {
+                undo(&mut cluster, &update.change);
+            }
             if let (Some(update), true) = (update, errors.is_empty()) {
                 let had_entries = cluster.authentication.has_entries();
                 apply(&mut cluster, &update.change);
@@ -208,13 +217,19 @@ impl Eks {
                 self.0.parts.ec2.remove_interfaces(REQUESTER, &description(&cluster.name), subnets).await?;
                 Ok(Vec::new())
             }
+            // The record has it already; what is left is that the control plane has it before anybody is told so.
+            Change::Encryption(_) | Change::AssociateProvider | Change::DisassociateProvider => {
+                match self.0.parts.planes.ensure(&cluster.control_plane()).await {
+                    Ok(_) => Ok(Vec::new()),
+                    Err(why) => Ok(failed("Unknown", why)),
+                }
+            }
             Change::Endpoint { .. }
             | Change::Logging(_)
             | Change::Access(_)
             | Change::Support(_)
             | Change::ZonalShift(_)
             | Change::DeletionProtection(_)
-            | Change::Encryption(_)
             | Change::Nodegroup => Ok(Vec::new()),
         }
     }
@@ -282,7 +297,26 @@ fn apply(cluster: &mut Cluster, change: &Change) {
         Change::ZonalShift(on) => cluster.zonal_shift = *on,
         Change::DeletionProtection(on) => cluster.deletion_protection = *on,
         Change::Version(version) => cluster.version.clone_from(version),
-        Change::Encryption(config) => cluster.encryption.clone_from(config),
-        Change::Nodegroup => {}
+        Change::AssociateProvider => {
+            if let Some(provider) = &mut cluster.provider {
+                provider.status = ProviderStatus::Active;
+            }
+        }
+        Change::DisassociateProvider => cluster.provider = None,
+        Change::Encryption(_) | Change::Nodegroup => {}
+    }
+}
+
+/// Takes a change out of the cluster's record that was in it from the beginning of its update, which has failed.
+fn undo(cluster: &mut Cluster, change: &Change) {
+    match change {
+        Change::Encryption(_) => cluster.encryption = Vec::new(),
+        Change::AssociateProvider => cluster.provider = None,
+        Change::DisassociateProvider => {
+            if let Some(provider) = &mut cluster.provider {
+                provider.status = ProviderStatus::Active;
+            }
+        }
+        _ => {}
     }
 }

@@ -106,6 +106,7 @@ impl Eks {
             ..past.cluster.clone()
         };
         cluster.network.cluster_security_group = None;
+        cluster.provider = past.cluster.provider.as_ref().and_then(|provider| self.provider_anew(provider, name));
         let nodegroups = past.nodegroups.iter().map(|group| self.anew(group, name)).collect();
         cluster.restoring = Some(Restoring { generation, revision, replaces: false, nodegroups });
         let entries: Vec<AccessEntry> = past

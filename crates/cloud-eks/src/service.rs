@@ -17,8 +17,8 @@ use crate::model::{Cluster, Nodegroup};
 use crate::pace::Pace;
 use crate::ports::ControlPlanes;
 use crate::reconcile::Workers;
-use crate::{access_entries, access_policies, cluster_config, cluster_create, clusters, error};
-use crate::{nodegroup_config, nodegroups, tags, updates, versions};
+use crate::{access_entries, access_policies, cluster_config, cluster_create, clusters, encryption, error};
+use crate::{identity_providers, nodegroup_config, nodegroups, tags, updates, versions};
 
 /// Names on one page; EKS's largest page and its default.
 const MAX_PAGE: usize = 100;
@@ -69,6 +69,8 @@ enum On {
     AccessEntry,
     /// The cluster named by `name` or `clusterName`.
     Cluster,
+    /// The provider named by `identityProviderConfig`.
+    IdentityProvider,
     /// The node group named by `nodegroupName`.
     Nodegroup,
     /// The ARN in `resourceArn`.
@@ -92,7 +94,8 @@ macro_rules! row {
 /// By name.
 static OPERATIONS: &[EksOperation] = &[
     row!("AssociateAccessPolicy", AccessEntry, access_entries::associate),
-    row!("AssociateEncryptionConfig", Cluster, cluster_config::associate_encryption),
+    row!("AssociateEncryptionConfig", Cluster, encryption::associate),
+    row!("AssociateIdentityProviderConfig", Cluster, identity_providers::associate),
     row!("CreateAccessEntry", Cluster, access_entries::create),
     row!("CreateCluster", Cluster, cluster_create::create),
     row!("CreateNodegroup", Cluster, nodegroups::create),
@@ -102,13 +105,16 @@ static OPERATIONS: &[EksOperation] = &[
     row!("DescribeAccessEntry", AccessEntry, access_entries::describe),
     row!("DescribeCluster", Cluster, clusters::describe),
     row!("DescribeClusterVersions", All, versions::describe),
+    row!("DescribeIdentityProviderConfig", IdentityProvider, identity_providers::describe),
     row!("DescribeNodegroup", Nodegroup, nodegroups::describe),
     row!("DescribeUpdate", Cluster, updates::describe),
     row!("DisassociateAccessPolicy", AccessEntry, access_entries::disassociate),
+    row!("DisassociateIdentityProviderConfig", IdentityProvider, identity_providers::disassociate),
     row!("ListAccessEntries", Cluster, access_entries::list),
     row!("ListAccessPolicies", All, access_policies::list),
     row!("ListAssociatedAccessPolicies", AccessEntry, access_entries::list_policies),
     row!("ListClusters", All, clusters::list),
+    row!("ListIdentityProviderConfigs", Cluster, identity_providers::list),
     row!("ListNodegroups", Cluster, nodegroups::list),
     row!("ListTagsForResource", Resource, tags::list),
     row!("ListUpdates", Cluster, updates::list),
@@ -152,7 +158,8 @@ impl Eks {
         };
         let row = &OPERATIONS[row];
         let resource = self.resource(row.on, input);
-        let extra = request_tags(input);
+        let mut extra = request_tags(input);
+        extra.extend(identity_providers::condition_keys(input));
         self.0.parts.iam.authorize(ctx, &format!("eks:{operation}"), &resource, &extra).await?;
         self.transact(|mut tx| async move { (row.handler)(Call { eks: self, ctx, input, tx: &mut tx }).await }).await
     }
@@ -166,6 +173,11 @@ impl Eks {
             On::Nodegroup => {
                 let nodegroup = text(input, "nodegroupName").unwrap_or("*");
                 format!("arn:aws:eks:{region}:{account}:nodegroup/{cluster}/{nodegroup}/*")
+            }
+            On::IdentityProvider => {
+                let config = &input["identityProviderConfig"];
+                let (kind, name) = (text(config, "type").unwrap_or("*"), text(config, "name").unwrap_or("*"));
+                format!("arn:aws:eks:{region}:{account}:identityproviderconfig/{cluster}/{kind}/{name}/*")
             }
             On::AccessEntry => {
                 let principal = text(input, "principalArn").unwrap_or("*");

@@ -23,6 +23,7 @@ enum Tagged {
     Cluster(Box<Cluster>),
     Nodegroup(Box<Nodegroup>),
     AccessEntry(String, Box<AccessEntry>),
+    IdentityProvider(Box<Cluster>, Tags),
 }
 
 impl Tagged {
@@ -31,8 +32,13 @@ impl Tagged {
             Tagged::Cluster(cluster) => &mut cluster.tags,
             Tagged::Nodegroup(nodegroup) => &mut nodegroup.tags,
             Tagged::AccessEntry(_, entry) => &mut entry.tags,
+            Tagged::IdentityProvider(_, tags) => tags,
         }
     }
+}
+
+fn provider_arn(cluster: &Cluster) -> &str {
+    cluster.provider.as_ref().map_or("", |provider| provider.arn.as_str())
 }
 
 async fn find(call: &mut Call<'_>) -> Result<Tagged, AwsError> {
@@ -58,6 +64,12 @@ async fn find(call: &mut Call<'_>) -> Result<Tagged, AwsError> {
             let found = entries.into_iter().find(|(_, entry)| entry.arn == text);
             found.map(|(key, entry)| Tagged::AccessEntry(key, Box::new(entry)))
         }
+        ["identityproviderconfig", cluster, ..] => {
+            call.tx.get::<Cluster>(cluster).await?.filter(|cluster| provider_arn(cluster) == text).map(|cluster| {
+                let tags = cluster.provider.as_ref().map(|provider| provider.tags.clone()).unwrap_or_default();
+                Tagged::IdentityProvider(Box::new(cluster), tags)
+            })
+        }
         _ => return Err(bad(format!("Invalid resource ARN: {text}"))),
     };
     found.ok_or_else(|| missing(&text))
@@ -68,6 +80,13 @@ fn put(call: &mut Call<'_>, tagged: &Tagged) {
         Tagged::Cluster(cluster) => call.tx.put(&cluster.name, &**cluster),
         Tagged::Nodegroup(nodegroup) => call.tx.put(&nodegroup.key(), &**nodegroup),
         Tagged::AccessEntry(key, entry) => call.tx.put(key, &**entry),
+        Tagged::IdentityProvider(cluster, tags) => {
+            let mut cluster = (**cluster).clone();
+            if let Some(provider) = &mut cluster.provider {
+                provider.tags.clone_from(tags);
+            }
+            call.tx.put(&cluster.name, &cluster);
+        }
     }
 }
 

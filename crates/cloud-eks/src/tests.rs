@@ -3,6 +3,7 @@
 mod access;
 mod access_switch;
 mod clusters;
+mod identity_providers;
 mod nodegroups;
 mod several;
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use store::{Limits, Store};
 use world::{BoxFuture, Simulation, Tasks, World};
 
-use crate::ports::{ControlPlaneSpec, ControlPlanes, DrainError, Endpoint, NodeConfig, UpgradeError};
+use crate::ports::{ControlPlaneSpec, ControlPlanes, DrainError, Endpoint, NodeConfig, Settings, UpgradeError};
 use crate::{Eks, EksParts, Pace};
 
 pub(crate) const ACCOUNT: &str = "111122223333";
@@ -30,6 +31,7 @@ pub(crate) struct Told {
     pub(crate) drained: Vec<String>,
     pub(crate) mapped: Vec<String>,
     pub(crate) configured: Vec<NodeConfig>,
+    pub(crate) settings: Settings,
     pub(crate) refuse: Option<String>,
     pub(crate) nodes_never_join: bool,
     pub(crate) pods_never_leave: bool,
@@ -54,6 +56,7 @@ impl ControlPlanes for FakePlanes {
             self.told(|told| match &told.refuse {
                 Some(why) => Err(why.clone()),
                 None => {
+                    told.settings = spec.settings.clone();
                     told.running.entry(spec.name.clone()).or_insert_with(|| spec.version.clone());
                     Ok(Endpoint {
                         url: format!("https://{}.local", spec.id),
@@ -69,6 +72,15 @@ impl ControlPlanes for FakePlanes {
         Box::pin(async move {
             self.told(|told| told.running.remove(cluster));
             Ok(())
+        })
+    }
+
+    fn ensure_key<'a>(&'a self, arn: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            match arn.ends_with("/ffffffff-0000-0000-0000-000000000000") {
+                true => Err("there is no such key".to_owned()),
+                false => Ok(()),
+            }
         })
     }
 

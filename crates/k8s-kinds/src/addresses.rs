@@ -83,42 +83,67 @@ fn is_mapped(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
 }
 
+/// The first minor in which old fields take no forms that parsers read in different ways (feature `StrictIPCIDRValidation`).
+const STRICT_SINCE: u8 = 36;
+
+/// What is wrong with an address that all parsers must read in the same way, and the address.
+fn exact_ip(text: &str) -> Result<IpAddr, &'static str> {
+    parse_lenient(text).ok_or(NOT_AN_IP)?;
+    match text.parse::<IpAddr>() {
+        Err(_) => Err("must not have leading 0s"),
+        Ok(exact) if is_mapped(exact) => Err("must not be an IPv4-mapped IPv6 address"),
+        Ok(exact) => Ok(exact),
+    }
+}
+
+/// As [`exact_ip`], for a CIDR.
+fn exact_cidr(text: &str) -> Result<Cidr, &'static str> {
+    let cidr = Cidr::parse_lenient(text).ok_or(NOT_A_CIDR)?;
+    let (address, length) = text.split_once('/').unwrap_or((text, ""));
+    let exact = address.parse::<IpAddr>().ok().filter(|_| length == cidr.length.to_string());
+    match exact {
+        None => Err("must not have leading 0s in IP or prefix length"),
+        Some(address) if is_mapped(address) => Err("must not have an IPv4-mapped IPv6 address"),
+        Some(_) if cidr.network() != cidr => Err("must not have bits set beyond the prefix length"),
+        Some(_) => Ok(cidr),
+    }
+}
+
 /// What is wrong with an address that must be canonical.
 pub(crate) fn strict_ip_problem(text: &str) -> Option<String> {
-    let Some(address) = parse_lenient(text) else { return Some(NOT_AN_IP.to_owned()) };
-    match text.parse::<IpAddr>() {
-        Err(_) => Some("must not have leading 0s".to_owned()),
-        Ok(exact) if is_mapped(exact) => Some("must not be an IPv4-mapped IPv6 address".to_owned()),
-        Ok(_) if address.to_string() != text => Some(format!("must be in canonical form (\"{address}\")")),
+    match exact_ip(text) {
+        Err(problem) => Some(problem.to_owned()),
+        Ok(address) if address.to_string() != text => Some(format!("must be in canonical form (\"{address}\")")),
         Ok(_) => None,
     }
 }
 
 /// A field from before today's rules; what the object had before stays allowed, whatever it is.
-pub(crate) fn legacy_ip(field: &str, text: &str, before: &[&str]) -> Vec<Cause> {
-    let allowed = before.contains(&text) || parse_lenient(text).is_some();
-    if allowed { Vec::new() } else { vec![invalid(field, text, NOT_AN_IP)] }
+pub(crate) fn legacy_ip(field: &str, text: &str, before: &[&str], minor: u8) -> Option<Cause> {
+    let problem = match minor >= STRICT_SINCE {
+        true => exact_ip(text).err(),
+        false => parse_lenient(text).is_none().then_some(NOT_AN_IP),
+    };
+    problem.filter(|_| !before.contains(&text)).map(|problem| invalid(field, text, problem))
 }
 
 /// As [`legacy_ip`], for a CIDR.
-pub(crate) fn legacy_cidr(field: &str, text: &str, before: &[&str]) -> Vec<Cause> {
-    let allowed = before.contains(&text) || Cidr::parse_lenient(text).is_some();
-    if allowed { Vec::new() } else { vec![invalid(field, text, NOT_A_CIDR)] }
+pub(crate) fn legacy_cidr(field: &str, text: &str, before: &[&str], minor: u8) -> Option<Cause> {
+    let problem = match minor >= STRICT_SINCE {
+        true => exact_cidr(text).err(),
+        false => Cidr::parse_lenient(text).is_none().then_some(NOT_A_CIDR),
+    };
+    problem.filter(|_| !before.contains(&text)).map(|problem| invalid(field, text, problem))
 }
 
 /// A field that takes the canonical form of a CIDR alone.
-pub(crate) fn strict_cidr(field: &str, text: &str) -> Vec<Cause> {
-    let Some(cidr) = Cidr::parse_lenient(text) else { return vec![invalid(field, text, NOT_A_CIDR)] };
-    let (address, length) = text.split_once('/').unwrap_or((text, ""));
-    let exact = address.parse::<IpAddr>().ok().filter(|_| length == cidr.length.to_string());
-    let problem = match exact {
-        None => "must not have leading 0s in IP or prefix length".to_owned(),
-        Some(address) if is_mapped(address) => "must not have an IPv4-mapped IPv6 address".to_owned(),
-        Some(_) if cidr.network() != cidr => "must not have bits set beyond the prefix length".to_owned(),
-        Some(_) if cidr.written() != text => format!("must be in canonical form (\"{}\")", cidr.written()),
-        Some(_) => return Vec::new(),
+pub(crate) fn strict_cidr(field: &str, text: &str) -> Option<Cause> {
+    let problem = match exact_cidr(text) {
+        Err(problem) => problem.to_owned(),
+        Ok(cidr) if cidr.written() != text => format!("must be in canonical form (\"{}\")", cidr.written()),
+        Ok(_) => return None,
     };
-    vec![invalid(field, text, &problem)]
+    Some(invalid(field, text, &problem))
 }
 
 /// An address with the length of its network's prefix.
@@ -208,9 +233,12 @@ mod tests {
             ("::ffff:1.2.3.4", true, "must not be an IPv4-mapped IPv6 address"),
         ];
         for (text, legacy, problem) in cases {
-            assert_eq!(legacy_ip("f", text, &[]).is_empty(), legacy, "{text}");
-            assert!(legacy_ip("f", text, &[text]).is_empty(), "{text} was there before");
+            assert_eq!(legacy_ip("f", text, &[], 35).is_none(), legacy, "{text}");
+            assert!(legacy_ip("f", text, &[text], 36).is_none(), "{text} was there before");
             assert_eq!(strict_ip_problem(text).unwrap_or_default(), problem, "{text}");
+            let now = legacy_ip("f", text, &[], 36).map(|cause| cause.message).unwrap_or_default();
+            let canonical = problem.starts_with("must be in canonical form");
+            assert_eq!(now.is_empty(), problem.is_empty() || canonical, "{text} {now}");
         }
     }
 
@@ -227,10 +255,11 @@ mod tests {
             ("::ffff:1.2.3.0/120", true, "must not have an IPv4-mapped IPv6 address"),
         ];
         for (text, legacy, problem) in cases {
-            assert_eq!(legacy_cidr("f", text, &[]).is_empty(), legacy, "{text}");
-            let causes = strict_cidr("f", text);
-            let expected = if problem.is_empty() { Vec::new() } else { vec![invalid("f", text, problem)] };
-            assert_eq!(causes, expected, "{text}");
+            assert_eq!(legacy_cidr("f", text, &[], 35).is_none(), legacy, "{text}");
+            let expected = (!problem.is_empty()).then(|| invalid("f", text, problem));
+            assert_eq!(strict_cidr("f", text), expected, "{text}");
+            let canonical = problem.starts_with("must be in canonical form");
+            assert_eq!(legacy_cidr("f", text, &[], 36).is_none(), problem.is_empty() || canonical, "{text}");
         }
     }
 

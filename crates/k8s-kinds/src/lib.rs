@@ -8,7 +8,7 @@ mod age;
 pub mod causes;
 pub mod columns;
 mod conditions;
-mod cron;
+pub mod cron;
 mod difference;
 mod expressions;
 mod fields;
@@ -159,6 +159,8 @@ pub struct Kind {
     pub field: for<'a> fn(&'a Value, &str) -> Cow<'a, str>,
     /// What is wrong with a name (or with a prefix of one, if the flag is set), upstream's words.
     pub name_rule: names::Rule,
+    /// Another rule, and the minor from which on new names follow it.
+    pub later_name_rule: Option<(u8, names::Rule)>,
     /// Whether `metadata.generation` counts changes, and of what: whether this pair of old and new object is one.
     pub has_generation: bool,
     pub counts_as_change: fn(&Value, &Value) -> bool,
@@ -207,6 +209,7 @@ impl Kind {
         selectable: &[],
         field: fields::text_at,
         name_rule: names::subdomain,
+        later_name_rule: None,
         has_generation: false,
         counts_as_change: strategy::changes_beyond_status,
         updates_name_version: false,
@@ -228,6 +231,11 @@ impl Kind {
     /// Whether Kubernetes 1.`minor` serves it.
     pub fn is_served(&self, minor: u8) -> bool {
         minor >= self.since && self.until.is_none_or(|until| minor < until)
+    }
+
+    /// What names follow in Kubernetes 1.`minor`.
+    pub fn name_rule(&self, minor: u8) -> names::Rule {
+        self.later_name_rule.filter(|(since, _)| minor >= *since).map_or(self.name_rule, |(_, rule)| rule)
     }
 
     /// Whether the kind is only asked, never stored: what is stored can be watched.

@@ -122,17 +122,6 @@ pub(crate) fn subdomain_with_underscores(name: &str) -> Vec<String> {
     problems
 }
 
-/// An address, as fields from before there were strict rules take it: leading zeros are allowed.
-pub(crate) fn ip(address: &str, field: &str) -> Option<Cause> {
-    let sloppy = || {
-        let parts: Vec<&str> = address.split('.').collect();
-        let is_part = |part: &&str| part.bytes().all(|b| b.is_ascii_digit()) && part.parse::<u8>().is_ok();
-        parts.len() == 4 && parts.iter().all(is_part)
-    };
-    let valid = address.parse::<std::net::IpAddr>().is_ok() || sloppy();
-    (!valid).then(|| invalid(field, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"))
-}
-
 /// A segment of a path: the names of roles and bindings.
 pub fn path_segment(name: &str, prefix: bool) -> Vec<String> {
     let mut problems = Vec::new();

@@ -1,11 +1,12 @@
 //! One revision of one object: its encoded bytes, the metadata that selectors need, and a typed view decoded at most once.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -65,9 +66,15 @@ impl fmt::Display for NamespacedName {
     }
 }
 
-/// One revision of one object, shared by everybody who reads it. The JSON is complete, `resourceVersion` included.
+/// One revision of one object, shared by everybody who reads it.
+///
+/// Of an object from the store this has the store's own bytes, which lack the `resourceVersion`: it is put in its place whenever
+/// the JSON is written, so that an object is in memory once.
 pub struct Object {
-    json: Bytes,
+    /// JSON; without its `resourceVersion` if there is a gap.
+    bytes: Bytes,
+    /// Where in `bytes` the `resourceVersion` is to be put; `None` if they are complete.
+    gap: Option<u32>,
     kind: GroupVersionKind,
     meta: ObjectMeta,
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
@@ -118,38 +125,111 @@ fn end_of_array(json: &[u8]) -> Option<usize> {
 }
 
 impl Object {
-    /// From the stored form, written by [`encode`] without a resourceVersion, and the revision it was stored at.
-    pub fn from_stored(stored: &[u8], revision: i64) -> Result<Object, DecodeError> {
-        let at = metadata_at(stored)
-            .ok_or_else(|| DecodeError { what: "stored object".into(), problem: "it has no metadata".into() })?;
-        let version = format!(r#""resourceVersion":"{revision}""#);
-        let mut json = Vec::with_capacity(stored.len() + version.len() + 1);
-        json.extend_from_slice(&stored[..at]);
-        json.extend_from_slice(version.as_bytes());
-        if stored.get(at) != Some(&b'}') {
-            json.push(b',');
-        }
-        json.extend_from_slice(&stored[at..]);
-        Object::from_json(json)
+    /// From the stored form, written by [`encode`] without a resourceVersion, and the revision it was stored at. The object
+    /// keeps the bytes that it is given.
+    ///
+    /// # Errors
+    /// If the bytes are no object.
+    pub fn from_stored(stored: impl Into<Bytes>, revision: i64) -> Result<Object, DecodeError> {
+        let stored = stored.into();
+        let gap = metadata_at(&stored).and_then(|at| u32::try_from(at).ok());
+        let gap =
+            gap.ok_or_else(|| DecodeError { what: "stored object".into(), problem: "it has no metadata".into() })?;
+        let mut object = Object::from_json(stored)?;
+        object.gap = Some(gap);
+        object.meta.resource_version = revision.to_string();
+        Ok(object)
     }
 
     /// From complete JSON, as a client sends or receives it.
+    ///
+    /// # Errors
+    /// If the bytes are no object.
     pub fn from_json(json: impl Into<Bytes>) -> Result<Object, DecodeError> {
         let json = json.into();
         let head: Head = serde_json::from_slice(&json)
             .map_err(|error| DecodeError { what: "object".into(), problem: error.to_string() })?;
         let kind = GroupVersionKind::parse(&head.api_version, &head.kind);
-        Ok(Object { json, kind, meta: head.metadata, typed: OnceLock::new(), protobuf: OnceLock::new() })
+        Ok(Object::of(json, None, kind, head.metadata))
+    }
+
+    fn of(bytes: Bytes, gap: Option<u32>, kind: GroupVersionKind, meta: ObjectMeta) -> Object {
+        Object { bytes, gap, kind, meta, typed: OnceLock::new(), protobuf: OnceLock::new() }
     }
 
     /// From a JSON value.
+    ///
+    /// # Errors
+    /// If the value is no object.
     pub fn from_value(value: &Value) -> Result<Object, DecodeError> {
         Object::from_json(encode(value))
     }
 
-    /// The encoded object.
-    pub fn json(&self) -> &Bytes {
-        &self.json
+    /// The same object at another revision: as it was when it was deleted.
+    ///
+    /// # Errors
+    /// None for an object from the store; those of [`Object::from_value`] for others.
+    pub fn at_revision(&self, revision: i64) -> Result<Object, DecodeError> {
+        let resource_version = revision.to_string();
+        if self.gap.is_none() {
+            let mut value = self.value();
+            value["metadata"]["resourceVersion"] = resource_version.into();
+            return Object::from_value(&value);
+        }
+        let meta = ObjectMeta { resource_version, ..self.meta.clone() };
+        Ok(Object::of(self.bytes.clone(), self.gap, self.kind.clone(), meta))
+    }
+
+    /// The same object under another `apiVersion`; `None` for one that [`encode`] has not written.
+    pub fn in_api_version(&self, api_version: &str) -> Option<Object> {
+        let head = |api_version: &str| format!(r#"{{"apiVersion":"{api_version}""#);
+        let (old, new) = (head(&self.kind.api_version()), head(api_version));
+        let rest = self.bytes.strip_prefix(old.as_bytes())?;
+        let gap = match self.gap {
+            Some(gap) => Some(u32::try_from(gap as usize - old.len() + new.len()).ok()?),
+            None => None,
+        };
+        let kind = GroupVersionKind::parse(api_version, &self.kind.kind);
+        Some(Object::of([new.as_bytes(), rest].concat().into(), gap, kind, self.meta.clone()))
+    }
+
+    /// The encoded object but for its `resourceVersion`, which may not be there: for those who look for something else.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The encoded object, complete. It is put together anew for an object from the store: whoever writes it somewhere takes
+    /// [`Object::write_json`].
+    pub fn json(&self) -> Cow<'_, [u8]> {
+        if self.gap.is_none() {
+            return Cow::Borrowed(&self.bytes);
+        }
+        let mut json = Vec::with_capacity(self.json_len());
+        self.write_json(&mut json);
+        Cow::Owned(json)
+    }
+
+    /// Bytes of [`Object::json`].
+    pub fn json_len(&self) -> usize {
+        let missing = self.missing().map_or(0, |(_, missing)| missing.iter().map(|part| part.len()).sum());
+        self.bytes.len() + missing
+    }
+
+    /// Writes [`Object::json`].
+    pub fn write_json(&self, to: &mut impl BufMut) {
+        let Some((gap, missing)) = self.missing() else { return to.put_slice(&self.bytes) };
+        to.put_slice(&self.bytes[..gap]);
+        for part in missing {
+            to.put_slice(part);
+        }
+        to.put_slice(&self.bytes[gap..]);
+    }
+
+    /// What is missing from the bytes, and where.
+    fn missing(&self) -> Option<(usize, [&[u8]; 3])> {
+        let gap = self.gap? as usize;
+        let end: &[u8] = if self.bytes.get(gap) == Some(&b'}') { b"\"" } else { b"\"," };
+        Some((gap, [RESOURCE_VERSION, self.meta.resource_version.as_bytes(), end]))
     }
 
     /// Group, version and kind.
@@ -169,24 +249,43 @@ impl Object {
 
     /// The whole object as a JSON value, decoded anew at each call: for paths that change it.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.json).expect("an Object is built from valid JSON only")
+        self.decoded(&self.bytes)
+    }
+
+    /// Decodes JSON of this object, and puts in what is missing.
+    fn decoded(&self, json: &[u8]) -> Value {
+        let mut value: Value = serde_json::from_slice(json).expect("an Object is built from valid JSON only");
+        if self.gap.is_some()
+            && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            metadata.insert("resourceVersion".to_owned(), self.meta.resource_version.as_str().into());
+        }
+        value
     }
 
     /// Where `managedFields` stands, which [`encode`] writes first in the metadata: its key, and its array.
     fn managed_fields_at(&self) -> Option<(usize, std::ops::Range<usize>)> {
-        let mut key = metadata_at(&self.json)?;
-        if let Some(rest) = self.json[key..].strip_prefix(RESOURCE_VERSION) {
-            let version = rest.iter().position(|byte| *byte == b'"')? + 1;
-            key += RESOURCE_VERSION.len() + version + usize::from(rest.get(version) == Some(&b','));
-        }
-        let array = key + self.json[key..].starts_with(MANAGED_FIELDS).then_some(MANAGED_FIELDS.len())?;
-        Some((key, array..array + end_of_array(&self.json[array..])?))
+        let key = match self.gap {
+            Some(gap) => gap as usize,
+            None => {
+                let start = metadata_at(&self.bytes)?;
+                match self.bytes[start..].strip_prefix(RESOURCE_VERSION) {
+                    None => start,
+                    Some(rest) => {
+                        let version = rest.iter().position(|byte| *byte == b'"')? + 1;
+                        start + RESOURCE_VERSION.len() + version + usize::from(rest.get(version) == Some(&b','))
+                    }
+                }
+            }
+        };
+        let array = key + self.bytes[key..].starts_with(MANAGED_FIELDS).then_some(MANAGED_FIELDS.len())?;
+        Some((key, array..array + end_of_array(&self.bytes[array..])?))
     }
 
     /// The text of `metadata.managedFields`; `None` if there are none. Only of objects that [`encode`] has written.
     pub fn managed_fields(&self) -> Option<&str> {
         let (_, array) = self.managed_fields_at()?;
-        std::str::from_utf8(&self.json[array]).ok()
+        std::str::from_utf8(&self.bytes[array]).ok()
     }
 
     /// As [`Object::value`], without `metadata.managedFields`, which are as long as the rest and rarely needed as a value.
@@ -194,16 +293,16 @@ impl Object {
         let mut value: Value = match self.managed_fields_at() {
             None => self.value(),
             Some((key, array)) => {
-                let rest = &self.json[array.end..];
+                let rest = &self.bytes[array.end..];
                 let rest = rest.strip_prefix(b",").unwrap_or(rest);
                 let mut json = Vec::with_capacity(key + rest.len());
-                json.extend_from_slice(&self.json[..key]);
+                json.extend_from_slice(&self.bytes[..key]);
                 // Nothing follows the key that stood before: its comma goes too.
                 if rest.first() == Some(&b'}') && json.last() == Some(&b',') {
                     json.pop();
                 }
                 json.extend_from_slice(rest);
-                serde_json::from_slice(&json).expect("an Object is built from valid JSON only")
+                self.decoded(&json)
             }
         };
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -221,7 +320,7 @@ impl Object {
         if let Some(known) = self.protobuf.get() {
             return Ok(known.clone());
         }
-        let made = make(&self.json)?;
+        let made = make(&self.json())?;
         // A race makes it twice and keeps one; both are equal.
         Ok(self.protobuf.get_or_init(|| made).clone())
     }
@@ -234,7 +333,7 @@ impl Object {
         {
             return Ok(view);
         }
-        let view: T = serde_json::from_slice(&self.json).map_err(|error| DecodeError {
+        let view: T = serde_json::from_slice(&self.json()).map_err(|error| DecodeError {
             what: format!("{} {}", self.kind.kind, self.key()),
             problem: error.to_string(),
         })?;
@@ -315,11 +414,11 @@ mod tests {
     fn the_resource_version_is_spliced_into_stored_bytes() {
         let value = json!({"kind": "ConfigMap", "data": {"metadata": "\"metadata\":{"}, "metadata": {"name": "a"}, "apiVersion": "v1"});
         let stored = encode(&value);
-        let object = Object::from_stored(&stored, 42).unwrap();
+        let object = Object::from_stored(stored, 42).unwrap();
         assert_eq!(object.meta().resource_version, "42");
         assert_eq!(object.meta().name, "a");
         assert_eq!(object.value()["data"], value["data"]);
-        let empty = Object::from_stored(br#"{"apiVersion":"v1","kind":"Status","metadata":{}}"#, 7).unwrap();
+        let empty = Object::from_stored(&br#"{"apiVersion":"v1","kind":"Status","metadata":{}}"#[..], 7).unwrap();
         assert_eq!(empty.json().as_ref(), br#"{"apiVersion":"v1","kind":"Status","metadata":{"resourceVersion":"7"}}"#);
     }
 
@@ -334,7 +433,7 @@ mod tests {
             assert_eq!(encode_with(&bare, Some(text)), encode(&full));
             let mut versioned = bare.clone();
             versioned["metadata"]["resourceVersion"] = json!("7");
-            let stored = Object::from_stored(&encode(&full), 7).unwrap();
+            let stored = Object::from_stored(encode(&full), 7).unwrap();
             assert_eq!(stored.managed_fields(), Some(text));
             assert_eq!(stored.value()["metadata"]["managedFields"], managed);
             assert_eq!(stored.value_without_managed_fields(), versioned);
@@ -343,7 +442,7 @@ mod tests {
                 (unstored.managed_fields(), unstored.value_without_managed_fields()),
                 (Some(text), bare.clone())
             );
-            let without = Object::from_stored(&encode(&bare), 7).unwrap();
+            let without = Object::from_stored(encode(&bare), 7).unwrap();
             assert_eq!((without.managed_fields(), without.value_without_managed_fields()), (None, versioned));
         }
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -168,6 +169,7 @@ async fn serve(world: &World, home: &Home, arguments: &Up, ready: impl FnOnce(St
             crate::cli::Pace::Real => region::Pace::Real,
         },
         audit_folder: arguments.audit_log.clone(),
+        outside: Some(Arc::new(region::Sockets)),
     };
     let region = Region::start(options).await.context("starting the region")?;
     let administrator = region.administrator();

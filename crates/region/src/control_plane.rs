@@ -6,11 +6,11 @@
 //! restored it changes, and nothing of before comes after.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use apiserver::{ApiServer, ServiceCidr};
-use cloud_eks::{ControlPlaneSpec, Endpoint};
+use apiserver::{ApiServer, JwtAuthenticator, Mapping, ServiceCidr};
+use cloud_eks::{ControlPlaneSpec, Endpoint, OidcProvider, Settings};
 use cloud_wire::AwsError;
 use k8s_auth::pki::{Authority, PrivateKey, Purpose};
 use k8s_auth::tokens::Issuer;
@@ -35,7 +35,9 @@ const AUDIENCE: &str = "https://kubernetes.default.svc";
 
 /// A running control plane.
 pub(crate) struct ControlPlane {
+    /// What it began as; of its settings see [`ControlPlane::spec_now`].
     pub(crate) spec: ControlPlaneSpec,
+    settings: Mutex<Settings>,
     pub(crate) endpoint: Endpoint,
     pub(crate) server: ApiServer,
     /// The revision of the keys that it has begun with.
@@ -116,17 +118,17 @@ impl ControlPlane {
             authorizers: vec![policies],
             authentication: apiserver::Authentication {
                 client_authorities: vec![authority.certificate().clone()],
+                jwt: issuers(&spec.settings),
                 front_proxy: front_proxy.as_ref().map(|front| front_proxy_of(world, front)).transpose()?,
                 ..Default::default()
             },
             authorization: apiserver::Mode::usual(),
             kubelets: apiserver::Kubelets { simulated: true, ..Default::default() },
             audit,
-            encryption: None,
+            encryption: Some(inner.keys.encryption(spec.settings.key.as_deref())),
             service_cidr,
             endpoint: address.filter(|address| !address.ip().is_loopback()),
-            // A simulated world has no sockets.
-            dialer: (!world.is_simulated()).then(|| Arc::new(apiserver::Sockets) as Arc<dyn apiserver::Dialer>),
+            dialer: inner.outside.clone(),
         };
         let server = ApiServer::start(options, &tasks).await.map_err(|error| text(&error))?;
         if let Some(listener) = listener {
@@ -135,7 +137,8 @@ impl ControlPlane {
             serve::start(listener, server.handler(), options, &tasks).map_err(|error| text(&error))?;
         }
         let endpoint = Endpoint { url, ca_pem: authority.certificate_pem(), oidc_issuer: issuer };
-        Ok(Arc::new(ControlPlane { spec: spec.clone(), endpoint, server, since, tasks }))
+        let settings = Mutex::new(spec.settings.clone());
+        Ok(Arc::new(ControlPlane { spec: spec.clone(), settings, endpoint, server, since, tasks }))
     }
 
     /// Stops it; its data stays.
@@ -146,6 +149,31 @@ impl ControlPlane {
     /// Ends it in the midst of whatever it does.
     pub(crate) fn abort(&self) {
         self.tasks.abort();
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it is now.
+    pub(crate) fn spec_now(&self) -> ControlPlaneSpec {
+        ControlPlaneSpec { settings: self.settings().clone(), ..self.spec.clone() }
+    }
+
+    /// Takes on what has changed of its settings. Requests under way are finished with those of before.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(crate) fn configure(&self, inner: &Inner, settings: &Settings) -> Result<(), String> {
+        let mut own = self.settings();
+        if own.provider != settings.provider {
+            self.server.use_issuers(&issuers(settings)).map_err(|error| error.to_string())?;
+        }
+        if own.key != settings.key {
+            self.server.use_encryption(inner.keys.encryption(settings.key.as_deref()));
+        }
+        own.clone_from(settings);
+        Ok(())
     }
 
     /// Whether it is still what the cluster of this specification is.
@@ -312,6 +340,27 @@ fn minor(version: &str) -> Result<u8, String> {
         .strip_prefix("1.")
         .and_then(|minor| minor.parse().ok())
         .ok_or_else(|| format!("{version} is no version of Kubernetes"))
+}
+
+/// Whose tokens it takes beside its own.
+fn issuers(settings: &Settings) -> Vec<JwtAuthenticator> {
+    settings.provider.iter().map(issuer).collect()
+}
+
+fn issuer(provider: &OidcProvider) -> JwtAuthenticator {
+    let mapping = |claim: &str, prefix: &str| Mapping {
+        claim: claim.to_owned(),
+        prefix: prefix.to_owned(),
+        ..Mapping::default()
+    };
+    JwtAuthenticator {
+        issuer: provider.issuer.clone(),
+        audiences: vec![provider.client_id.clone()],
+        required_claims: provider.required_claims.clone().into_iter().collect(),
+        username: mapping(&provider.username_claim, &provider.username_prefix),
+        groups: mapping(&provider.groups_claim, &provider.groups_prefix),
+        ..JwtAuthenticator::default()
+    }
 }
 
 /// Whom the server believes about others, and who it is when it says such things itself.

@@ -7,6 +7,7 @@
 //! | who is this IAM token | `apiserver::TokenAuthenticator` | [`identity`] |
 //! | what do access policies allow | `apiserver::Authorizer` | [`identity`] |
 //! | a node for this instance | `cloud_ec2::InstanceWatch`, `kubelet::Host` | [`nodes`], [`node_bootstrap`] |
+//! | keys that Secrets are encrypted with | `apiserver::Kms` | [`kms`] |
 //! | the AWS endpoint | `serve::Handler` | [`front`], [`credentials`] |
 //! | what one process of several does | | [`lead`], [`components`] |
 //!
@@ -20,6 +21,7 @@ mod control_plane;
 mod credentials;
 mod front;
 mod identity;
+mod kms;
 mod known_tokens;
 mod lead;
 mod marker;
@@ -54,6 +56,7 @@ use control_plane::ControlPlane;
 use lead::Lead;
 use planes::Planes;
 
+pub use apiserver::{Dialer, Sockets};
 pub use marker::{Marker, marker};
 
 /// Name of the account's first administrator.
@@ -104,6 +107,9 @@ pub struct Options {
     pub pace: Pace,
     /// Where the API servers of clusters record requests, a file per cluster; nowhere when absent.
     pub audit_folder: Option<PathBuf>,
+    /// How API servers reach what is outside of the region: webhooks, issuers of tokens, aggregated servers. Without it they reach
+    /// nothing.
+    pub outside: Option<Arc<dyn Dialer>>,
 }
 
 /// The region cannot start.
@@ -143,12 +149,14 @@ pub(crate) struct Inner {
     account: String,
     pace: Pace,
     audit_folder: Option<PathBuf>,
+    outside: Option<Arc<dyn Dialer>>,
     /// `http://127.0.0.1:4566`.
     endpoint: String,
     address: IpAddr,
     /// Whether clusters get sockets.
     sockets: bool,
     store: Store,
+    keys: kms::Keys,
     iam: Iam,
     sts: Sts,
     ec2: Ec2,
@@ -173,7 +181,7 @@ impl Region {
     /// An account or region that cannot be or is not the store's, or an address that cannot be used.
     pub async fn start(options: Options) -> Result<Region, StartError> {
         check(&options)?;
-        let Options { world, store, listener, address, region, account, pace, audit_folder } = options;
+        let Options { world, store, listener, address, region, account, pace, audit_folder, outside } = options;
         let endpoint = match &listener {
             Some(listener) => format!("http://{}", listener.local_addr().map_err(StartError::Address)?),
             None => format!("http://{NO_ADDRESS}"),
@@ -211,12 +219,14 @@ impl Region {
             retrying: Mutex::default(),
             lead: Mutex::default(),
             tasks: tasks.clone(),
-            world,
             region,
             account,
             pace,
             audit_folder,
+            outside,
+            keys: kms::Keys::new(&world, &store),
             endpoint,
+            world,
             address,
             store,
             iam,

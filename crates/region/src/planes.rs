@@ -65,6 +65,13 @@ impl ControlPlanes for Planes {
         })
     }
 
+    fn ensure_key<'a>(&'a self, arn: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            inner.keys.ensure(arn).await.map(drop).map_err(|error| error.to_string())
+        })
+    }
+
     fn endpoint(&self, cluster: &str) -> Option<String> {
         Some(self.inner().ok()?.control_plane(cluster)?.endpoint.url.clone())
     }

@@ -120,7 +120,7 @@ async fn restore(inner: &Arc<Inner>, lead: &Lead, request: &Request, moment: Mom
     control_plane::use_generation(inner, target, generation, lead.guard()).await.map_err(AwsError::internal)?;
     if let Some(plane) = replaced {
         // Before EKS says ACTIVE, so that nobody who believes it finds nothing there. If it fails, EKS tries again.
-        let _ = inner.ensure_plane(&plane.spec, Some(lead.guard())).await;
+        let _ = inner.ensure_plane(&plane.spec_now(), Some(lead.guard())).await;
     }
     finish(inner, lead, target, generation).await?;
     Ok(json!({"cluster": target, "revision": revision, "objects": objects}))
@@ -232,7 +232,8 @@ fn is_copied(kv: &KeyValue, prefix: usize, nodes: &BTreeSet<String>) -> bool {
     match (key.group, key.plural, key.namespace) {
         ("coordination.k8s.io", "leases", "kube-node-lease") => false,
         ("", "nodes", _) => {
-            let node = Object::from_stored(&kv.value, kv.mod_revision).ok().and_then(|node| node.view::<Node>().ok());
+            let node =
+                Object::from_stored(kv.value.clone(), kv.mod_revision).ok().and_then(|node| node.view::<Node>().ok());
             node.is_some_and(|node| nodes.contains(instance_of(&node)))
         }
         _ => true,

@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What the record of a cluster says about its control plane.
 enum Wanted {
-    Running(ControlPlaneSpec),
+    Running(Box<ControlPlaneSpec>),
     /// The leader is about to start it, or could not.
     AsItIs,
     Gone,
@@ -33,7 +33,7 @@ fn wanted(record: Option<&Cluster>) -> Wanted {
         return Wanted::Gone;
     }
     match cluster.status {
-        ClusterStatus::Active | ClusterStatus::Updating => Wanted::Running(cluster.control_plane()),
+        ClusterStatus::Active | ClusterStatus::Updating => Wanted::Running(Box::new(cluster.control_plane())),
         ClusterStatus::Creating | ClusterStatus::Failed => Wanted::AsItIs,
         ClusterStatus::Deleting => Wanted::Gone,
     }
@@ -132,7 +132,10 @@ impl Inner {
         guard: Option<&Compare>,
     ) -> Result<Arc<ControlPlane>, String> {
         match self.control_plane(&spec.name) {
-            Some(running) if running.is_current(self, spec).await? => return Ok(running),
+            Some(running) if running.is_current(self, spec).await? => {
+                running.configure(self, &spec.settings)?;
+                return Ok(running);
+            }
             // One that was restored, or of a cluster of the same name that was deleted.
             Some(_) => self.have_not(&spec.name).await,
             None => {}

@@ -20,6 +20,7 @@ const LAST_LOOK: Duration = Duration::from_millis(50);
 /// Operations that describe one life cycle, and where its status is.
 static DESCRIPTIONS: &[(&str, &str)] = &[
     ("DescribeCluster", "/cluster/status"),
+    ("DescribeIdentityProviderConfig", "/identityProviderConfig/oidc/status"),
     ("DescribeNodegroup", "/nodegroup/status"),
     ("DescribeUpdate", "/update/status"),
 ];

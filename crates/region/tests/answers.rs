@@ -39,6 +39,7 @@ fn every_answer_fits_its_model() {
             account: "111122223333".into(),
             pace: Pace::Instant,
             audit_folder: None,
+            outside: None,
         };
         let region = Region::start(options).await.unwrap();
         let iam = async |operation: &str, input: Value| answer(&region, Name::Iam, operation, &input).await;

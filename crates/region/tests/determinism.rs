@@ -106,6 +106,7 @@ fn run(seed: u64, pace: Pace) -> (String, Duration) {
             account: "111122223333".into(),
             pace,
             audit_folder: None,
+            outside: None,
         };
         let region = Region::start(options).await.unwrap();
         let recorder = Recorder::start(&world, &region).await;

@@ -38,6 +38,7 @@ async fn process(world: &World, store: &Store) -> Region {
         account: "111122223333".into(),
         pace: Pace::Instant,
         audit_folder: None,
+        outside: None,
     };
     Region::start(options).await.unwrap()
 }

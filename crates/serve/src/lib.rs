@@ -6,6 +6,7 @@
 mod body;
 mod connect;
 mod server;
+mod stall;
 mod tls;
 
 pub use body::{Body, BoxError, ReadError, empty, full, read_limited, stream};

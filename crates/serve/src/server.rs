@@ -13,11 +13,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use world::{BoxFuture, Stop, Tasks};
 
 use crate::body::{Body, BoxError};
+use crate::stall::{self, Stalls};
 use crate::tls::{Tls, TlsError};
 
 /// How long a client may take for its TLS handshake: a stalled one holds a connection and nothing else.
@@ -54,11 +55,20 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Requests at a time on one HTTP/2 connection.
     pub streams: u32,
+    /// Time in which a client must take something of what it asked for, before its connection ends. Long enough for somebody who
+    /// looks at the output of a watch page by page.
+    pub stall: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { connections: 20_000, header_bytes: 64 << 10, header_timeout: Duration::from_secs(20), streams: 250 }
+        Limits {
+            connections: 20_000,
+            header_bytes: 64 << 10,
+            header_timeout: Duration::from_secs(20),
+            streams: 250,
+            stall: Duration::from_secs(300),
+        }
     }
 }
 
@@ -108,8 +118,8 @@ pub fn start(
     let listener = TcpListener::from_std(listener).map_err(ServeError::Listener)?;
     let tls = options.tls.map(Tls::config).transpose()?.map(TlsAcceptor::from);
     let http = Arc::new(builder(&options.limits));
-    let acceptor = Acceptor { handler, tls, tasks: tasks.clone(), http, header_timeout: options.limits.header_timeout };
     let slots = Arc::new(Semaphore::new(options.limits.connections));
+    let acceptor = Acceptor { handler, tls, tasks: tasks.clone(), http, limits: Arc::new(options.limits) };
     let stop = tasks.stop();
     tasks.spawn("accept", async move {
         stop.or(acceptor.accept(listener, slots)).await;
@@ -121,11 +131,11 @@ type Http = auto::Builder<TokioExecutor>;
 
 fn builder(limits: &Limits) -> Http {
     let mut http = auto::Builder::new(TokioExecutor::new());
+    // Without `pipeline_flush`: with it hyper takes all that a body has, however little of it the client reads.
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.header_bytes.max(8 << 10))
-        .pipeline_flush(true);
+        .max_buf_size(limits.header_bytes.max(8 << 10));
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
@@ -143,7 +153,7 @@ struct Acceptor {
     tls: Option<TlsAcceptor>,
     tasks: Tasks,
     http: Arc<Http>,
-    header_timeout: Duration,
+    limits: Arc<Limits>,
 }
 
 impl Acceptor {
@@ -154,23 +164,23 @@ impl Acceptor {
             match listener.accept().await {
                 Ok((socket, address)) => {
                     let acceptor = self.clone();
-                    self.tasks.spawn("connection", async move {
-                        let _slot = slot;
-                        acceptor.connection(socket, address).await;
-                    });
+                    self.tasks.spawn("connection", acceptor.connection(socket, address, slot));
                 }
                 Err(_) => self.tasks.world().sleep(ACCEPT_BACKOFF).await,
             }
         }
     }
 
-    async fn connection(self, socket: TcpStream, address: SocketAddr) {
+    /// The slot is the socket's: one that is upgraded outlives this.
+    async fn connection(self, socket: TcpStream, address: SocketAddr, slot: OwnedSemaphorePermit) {
         // Without it small responses wait for the client's delayed acknowledgement; failing costs only that time.
         let _ = socket.set_nodelay(true);
         let stop = self.tasks.stop();
+        let stalls = Stalls::new();
+        let socket = stalls.socket(socket, slot);
         let Some(tls) = self.tls.clone() else {
             let peer = Peer { address, certificates: Vec::new(), tls: false };
-            return self.serve(TokioIo::new(socket), peer, stop).await;
+            return self.serve(TokioIo::new(socket), peer, stalls, stop).await;
         };
         let handshake = self.tasks.world().timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
         // A client that speaks no TLS or takes too long is the client's problem, and there is nobody to tell.
@@ -178,36 +188,45 @@ impl Acceptor {
         let certificates = socket.get_ref().1.peer_certificates().unwrap_or_default();
         let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
         let peer = Peer { address, certificates, tls: true };
-        self.serve(TokioIo::new(socket), peer, stop).await;
+        self.serve(TokioIo::new(socket), peer, stalls, stop).await;
     }
 
-    async fn serve<I>(self, io: I, peer: Peer, stop: Stop)
+    async fn serve<I>(self, io: I, peer: Peer, stalls: Stalls, stop: Stop)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
         let (peer, handler) = (Arc::new(peer), self.handler);
-        let (begun, begin) = (Arc::new(AtomicBool::new(false)), self.header_timeout);
-        let begins = begun.clone();
+        let (begun, begin) = (Arc::new(AtomicBool::new(false)), self.limits.header_timeout);
+        let (begins, bodies) = (begun.clone(), stalls.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             begins.store(true, Ordering::Relaxed);
             let request = request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync());
-            let answer = handler.handle(&peer, request);
-            async move { Ok::<_, std::convert::Infallible>(answer.await) }
+            let (answer, bodies) = (handler.handle(&peer, request), bodies.clone());
+            async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| bodies.body(body))) }
         });
         let connection = self.http.serve_connection_with_upgrades(io, service);
         let mut connection = std::pin::pin!(connection);
         // Hyper's own limit begins when it knows the version, which a client that says nothing does not tell.
-        let mut late = std::pin::pin!(self.tasks.world().sleep(begin));
+        let world = self.tasks.world();
+        let mut late = std::pin::pin!(world.sleep(begin));
         let mut waited = false;
+        let between_looks = self.limits.stall / stall::LOOKS;
+        let mut look = std::pin::pin!(world.sleep(between_looks));
         loop {
             tokio::select! {
                 biased;
                 () = stop.stopped() => break connection.as_mut().graceful_shutdown(),
                 () = late.as_mut(), if !waited => waited = true,
+                () = look.as_mut() => {
+                    if stalls.look() {
+                        return;
+                    }
+                    look.set(world.sleep(between_looks));
+                }
                 // The client sees what went wrong with the connection; nobody else can do anything about it.
                 _ = connection.as_mut() => return,
             }
-            if !begun.load(Ordering::Relaxed) {
+            if waited && !begun.load(Ordering::Relaxed) {
                 return;
             }
         }

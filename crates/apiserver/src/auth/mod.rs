@@ -44,6 +44,9 @@ pub(crate) struct Known {
     pub warnings: Vec<String>,
 }
 
+/// Those whose tokens are taken, in the order in which they are asked.
+type Issuers = Arc<[Arc<Oidc>]>;
+
 /// What a mode needs while the server runs.
 enum Authority {
     Node,
@@ -57,7 +60,8 @@ pub(crate) struct Auth {
     authorizers: Vec<Arc<dyn Authorizer>>,
     rbac: RwLock<RbacIndex>,
     authentication: Authentication,
-    issuers: Vec<Oidc>,
+    /// May change while the server runs.
+    issuers: RwLock<Issuers>,
     token_webhook: Option<TokenAsking>,
     modes: Vec<Authority>,
     /// Of clients and of front proxies, where there are front proxies.
@@ -82,8 +86,7 @@ impl Auth {
             None => None,
         };
         let rbac = RwLock::new(RbacIndex::new());
-        let issuers =
-            authentication.jwt.iter().cloned().map(Oidc::new).collect::<Result<_, _>>().map_err(ApiError::internal)?;
+        let issuers = RwLock::new(issuers_of(&authentication.jwt, &[])?);
         let token_webhook = authentication.webhook.clone().map(TokenAsking::new);
         let mode = |mode| {
             Ok(match mode {
@@ -102,6 +105,20 @@ impl Auth {
 
     pub(crate) fn authentication(&self) -> &Authentication {
         &self.authentication
+    }
+
+    fn issuers(&self) -> Issuers {
+        self.issuers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on takes tokens of these issuers and of no others; what is known of those that stay is kept.
+    ///
+    /// # Errors
+    /// If an expression does not compile; nothing changes then.
+    pub(crate) fn use_issuers(&self, jwt: &[JwtAuthenticator]) -> Result<(), ApiError> {
+        let issuers = issuers_of(jwt, &self.issuers())?;
+        *self.issuers.write().unwrap_or_else(PoisonError::into_inner) = issuers;
+        Ok(())
     }
 
     /// Whether something besides roles decides, so that rules do not tell all that a user may do.
@@ -216,7 +233,7 @@ impl Auth {
         {
             return Ok(Some(self.known(user, audiences)));
         }
-        for issuer in &self.issuers {
+        for issuer in self.issuers().iter() {
             match issuer.user(core, token).await {
                 Ok(None) => {}
                 Ok(Some(user)) => return Ok(Some(self.known(user, audiences))),
@@ -351,6 +368,14 @@ impl Auth {
             k8s_auth::Decision::NoOpinion(reason) => Decision::NoOpinion(reason),
         }
     }
+}
+
+fn issuers_of(jwt: &[JwtAuthenticator], known: &[Arc<Oidc>]) -> Result<Issuers, ApiError> {
+    let of = |own: &JwtAuthenticator| match known.iter().find(|issuer| issuer.is_of(own)) {
+        Some(issuer) => Ok(issuer.clone()),
+        None => Oidc::new(own.clone()).map(Arc::new),
+    };
+    jwt.iter().map(of).collect::<Result<_, _>>().map_err(ApiError::internal)
 }
 
 /// What authorizers say, and who could not be asked.

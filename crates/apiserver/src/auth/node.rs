@@ -37,7 +37,7 @@ fn claims_volume(core: &Core, node: &str, volume: &Value) -> bool {
 fn volumes_lead(core: &Core, node: &str, namespace: &str, name: &str) -> bool {
     let quoted = format!("\"{name}\"");
     core.lookup_all("", "persistentvolumes", "").iter().any(|volume| {
-        std::str::from_utf8(volume.json()).is_ok_and(|text| text.contains(&quoted))
+        std::str::from_utf8(volume.bytes()).is_ok_and(|text| text.contains(&quoted))
             && mounts_with(&volume.value(), namespace, name)
             && claims_volume(core, node, &volume.value())
     })
@@ -86,7 +86,7 @@ fn pods_lead(core: &Core, node: &str, kind: Related, namespace: &str, name: &str
         let object = &held.object;
         // What a kubelet makes itself must not open anything to it.
         object.meta().annotations.get(MIRROR).is_none()
-            && mentioned(&key.name, object.json())
+            && mentioned(&key.name, object.bytes())
             && refers(&object.value(), kind, name)
     })
 }

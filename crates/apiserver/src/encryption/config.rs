@@ -52,6 +52,14 @@ impl EncryptionConfig {
         EncryptionConfig { rules: vec![Rule { resources: vec!["secrets".to_owned()], providers }] }
     }
 
+    /// As [`EncryptionConfig::secrets`] for a cluster without one: nothing is encrypted, and what another server of the cluster has
+    /// begun to encrypt can be read.
+    pub fn readable_secrets(name: &str, service: Arc<dyn Kms>) -> EncryptionConfig {
+        let mut config = EncryptionConfig::secrets(name, service);
+        config.rules.iter_mut().for_each(|rule| rule.providers.reverse());
+        config
+    }
+
     pub(super) fn rule(&self, group: &str, plural: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.covers(group, plural))
     }

@@ -50,8 +50,44 @@ pub struct LocalKms {
     state: Mutex<Keys>,
 }
 
+/// One key of a service.
+#[derive(Clone)]
+pub struct KmsKey {
+    id: String,
+    material: [u8; KmsKey::BYTES],
+}
+
+impl KmsKey {
+    /// Bytes of its material.
+    pub const BYTES: usize = 32;
+
+    /// A key of material that is already there.
+    pub fn new(id: &str, material: [u8; KmsKey::BYTES]) -> KmsKey {
+        KmsKey { id: id.to_owned(), material }
+    }
+
+    /// Encrypts a few bytes.
+    ///
+    /// # Errors
+    /// If they are too many.
+    pub fn encrypt(&self, world: &World, plain: &[u8]) -> Result<KmsCiphertext, KmsError> {
+        let sealed = ciphers::gcm_seal(world, &self.material, self.id.as_bytes(), plain);
+        let bytes = sealed.map_err(|error| KmsError(error.to_string()))?;
+        Ok(KmsCiphertext { bytes, key_id: self.id.clone(), annotations: BTreeMap::new() })
+    }
+
+    /// Decrypts what it has encrypted.
+    ///
+    /// # Errors
+    /// If that was another key, or the bytes are damaged.
+    pub fn decrypt(&self, cipher: &KmsCiphertext) -> Result<Vec<u8>, KmsError> {
+        let opened = ciphers::gcm_open(&self.material, self.id.as_bytes(), &cipher.bytes);
+        opened.map_err(|error| KmsError(error.to_string()))
+    }
+}
+
 struct Keys {
-    keys: Vec<(String, [u8; 32])>,
+    keys: Vec<KmsKey>,
     /// Why it does nothing now.
     down: Option<String>,
     decrypted: u64,
@@ -68,9 +104,9 @@ impl LocalKms {
 
     /// From now on it encrypts with another key.
     pub fn rotate(&self, key_id: &str) {
-        let mut key = [0; 32];
-        self.world.fill(&mut key);
-        self.state().keys.push((key_id.to_owned(), key));
+        let mut material = [0; KmsKey::BYTES];
+        self.world.fill(&mut material);
+        self.state().keys.push(KmsKey::new(key_id, material));
     }
 
     /// From now on it refuses everything, for this reason; or nothing any more.
@@ -97,23 +133,21 @@ impl LocalKms {
 
     fn seal(&self, plain: &[u8]) -> Result<KmsCiphertext, KmsError> {
         let state = self.well()?;
-        let (key_id, key) = state.keys.last().cloned().ok_or_else(|| KmsError("there is no key".to_owned()))?;
-        let bytes = ciphers::gcm_seal(&self.world, &key, b"", plain).map_err(|error| KmsError(error.to_string()))?;
-        Ok(KmsCiphertext { bytes, key_id, annotations: BTreeMap::new() })
+        let key = state.keys.last().ok_or_else(|| KmsError("there is no key".to_owned()))?;
+        key.encrypt(&self.world, plain)
     }
 
     fn open(&self, cipher: &KmsCiphertext) -> Result<Vec<u8>, KmsError> {
         let mut state = self.well()?;
         state.decrypted += 1;
-        let key = state.keys.iter().find(|(id, _)| *id == cipher.key_id);
-        let (_, key) = key.ok_or_else(|| KmsError(format!("there is no key {:?}", cipher.key_id)))?;
-        ciphers::gcm_open(key, b"", &cipher.bytes).map_err(|error| KmsError(error.to_string()))
+        let key = state.keys.iter().find(|key| key.id == cipher.key_id);
+        key.ok_or_else(|| KmsError(format!("there is no key {:?}", cipher.key_id)))?.decrypt(cipher)
     }
 }
 
 impl Kms for LocalKms {
     fn key_id(&self) -> BoxFuture<'_, Result<String, KmsError>> {
-        let key_id = self.well().map(|state| state.keys.last().map(|(id, _)| id.clone()).unwrap_or_default());
+        let key_id = self.well().map(|state| state.keys.last().map(|key| key.id.clone()).unwrap_or_default());
         Box::pin(async move { key_id })
     }
 

@@ -9,22 +9,25 @@ mod envelope;
 mod kms;
 mod provider;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use k8s_object::{ApiError, Object};
-use store::KeyValue;
+use store::{KeyValue, Keyspace};
 use world::World;
 
 use crate::storage;
 use provider::Read;
 
 pub use config::{EncryptionConfig, EncryptionConfigError, KmsByName};
-pub use kms::{Kms, KmsCiphertext, KmsError, LocalKms};
+pub use kms::{Kms, KmsCiphertext, KmsError, KmsKey, LocalKms};
+
+/// What everything encrypted begins with.
+const MARK: &[u8] = b"k8s:enc:";
 
 pub(crate) struct Encryption {
     world: World,
-    config: Option<Arc<EncryptionConfig>>,
+    config: RwLock<Option<Arc<EncryptionConfig>>>,
 }
 
 /// A value that was read.
@@ -36,7 +39,39 @@ enum Opened {
 
 impl Encryption {
     pub(crate) fn new(world: &World, config: Option<Arc<EncryptionConfig>>) -> Encryption {
-        Encryption { world: world.clone(), config }
+        Encryption { world: world.clone(), config: RwLock::new(config) }
+    }
+
+    /// From now on this configuration counts.
+    pub(crate) fn replace(&self, config: Arc<EncryptionConfig>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    fn config(&self) -> Option<Arc<EncryptionConfig>> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether what is stored of an object is not as it would be written now, so that even a write that changes nothing does
+    /// something: that is how clients have everything encrypted with a new key.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn is_stale(
+        &self,
+        space: &Keyspace,
+        group: &str,
+        plural: &str,
+        key: &Bytes,
+    ) -> Result<bool, ApiError> {
+        let Some(config) = self.config() else { return Ok(false) };
+        let Some(writer) = config.rule(group, plural).and_then(|rule| rule.providers.first()) else {
+            return Ok(false);
+        };
+        let stored = space.get(key.clone()).await.map_err(storage::error)?;
+        match stored {
+            Some(stored) => Ok(!writer.is_own(&stored.value).await),
+            None => Ok(false),
+        }
     }
 
     /// What is to be stored under a key instead of a value.
@@ -44,10 +79,10 @@ impl Encryption {
     /// # Errors
     /// 500 when the key management service does not answer and there is no key of before.
     pub(crate) async fn seal(&self, group: &str, plural: &str, key: &Bytes, plain: &Bytes) -> Result<Bytes, ApiError> {
-        let Some(rule) = self.config.as_ref().and_then(|config| config.rule(group, plural)) else {
+        let Some(config) = self.config() else { return Ok(plain.clone()) };
+        let Some(provider) = config.rule(group, plural).and_then(|rule| rule.providers.first()) else {
             return Ok(plain.clone());
         };
-        let Some(provider) = rule.providers.first() else { return Ok(plain.clone()) };
         let failed = |error: KmsError| ApiError::internal(format!("failed to encrypt {plural}: {error}"));
         provider.prepare(&self.world).await.map_err(failed)?;
         provider.write(&self.world, key, plain).map_err(failed)
@@ -81,13 +116,13 @@ impl Encryption {
     }
 
     fn find(&self, key: &Bytes, stored: &Bytes) -> Result<Option<Found>, ApiError> {
-        let Some(config) = &self.config else { return Ok(None) };
-        let Some(of) = storage::parse(key) else { return Ok(None) };
-        let Some(rule) = config.rule(of.group, of.plural) else { return Ok(None) };
         // What was written before there was a configuration stays readable, as with a provider `identity` at the end.
-        if !stored.starts_with(b"k8s:enc:") {
+        if !stored.starts_with(MARK) {
             return Ok(None);
         }
+        let Some(config) = self.config() else { return Ok(None) };
+        let Some(of) = storage::parse(key) else { return Ok(None) };
+        let Some(rule) = config.rule(of.group, of.plural) else { return Ok(None) };
         for provider in &rule.providers {
             match provider.read(key, stored) {
                 Read::Foreign => {}
@@ -109,6 +144,9 @@ impl Encryption {
     /// # Errors
     /// As [`Encryption::read`], and for an object that is damaged.
     pub(crate) fn object_now(&self, kv: &KeyValue) -> Result<Option<Object>, ApiError> {
+        if !kv.value.starts_with(MARK) {
+            return storage::object(kv).map(Some);
+        }
         match self.read(&kv.key, &kv.value)? {
             Opened::Plain(value) if value == kv.value => storage::object(kv).map(Some),
             Opened::Plain(value) => storage::object(&KeyValue { value, ..kv.clone() }).map(Some),
@@ -121,7 +159,7 @@ impl Encryption {
     /// # Errors
     /// As [`Encryption::open`], and for an object that is damaged.
     pub(crate) async fn object(&self, kv: &KeyValue) -> Result<Object, ApiError> {
-        if self.config.is_none() {
+        if !kv.value.starts_with(MARK) {
             return storage::object(kv);
         }
         let value = self.open(&kv.key, &kv.value).await?;

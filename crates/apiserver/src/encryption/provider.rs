@@ -81,6 +81,17 @@ impl Provider {
         }
     }
 
+    /// Whether a stored value is as this provider would write it now.
+    pub(super) async fn is_own(&self, stored: &Bytes) -> bool {
+        match self {
+            Provider::Identity => !stored.starts_with(super::MARK),
+            Provider::Static(kind, keys) => {
+                keys.first().is_some_and(|(name, _)| stored.starts_with(format!("{}{name}:", kind.prefix()).as_bytes()))
+            }
+            Provider::Kms(envelopes) => envelopes.is_own(stored).await,
+        }
+    }
+
     pub(super) fn write(&self, world: &World, context: &[u8], plain: &Bytes) -> Result<Bytes, KmsError> {
         let error = |error: CipherError| KmsError(error.to_string());
         match self {
@@ -143,6 +154,16 @@ impl Envelopes {
         state.current = Some((source.clone(), seed.clone()));
         state.keep(source, seed);
         Ok(())
+    }
+
+    async fn is_own(&self, stored: &Bytes) -> bool {
+        let envelope = stored.strip_prefix(self.prefix.as_bytes()).and_then(Envelope::decode);
+        match (envelope, self.service.key_id().await) {
+            (Some(envelope), Ok(key_id)) => envelope.source.key_id == key_id,
+            // Whoever cannot say which key there is cannot write with it either.
+            (envelope, Err(_)) => envelope.is_some(),
+            (None, Ok(_)) => false,
+        }
     }
 
     async fn learn(&self, source: &KmsCiphertext) -> Result<(), KmsError> {

@@ -143,7 +143,11 @@ pub(super) fn answer(
         return Ok(Some(aggregated_response(core, &served, segments[0] == "api", format, headers, gzip)));
     }
     let document = match &segments[..] {
-        ["api"] => json!({"kind": "APIVersions", "versions": served.versions(""), "serverAddressByClientCIDRs": []}),
+        ["api"] => {
+            let address = |address: std::net::SocketAddr| json!({"clientCIDR": "0.0.0.0/0", "serverAddress": address.to_string()});
+            let addresses: Vec<Value> = core.endpoint.map(address).into_iter().collect();
+            json!({"kind": "APIVersions", "versions": served.versions(""), "serverAddressByClientCIDRs": addresses})
+        }
         ["apis"] => {
             let groups: Vec<Value> = all_groups(&served, others)
                 .iter()

@@ -53,10 +53,15 @@ pub(super) fn list(
     let meta = ProtobufKind::find("", "v1", "ListMeta").ok_or_else(|| ApiError::internal("ListMeta has no message"))?;
     let metadata = meta.encode(metadata.to_string().as_bytes()).map_err(|error| internal(&error))?;
     let list = ProtobufList::new(api_version, kind, &metadata, messages.iter().map(Bytes::len));
+    let mut messages = messages.into_iter();
     Ok(Items {
         head: list.head,
-        before: |message, _, to| to.extend_from_slice(&ProtobufList::before_item(message.len())),
-        items: Box::new(messages.into_iter()),
+        next: Box::new(move |to| {
+            let Some(message) = messages.next() else { return false };
+            to.extend_from_slice(&ProtobufList::before_item(message.len()));
+            to.extend_from_slice(&message);
+            true
+        }),
         tail: list.tail,
         length: list.length,
     })

@@ -83,7 +83,12 @@ pub(crate) fn json_bytes(status: StatusCode, bytes: impl AsRef<[u8]>, gzip: bool
 /// An object in the form that is asked for.
 pub(crate) fn object(status: StatusCode, object: &Object, format: Format, gzip: bool) -> Response<Body> {
     match format {
-        Format::Json => json_bytes(status, object.json(), gzip),
+        Format::Json => {
+            let mut line = BytesMut::with_capacity(object.json_len() + 1);
+            object.write_json(&mut line);
+            line.put_u8(b'\n');
+            compressed(status, "application/json", line.freeze(), gzip)
+        }
         Format::Protobuf => match protobuf::object(object) {
             Ok(bytes) => compressed(status, PROTOBUF, bytes, gzip),
             Err(error) => failure(&error, Format::Json),
@@ -180,9 +185,8 @@ pub(crate) fn list_metadata(resource_version: &str, continue_token: &str, remain
 /// A list that is joined from what its items are encoded as.
 pub(super) struct Items {
     pub head: Vec<u8>,
-    /// Writes what stands before an item; the flag says that it is the first.
-    pub before: fn(&Bytes, bool, &mut BytesMut),
-    pub items: Box<dyn Iterator<Item = Bytes> + Send>,
+    /// Writes the next item with what stands before it; false when there are no more.
+    pub next: Box<dyn FnMut(&mut BytesMut) -> bool + Send>,
     pub tail: &'static [u8],
     /// Bytes of the whole, or a few more.
     pub length: usize,
@@ -193,15 +197,19 @@ fn json_list(api_version: &str, kind: &str, metadata: &Value, objects: Vec<Arc<O
     let head = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string();
     // Without the closing brace: the items follow.
     let head = format!("{},\"items\":[", &head[..head.len() - 1]);
-    let length = head.len() + objects.iter().map(|object| object.json().len() + 1).sum::<usize>() + 3;
+    let length = head.len() + objects.iter().map(|object| object.json_len() + 1).sum::<usize>() + 3;
+    let mut objects = objects.into_iter();
+    let mut first = true;
     Items {
         head: head.into(),
-        before: |_, first, to| {
-            if !first {
+        next: Box::new(move |to| {
+            let Some(object) = objects.next() else { return false };
+            if !std::mem::take(&mut first) {
                 to.put_u8(b',');
             }
-        },
-        items: Box::new(objects.into_iter().map(|object| object.json().clone())),
+            object.write_json(to);
+            true
+        }),
         tail: b"]}\n",
         length,
     }
@@ -233,7 +241,7 @@ pub(crate) fn list(
 
 fn joined(items: Items, content_type: &'static str, gzip: bool) -> Response<Body> {
     let length = items.length;
-    let mut joiner = Joiner { items, begun: false, first: true, done: false };
+    let mut joiner = Joiner { items, begun: false, done: false };
     if length <= WHOLE {
         let mut joined = BytesMut::with_capacity(length);
         joiner.join(&mut joined, usize::MAX);
@@ -262,7 +270,6 @@ fn joined(items: Items, content_type: &'static str, gzip: bool) -> Response<Body
 struct Joiner {
     items: Items,
     begun: bool,
-    first: bool,
     done: bool,
 }
 
@@ -273,13 +280,11 @@ impl Joiner {
             to.put_slice(&self.items.head);
         }
         while to.len() < limit {
-            let Some(item) = self.items.items.next() else {
+            if !(self.items.next)(to) {
                 to.put_slice(self.items.tail);
                 self.done = true;
                 return;
-            };
-            (self.items.before)(&item, std::mem::take(&mut self.first), to);
-            to.put_slice(&item);
+            }
         }
     }
 }

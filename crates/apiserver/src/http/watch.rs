@@ -55,7 +55,7 @@ pub(crate) fn failed(error: &ApiError, format: Format) -> Response<Body> {
             Ok(frame) => frames.put_slice(&frame),
             Err(error) => return respond::failure(&error, Format::Json),
         },
-        Format::Json | Format::PrettyJson | Format::Yaml => write(&mut frames, "ERROR", status.to_string().as_bytes()),
+        Format::Json | Format::PrettyJson | Format::Yaml => write_text(&mut frames, "ERROR", &status.to_string()),
     }
     respond::stream(serve::full(frames.freeze()), format)
 }
@@ -183,7 +183,7 @@ impl Stream {
                 Ok(frame) => frames.put_slice(&frame),
                 Err(error) => self.fail(frames, &error),
             },
-            (View::Object, _) => write(frames, kind, object.json()),
+            (View::Object, _) => write(frames, kind, object.json_len(), |frames| object.write_json(frames)),
             (View::PartialObjectMetadata | View::PartialObjectMetadataList, _) => {
                 let partial = table::partial(&object.value(), self.accepted.meta);
                 self.document(frames, kind, &partial);
@@ -237,7 +237,7 @@ impl Stream {
                 Err(_) if kind == "ERROR" => self.finished = true,
                 Err(error) => self.fail(frames, &error),
             },
-            Format::Json | Format::PrettyJson | Format::Yaml => write(frames, kind, value.to_string().as_bytes()),
+            Format::Json | Format::PrettyJson | Format::Yaml => write_text(frames, kind, &value.to_string()),
         }
     }
 
@@ -248,11 +248,16 @@ impl Stream {
     }
 }
 
-fn write(frames: &mut BytesMut, kind: &str, object: &[u8]) {
-    frames.reserve(object.len() + kind.len() + 24);
+fn write_text(frames: &mut BytesMut, kind: &str, text: &str) {
+    write(frames, kind, text.len(), |frames| frames.put_slice(text.as_bytes()));
+}
+
+/// Writes an event with an object of so many bytes.
+fn write(frames: &mut BytesMut, kind: &str, length: usize, object: impl FnOnce(&mut BytesMut)) {
+    frames.reserve(length + kind.len() + 24);
     frames.put_slice(b"{\"type\":\"");
     frames.put_slice(kind.as_bytes());
     frames.put_slice(b"\",\"object\":");
-    frames.put_slice(object);
+    object(frames);
     frames.put_slice(b"}\n");
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use super::text::Page;
 
-/// Series of one family. A cluster of a few hundred resources has some thousands; each costs up to a kilobyte.
-const MAX_SERIES: usize = 8192;
-/// Places that are looked at for a series before it counts as one too many.
-const MAX_PROBES: usize = 64;
+/// Places for the series of one family, and how many of them are looked at before the next table is: most families have few
+/// series, those of a cluster of a few hundred resources have some thousands; each costs up to a kilobyte. Powers of two.
+const TABLES: [(usize, usize); 5] = [(16, 4), (64, 8), (256, 8), (1024, 8), (8192, 64)];
 
 /// What is told of a family besides its values.
 #[derive(Debug)]
@@ -140,32 +139,37 @@ struct Slot<V> {
     value: V,
 }
 
+type Table<V> = Box<[OnceLock<Slot<V>>]>;
+
 /// Series by the values of their labels.
 pub(crate) struct Family<V: 'static> {
     pub about: &'static About,
-    slots: OnceLock<Box<[OnceLock<Slot<V>>]>>,
+    tables: [OnceLock<Table<V>>; TABLES.len()],
     make: fn() -> V,
     overflow: OnceLock<V>,
 }
 
 impl<V> Family<V> {
     pub(crate) const fn new(about: &'static About, make: fn() -> V) -> Family<V> {
-        Family { about, slots: OnceLock::new(), make, overflow: OnceLock::new() }
+        Family { about, tables: [const { OnceLock::new() }; TABLES.len()], make, overflow: OnceLock::new() }
     }
 
     /// The series with these values of labels, in the order of [`About::labels`].
     pub(crate) fn with(&self, labels: &[&str]) -> &V {
-        let slots = self.slots.get_or_init(|| (0..MAX_SERIES).map(|_| OnceLock::new()).collect());
         let hash = hash(labels);
-        for probe in 0..MAX_PROBES {
-            let slot = &slots[(hash as usize).wrapping_add(probe) % MAX_SERIES];
-            let found = slot.get_or_init(|| Slot {
-                hash,
-                labels: labels.iter().map(|label| Box::from(*label)).collect(),
-                value: (self.make)(),
-            });
-            if found.hash == hash && found.labels.iter().map(|label| &**label).eq(labels.iter().copied()) {
-                return &found.value;
+        // Places are never given up, so everybody who looks for the same series ends at the same place.
+        for (table, (places, probes)) in self.tables.iter().zip(TABLES) {
+            let slots = table.get_or_init(|| (0..places).map(|_| OnceLock::new()).collect());
+            for probe in 0..probes {
+                let slot = &slots[(hash as usize).wrapping_add(probe) & (places - 1)];
+                let found = slot.get_or_init(|| Slot {
+                    hash,
+                    labels: labels.iter().map(|label| Box::from(*label)).collect(),
+                    value: (self.make)(),
+                });
+                if found.hash == hash && found.labels.iter().map(|label| &**label).eq(labels.iter().copied()) {
+                    return &found.value;
+                }
             }
         }
         self.overflow.get_or_init(self.make)
@@ -174,7 +178,8 @@ impl<V> Family<V> {
     /// All series with their labels' names and values.
     pub(crate) fn each(&self, mut show: impl FnMut(&[(&str, &str)], &V)) {
         let names = self.about.labels;
-        for slot in self.slots.get().into_iter().flat_map(|slots| slots.iter().filter_map(OnceLock::get)) {
+        let tables = self.tables.iter().filter_map(OnceLock::get);
+        for slot in tables.flat_map(|slots| slots.iter().filter_map(OnceLock::get)) {
             let labels: Vec<(&str, &str)> =
                 names.iter().copied().zip(slot.labels.iter().map(|label| &**label)).collect();
             show(&labels, &slot.value);
@@ -228,7 +233,8 @@ mod tests {
     #[test]
     fn a_family_does_not_grow_without_end() {
         let family = Family::new(&ABOUT, Counter::default);
-        for number in 0..2 * MAX_SERIES {
+        let places = TABLES.iter().map(|(places, _)| places).sum::<usize>();
+        for number in 0..2 * places {
             family.with(&[&number.to_string(), ""]).inc();
         }
         let (mut series, mut all, mut over) = (0, 0, 0);
@@ -239,8 +245,20 @@ mod tests {
                 over = value.get();
             }
         });
-        assert_eq!(all, 2 * MAX_SERIES as u64, "everything is counted");
-        assert!(series <= MAX_SERIES + 1 && over >= MAX_SERIES as u64 / 2, "{series} series, {over} in the last");
+        assert_eq!(all, 2 * places as u64, "everything is counted");
+        assert!(series <= places + 1 && over >= places as u64 / 2, "{series} series, {over} in the last");
+    }
+
+    #[test]
+    fn a_family_of_few_series_is_small() {
+        let family = Family::new(&ABOUT, Counter::default);
+        let places = || family.tables.iter().filter_map(OnceLock::get).map(|table| table.len()).sum::<usize>();
+        assert_eq!(places(), 0);
+        family.with(&["a", ""]).inc();
+        assert_eq!(places(), 16);
+        (0..100).for_each(|number| family.with(&[&number.to_string(), "x"]).inc());
+        assert!(places() <= 16 + 64 + 256, "{}", places());
+        assert!((0..100).all(|number| family.with(&[&number.to_string(), "x"]).get() == 1));
     }
 
     #[test]

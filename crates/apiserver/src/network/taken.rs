@@ -169,7 +169,7 @@ mod tests {
         let stored = format!(
             r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"{name}","namespace":"a"}},"spec":{{"clusterIP":"{address}","ports":[{{"nodePort":{port}}}]}}}}"#
         );
-        Arc::new(Object::from_stored(stored.as_bytes(), 1).unwrap())
+        Arc::new(Object::from_stored(stored, 1).unwrap())
     }
 
     #[test]

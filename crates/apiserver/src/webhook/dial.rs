@@ -21,6 +21,8 @@ pub trait Dialer: Send + Sync {
     fn roots(&self) -> Vec<CertificateDer<'static>>;
 }
 
+/// Names another such file, as for every program in Go and most others.
+const BUNDLE_VARIABLE: &str = "SSL_CERT_FILE";
 /// Files in which systems keep the CAs that they trust, the first that is there counts.
 const BUNDLES: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
@@ -39,7 +41,11 @@ impl Dialer for Sockets {
     }
 
     fn roots(&self) -> Vec<CertificateDer<'static>> {
-        let bundle = BUNDLES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
+        let bundle = match std::env::var_os(BUNDLE_VARIABLE) {
+            Some(path) => std::fs::read(path).ok(),
+            None => BUNDLES.iter().find_map(|path| std::fs::read(path).ok()),
+        };
+        let bundle = bundle.unwrap_or_default();
         CertificateDer::pem_slice_iter(&bundle).filter_map(Result::ok).collect()
     }
 }

@@ -3,11 +3,12 @@
 //! Values are five bytes, which are counted. So are the keys themselves, index, revisions, what is left of history after a
 //! compaction, and what the allocator keeps.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use world::World;
 
 use super::data::{Directory, KEYS, fill, key, open};
+use super::resident;
 use crate::report::line;
 
 pub async fn run(world: &World) -> Result<()> {
@@ -40,12 +41,4 @@ fn print(how: &str, before: u64) -> Result<()> {
         &format!("goal 200; {KEYS} keys of {} bytes, which are counted", key(0).len()),
     );
     Ok(())
-}
-
-/// Resident memory of this process in bytes.
-fn resident() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
-    let kibibytes: u64 = line.split_whitespace().nth(1).context("VmRSS has a number")?.parse()?;
-    Ok(kibibytes * 1024)
 }

@@ -238,9 +238,12 @@ fn updates_change_one_thing_at_a_time() {
             let second = error_of(
                 update(json!({"logging": {"clusterLogging": [{"types": ["scheduler"], "enabled": true}]}})).await,
             );
+            let id = started["update"]["id"].as_str().expect("it has an id");
             assert_eq!(
                 second,
-                "ResourceInUseException: Cannot LoggingUpdate because cluster blue currently has update in progress"
+                format!(
+                    "ResourceInUseException: Cannot LoggingUpdate because cluster blue currently has update {id} in progress"
+                )
             );
             region.cluster("blue", "UPDATING").await;
             let cluster = region.cluster("blue", "ACTIVE").await;

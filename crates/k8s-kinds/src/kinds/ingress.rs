@@ -273,7 +273,7 @@ fn validate_status(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     for (index, point) in items(object, PATH).iter().enumerate() {
         let (ip, host) = (text(point, "ip"), text(point, "hostname"));
         if !ip.is_empty() {
-            causes.extend(legacy_ip(&format!("{PATH}[{index}].ip"), ip, &before));
+            causes.extend(legacy_ip(&format!("{PATH}[{index}].ip"), ip, &before, context.minor));
         }
         if !host.is_empty() {
             let field = format!("{PATH}[{index}].hostname");

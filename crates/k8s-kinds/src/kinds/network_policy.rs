@@ -91,7 +91,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
                 causes.extend(validate_port(port, &format!("{field}.ports[{index}]")));
             }
             for (index, peer) in items(rule, peers).iter().enumerate() {
-                causes.extend(validate_peer(peer, &format!("{field}.{peers}[{index}]"), &before));
+                causes.extend(validate_peer(peer, &format!("{field}.{peers}[{index}]"), &before, context.minor));
             }
         }
     }
@@ -144,7 +144,7 @@ fn validate_port(entry: &Value, field: &str) -> Vec<Cause> {
     causes
 }
 
-fn validate_peer(peer: &Value, field: &str, before: &[&str]) -> Vec<Cause> {
+fn validate_peer(peer: &Value, field: &str, before: &[&str], minor: u8) -> Vec<Cause> {
     let mut causes = Vec::new();
     let mut peers = 0;
     for key in ["podSelector", "namespaceSelector"] {
@@ -156,7 +156,7 @@ fn validate_peer(peer: &Value, field: &str, before: &[&str]) -> Vec<Cause> {
     let block = at(peer, "ipBlock");
     if !block.is_null() {
         peers += 1;
-        causes.extend(validate_block(block, &format!("{field}.ipBlock"), before));
+        causes.extend(validate_block(block, &format!("{field}.ipBlock"), before, minor));
     }
     if peers == 0 {
         causes.push(required(field, "must specify a peer"));
@@ -166,16 +166,16 @@ fn validate_peer(peer: &Value, field: &str, before: &[&str]) -> Vec<Cause> {
     causes
 }
 
-fn validate_block(block: &Value, field: &str, before: &[&str]) -> Vec<Cause> {
+fn validate_block(block: &Value, field: &str, before: &[&str], minor: u8) -> Vec<Cause> {
     let cidr = text(block, "cidr");
     if cidr.is_empty() {
         return vec![required(format!("{field}.cidr"), "")];
     }
-    let mut causes = legacy_cidr(&format!("{field}.cidr"), cidr, before);
+    let mut causes: Vec<Cause> = legacy_cidr(&format!("{field}.cidr"), cidr, before, minor).into_iter().collect();
     let Some(whole) = Cidr::parse_lenient(cidr) else { return causes };
     for (index, except) in items(block, "except").iter().filter_map(Value::as_str).enumerate() {
         let field = format!("{field}.except[{index}]");
-        causes.extend(legacy_cidr(&field, except, before));
+        causes.extend(legacy_cidr(&field, except, before, minor));
         if Cidr::parse_lenient(except).is_some_and(|part| !whole.contains_strictly(part)) {
             causes.push(invalid(field, except, "must be a strict subset of `cidr`"));
         }

@@ -171,6 +171,7 @@ fn prepare_update(object: &mut Value, context: &Context<'_>) {
                 carry_over(status, at(old, "status"), "qosClass");
             }
             pod_spec::keep_generations(object, old);
+            pod_spec::drop_unserved_status(object, context.minor);
         }
         "ephemeralcontainers" => {
             let sent = at(object, "spec").clone();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::service_rules::{is_external, needs_health_check, validate, warnings};
 use crate::columns::{AGE, Column, NAME, labels};
 use crate::fields::{at, carry_over, child, default_to, default_zero_to, flag, int, is_empty, items, items_mut, text};
-use crate::names::dns_1035;
+use crate::names::{dns_1035, label};
 use crate::strategy::{drop_status, keep_apart};
 use crate::{Context, Kind, STATUS, proxy};
 
@@ -31,6 +31,8 @@ pub(crate) static KIND: Kind = Kind {
     ],
     selectable: &["spec.clusterIP", "spec.type"],
     name_rule: dns_1035,
+    // Feature `RelaxedServiceNameValidation`.
+    later_name_rule: Some((36, label)),
     default,
     prepare_create: drop_status_to_empty,
     prepare_update,

@@ -49,7 +49,7 @@ fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
 pub(super) fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let spec = &object["spec"];
     if context.subresource == "status" {
-        return balancer_status(object, context.old);
+        return balancer_status(object, context.old, context.minor);
     }
     let kind = text(spec, "type");
     let mut causes = Vec::new();
@@ -79,13 +79,15 @@ pub(super) fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let nothing = Value::Null;
     let old_spec = context.old.map_or(&nothing, |old| at(old, "spec"));
     if kind != "ExternalName" {
-        causes.extend(addresses(spec, old_spec));
+        causes.extend(addresses(spec, old_spec, context.minor));
     }
     let before = texts(old_spec, "externalIPs");
     for (index, ip) in texts(spec, "externalIPs").into_iter().enumerate() {
         let field = format!("spec.externalIPs[{index}]");
-        let problems = legacy_ip(&field, ip, &before);
-        causes.extend(if problems.is_empty() { of_an_endpoint(&field, ip) } else { problems });
+        match legacy_ip(&field, ip, &before, context.minor) {
+            Some(problem) => causes.push(problem),
+            None => causes.extend(of_an_endpoint(&field, ip)),
+        }
     }
     match kind {
         "" => causes.push(required("spec.type", "")),
@@ -93,7 +95,7 @@ pub(super) fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
         _ => {}
     }
     causes.extend(port_numbers(spec));
-    causes.extend(source_ranges(object, context.old));
+    causes.extend(source_ranges(object, context.old, context.minor));
     if !at(spec, "allocateLoadBalancerNodePorts").is_null() && kind != "LoadBalancer" {
         causes.push(forbidden("spec.allocateLoadBalancerNodePorts", ONLY_LOAD_BALANCERS));
     }
@@ -143,7 +145,7 @@ fn affinity(spec: &Value) -> Vec<Cause> {
     }
 }
 
-fn addresses(spec: &Value, old: &Value) -> Vec<Cause> {
+fn addresses(spec: &Value, old: &Value, minor: u8) -> Vec<Cause> {
     let mut causes = Vec::new();
     let (first, all) = (text(spec, "clusterIP"), texts(spec, "clusterIPs"));
     let value = || at(spec, "clusterIPs").clone();
@@ -182,7 +184,7 @@ fn addresses(spec: &Value, old: &Value) -> Vec<Cause> {
             }
             continue;
         }
-        causes.extend(legacy_ip(&format!("spec.clusterIPs[{index}]"), ip, &before));
+        causes.extend(legacy_ip(&format!("spec.clusterIPs[{index}]"), ip, &before, minor));
     }
     let unreadable = causes.len() > known;
     if all.len() > 2 {
@@ -290,7 +292,7 @@ fn port_numbers(spec: &Value) -> Vec<Cause> {
 }
 
 /// Where load balancers are reached from; an old annotation says the same.
-fn source_ranges(object: &Value, old: Option<&Value>) -> Vec<Cause> {
+fn source_ranges(object: &Value, old: Option<&Value>, minor: u8) -> Vec<Cause> {
     let ranges = texts(object, "spec.loadBalancerSourceRanges");
     let is_balanced = text(object, "spec.type") == "LoadBalancer";
     let mut causes = Vec::new();
@@ -303,7 +305,7 @@ fn source_ranges(object: &Value, old: Option<&Value>) -> Vec<Cause> {
         let before = old.map(|old| texts(old, "spec.loadBalancerSourceRanges")).unwrap_or_default();
         let before: Vec<&str> = before.into_iter().map(str::trim).collect();
         for (index, range) in ranges.iter().enumerate() {
-            causes.extend(legacy_cidr(&format!("{FIELD}[{index}]"), range.trim(), &before));
+            causes.extend(legacy_cidr(&format!("{FIELD}[{index}]"), range.trim(), &before, minor));
         }
     } else if let Some(ranges) = annotation(object, SOURCE_RANGES) {
         let field = format!("metadata.annotations[{SOURCE_RANGES}]");
@@ -311,7 +313,7 @@ fn source_ranges(object: &Value, old: Option<&Value>) -> Vec<Cause> {
             causes.push(forbidden(&field, ONLY_LOAD_BALANCERS));
         }
         if old.and_then(|old| annotation(old, SOURCE_RANGES)) != Some(ranges) && !ranges.trim().is_empty() {
-            causes.extend(ranges.trim().split(',').flat_map(|range| legacy_cidr(&field, range.trim(), &[])));
+            causes.extend(ranges.trim().split(',').flat_map(|range| legacy_cidr(&field, range.trim(), &[], minor)));
         }
     }
     causes
@@ -401,7 +403,7 @@ fn validate_update(spec: &Value, old: &Value) -> Vec<Cause> {
 }
 
 /// What load balancers report.
-fn balancer_status(object: &Value, old: Option<&Value>) -> Vec<Cause> {
+fn balancer_status(object: &Value, old: Option<&Value>, minor: u8) -> Vec<Cause> {
     const FIELD: &str = "status.loadBalancer.ingress";
     let ingresses = items(object, FIELD);
     if text(object, "spec.type") != "LoadBalancer" && !ingresses.is_empty() {
@@ -414,7 +416,7 @@ fn balancer_status(object: &Value, old: Option<&Value>) -> Vec<Cause> {
         let field = format!("{FIELD}[{index}]");
         let (ip, mode, hostname) = (text(ingress, "ip"), text(ingress, "ipMode"), text(ingress, "hostname"));
         if !ip.is_empty() {
-            causes.extend(legacy_ip(&format!("{field}.ip"), ip, &before));
+            causes.extend(legacy_ip(&format!("{field}.ip"), ip, &before, minor));
         }
         let field_of_mode = format!("{field}.ipMode");
         match (at(ingress, "ipMode").is_null(), ip.is_empty()) {

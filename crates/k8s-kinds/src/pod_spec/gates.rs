@@ -81,6 +81,19 @@ pub(crate) fn drop_unserved(spec: &mut Value, old: Option<&Value>, minor: u8) {
     }
 }
 
+/// The first minor that serves the health of what containers were given (feature `ResourceHealthStatus`).
+const RESOURCE_HEALTH_SINCE: u8 = 36;
+
+/// As [`drop_unserved`], of a pod's status.
+pub(crate) fn drop_unserved_status(pod: &mut Value, minor: u8) {
+    let Some(status) = pod.get_mut("status").filter(|_| minor < RESOURCE_HEALTH_SINCE) else { return };
+    for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+        for container in items_mut(status, list).filter_map(Value::as_object_mut) {
+            container.remove("allocatedResourcesStatus");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

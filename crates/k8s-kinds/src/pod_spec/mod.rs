@@ -1,5 +1,6 @@
 //! What pods and pod templates share: defaults, rules, and facts computed from a spec.
 
+mod container_status;
 mod containers;
 mod defaults;
 mod env;
@@ -24,7 +25,7 @@ use serde_json::Value;
 use crate::fields::{at, entries, is_empty, items, text};
 
 pub(crate) use defaults::{default_pod, default_spec};
-pub(crate) use gates::drop_unserved;
+pub(crate) use gates::{drop_unserved, drop_unserved_status};
 pub(crate) use resize::{keep_all_but_resources, validate_resize};
 pub(crate) use scheduling::{MERGED_SPREAD_SINCE, node_selector, node_term as node_selector_term};
 pub(crate) use security::{annotated, apply_apparmor_annotations};

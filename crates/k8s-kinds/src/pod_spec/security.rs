@@ -17,7 +17,7 @@ const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-fn id(value: &Value, field: String) -> Option<Cause> {
+pub(super) fn id(value: &Value, field: String) -> Option<Cause> {
     let id = value.as_i64().filter(|id| !(0..=i64::from(i32::MAX)).contains(id))?;
     Some(invalid(field, id, "must be between 0 and 2147483647, inclusive"))
 }

@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use k8s_object::Cause;
 use serde_json::Value;
 
-use super::{containers, is_restartable_init, security};
+use super::{container_status, containers, is_restartable_init, security};
+use crate::addresses::legacy_ip;
 use crate::causes::{duplicate, forbidden, immutable, invalid};
 use crate::fields::{at, child, int, is_empty, items, items_mut, text};
-use crate::names::{self, qualified, subdomain};
+use crate::names::{qualified, subdomain};
 
 /// The first minor that lets nobody nominate a node for a pod that has one (feature `ClearingNominatedNodeNameAfterBinding`).
 const CLEARED_NOMINATION_SINCE: u8 = 35;
@@ -50,8 +51,9 @@ pub(crate) fn validate_status(new: &Value, old: &Value, minor: u8) -> Vec<Cause>
         causes.extend(transitions(items(status, list), items(was, list), spec, list));
     }
     causes.extend(claims(status, at(new, "spec")));
-    causes.extend(addresses(status, was, "podIPs"));
-    causes.extend(host_addresses(status, was));
+    causes.extend(addresses(status, was, "podIPs", minor));
+    causes.extend(host_addresses(status, was, minor));
+    causes.extend(container_status::validate(new));
     causes
 }
 
@@ -141,7 +143,7 @@ fn claims(status: &Value, spec: &Value) -> Vec<Cause> {
 }
 
 /// Addresses are addresses, at most one of each family; those that were there before are not judged again.
-fn addresses(status: &Value, was: &Value, list: &str) -> Vec<Cause> {
+fn addresses(status: &Value, was: &Value, list: &str, minor: u8) -> Vec<Cause> {
     let field = format!("status.{list}");
     let texts = |of: &'_ Value| -> Vec<String> {
         items(of, list).iter().map(|address| text(address, "ip").to_owned()).collect()
@@ -149,7 +151,7 @@ fn addresses(status: &Value, was: &Value, list: &str) -> Vec<Cause> {
     let (now, before) = (texts(status), texts(was));
     let mut causes = Vec::new();
     for (index, ip) in now.iter().enumerate().filter(|(_, ip)| !before.contains(ip)) {
-        causes.extend(names::ip(ip, &format!("{field}[{index}]")));
+        causes.extend(legacy_ip(&format!("{field}[{index}]"), ip, &[], minor));
     }
     let families: BTreeSet<bool> =
         now.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()).map(|ip| ip.is_ipv4()).collect();
@@ -160,13 +162,13 @@ fn addresses(status: &Value, was: &Value, list: &str) -> Vec<Cause> {
     causes
 }
 
-fn host_addresses(status: &Value, was: &Value) -> Vec<Cause> {
+fn host_addresses(status: &Value, was: &Value, minor: u8) -> Vec<Cause> {
     let mut causes = Vec::new();
     let Some(first) = items(status, "hostIPs").first() else { return causes };
     if text(first, "ip") != text(status, "hostIP") {
         causes.push(invalid("status.hostIPs[0].ip", text(first, "ip"), "must be equal to `hostIP`"));
     }
-    causes.extend(addresses(status, was, "hostIPs"));
+    causes.extend(addresses(status, was, "hostIPs", minor));
     causes
 }
 

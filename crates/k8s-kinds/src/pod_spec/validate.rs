@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::volumes::Volumes;
 use super::{Owner, containers, resources, scheduling, security};
+use crate::addresses::legacy_ip;
 use crate::causes::{forbidden, invalid, not_found, not_supported, required, too_long};
 use crate::fields::{at, flag, int, is_empty, items, text};
 use crate::names::{self, annotations, label, subdomain, subdomain_with_underscores};
@@ -32,7 +33,7 @@ pub(crate) fn validate(spec: &Value, field: &str, owner: Owner<'_>) -> Vec<Cause
     causes.extend(names::labels(at(spec, "nodeSelector"), &format!("{field}.nodeSelector")));
     causes.extend(security::of_pod(spec, field));
     causes.extend(scheduling::affinity(spec, field));
-    causes.extend(dns_config(spec, field));
+    causes.extend(dns_config(spec, field, owner.minor));
     for (index, gate) in items(spec, "readinessGates").iter().enumerate() {
         let kind = text(gate, "conditionType");
         let field = format!("{field}.readinessGates[{index}].conditionType");
@@ -61,7 +62,7 @@ pub(crate) fn validate(spec: &Value, field: &str, owner: Owner<'_>) -> Vec<Cause
     causes.extend(scheduling::tolerations(items(spec, "tolerations"), &format!("{field}.tolerations")));
     for (index, alias) in items(spec, "hostAliases").iter().enumerate() {
         let field = format!("{field}.hostAliases[{index}]");
-        causes.extend(names::ip(text(alias, "ip"), &format!("{field}.ip")));
+        causes.extend(legacy_ip(&format!("{field}.ip"), text(alias, "ip"), &[], owner.minor));
         for (at, name) in items(alias, "hostnames").iter().filter_map(Value::as_str).enumerate() {
             let field = format!("{field}.hostnames[{at}]");
             causes.extend(subdomain(name, false).iter().map(|problem| invalid(&field, name, problem)));
@@ -116,7 +117,7 @@ fn hostname_override(spec: &Value, field: &str) -> Vec<Cause> {
     causes
 }
 
-fn dns_config(spec: &Value, field: &str) -> Vec<Cause> {
+fn dns_config(spec: &Value, field: &str, minor: u8) -> Vec<Cause> {
     const NAMESERVERS_LIMIT: usize = 3;
     const SEARCHES_LIMIT: usize = 32;
     /// Bytes of all search paths with blanks between them.
@@ -139,7 +140,7 @@ fn dns_config(spec: &Value, field: &str) -> Vec<Cause> {
         causes.push(invalid(format!("{field}.nameservers"), at(config, "nameservers").clone(), &detail));
     }
     for (index, server) in nameservers.iter().filter_map(Value::as_str).enumerate() {
-        causes.extend(names::ip(server, &format!("{field}.nameservers[{index}]")));
+        causes.extend(legacy_ip(&format!("{field}.nameservers[{index}]"), server, &[], minor));
     }
     let searches: Vec<&str> = items(config, "searches").iter().filter_map(Value::as_str).collect();
     let mut too_much = |detail: String| {

@@ -3,6 +3,7 @@
 //! Admission charges with it before an object is written; the controller counts with it what is there.
 
 mod amounts;
+mod devices;
 mod pod;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +92,7 @@ pub fn matching(group: &str, plural: &str, hard: &Amounts) -> BTreeSet<String> {
                 || CLAIM.iter().any(|own| name.strip_suffix(own).is_some_and(|class| class.ends_with(BY_CLASS)))
         }
         ("", plural) if ALIASED.contains(&plural) => name == counted || name == plural,
+        (devices::GROUP, devices::CLAIMS) => name == counted || devices::counts(name),
         _ => name == counted,
     };
     hard.keys().filter(|name| matches(name)).cloned().collect()
@@ -254,6 +256,7 @@ pub fn usage(group: &str, plural: &str, object: &Value, now: Timestamp) -> Amoun
         ("", plural) if ALIASED.contains(&plural) => {
             used.insert(plural.to_owned(), one);
         }
+        (devices::GROUP, devices::CLAIMS) => used.extend(devices::usage(object)),
         _ => {}
     }
     used
@@ -369,6 +372,17 @@ mod tests {
             assert_eq!(to_text(&usage("", plural, &object, now())), expected, "{object}");
         }
         assert_eq!(to_text(&usage("apps", "deployments", &json!({}), now())), "count/deployments.apps=1");
+        let exactly = |class: &str, mode: &str, count: i64| json!({"deviceClassName": class, "allocationMode": mode, "count": count});
+        let claim = json!({"spec": {"devices": {"requests": [
+            {"name": "a", "exactly": exactly("gpu", "ExactCount", 2)},
+            {"name": "b", "exactly": exactly("gpu", "All", 0)},
+            {"name": "c", "firstAvailable": [exactly("gpu", "ExactCount", 1), exactly("gpu", "ExactCount", 3), exactly("nic", "ExactCount", 1)]},
+            exactly("nic", "ExactCount", 4),
+        ]}}});
+        assert_eq!(
+            to_text(&usage("resource.k8s.io", "resourceclaims", &claim, now())),
+            "count/resourceclaims.resource.k8s.io=1,gpu.deviceclass.resource.k8s.io/devices=37,nic.deviceclass.resource.k8s.io/devices=5"
+        );
     }
 
     #[test]

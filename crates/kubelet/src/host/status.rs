@@ -39,7 +39,7 @@ pub(super) fn current_status(object: &Object) -> Value {
         #[serde(default)]
         status: Value,
     }
-    serde_json::from_slice(object.json()).map_or(Value::Null, |status: Status| status.status)
+    serde_json::from_slice(object.bytes()).map_or(Value::Null, |status: Status| status.status)
 }
 
 /// Whether everything in `new` is in `current` already.

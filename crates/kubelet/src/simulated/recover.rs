@@ -106,7 +106,7 @@ impl End {
 
 /// What a pod's status says was there; absent if the node had not taken it yet. `rebooted`: the processes are gone.
 pub(super) fn recover(object: &Object, rebooted: bool, now: Timestamp) -> Option<Recovered> {
-    let head: Head = serde_json::from_slice(object.json()).ok()?;
+    let head: Head = serde_json::from_slice(object.bytes()).ok()?;
     let started_at = time(head.status.start_time.as_ref())?;
     let inits = head.spec.init_containers.len();
     let mut statuses = head.status.init_container_statuses;

@@ -46,6 +46,7 @@ pub fn options(world: &World, store: &Store, pace: Pace) -> region::Options {
         account: "111122223333".into(),
         pace,
         audit_folder: None,
+        outside: None,
     }
 }
 
@@ -170,8 +171,12 @@ pub async fn ready(world: &World, region: &Region, nodes: usize) -> Client {
     client
 }
 
+pub fn root() -> UserInfo {
+    UserInfo::new("admin", &["system:masters"])
+}
+
 pub fn admin(region: &Region) -> Client {
-    region.kubernetes("sim", UserInfo::new("admin", &["system:masters"])).expect("the control plane runs")
+    region.kubernetes("sim", root()).expect("the control plane runs")
 }
 
 pub fn web(replicas: u32) -> Value {

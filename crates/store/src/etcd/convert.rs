@@ -133,11 +133,12 @@ impl Convert {
         }
     }
 
-    pub fn key_value(&self, mut kv: wire::KeyValue) -> KeyValue {
-        kv.key.advance(self.prefix.len().min(kv.key.len()));
+    /// Key and value are copies: what was decoded shares the memory of its whole message, of which a key that lives long would
+    /// keep all.
+    pub fn key_value(&self, kv: wire::KeyValue) -> KeyValue {
         KeyValue {
-            key: kv.key,
-            value: kv.value,
+            key: Bytes::copy_from_slice(&kv.key[self.prefix.len().min(kv.key.len())..]),
+            value: Bytes::copy_from_slice(&kv.value),
             create_revision: kv.create_revision,
             mod_revision: kv.mod_revision,
             version: kv.version,

@@ -67,6 +67,11 @@ impl Oidc {
         Ok(Oidc { expressions: Expressions::compile(&config)?, config, keys: Keys::default() })
     }
 
+    /// Whether this is what a configuration describes.
+    pub(super) fn is_of(&self, config: &JwtAuthenticator) -> bool {
+        self.config == *config
+    }
+
     /// The user that a token stands for; nothing for tokens of other issuers.
     pub(super) async fn user(&self, core: &Core, token: &str) -> Result<Option<UserInfo>, String> {
         let Some(parts) = signature::parts(token) else { return Ok(None) };
