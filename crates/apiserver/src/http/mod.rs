@@ -199,7 +199,7 @@ async fn carry_out(
             }
             let endpoint = match served.find(&request.resource) {
                 Some((_, resource)) if is_custom(resource) => Endpoint::Custom,
-                Some((_, resource)) if resource.is_virtual() => Endpoint::Review,
+                Some((_, resource)) if resource.is_virtual() && !resource.verbs.contains(&"list") => Endpoint::Review,
                 _ => Endpoint::Builtin,
             };
             drop(served);

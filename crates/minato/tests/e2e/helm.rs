@@ -19,5 +19,6 @@ fn helm_installs_upgrades_and_rolls_back() {
     let mut minato = Minato::up(&[]);
     minato.add_variable("CHART", format!("{folder}/chart"));
     minato.add_to_path(concat!(env!("CARGO_TARGET_TMPDIR"), "/bin"));
-    transcript::run(&minato, "helm", include_str!("helm.txt"));
+    let wrong = transcript::run(&minato, "helm", include_str!("helm.txt"));
+    assert!(wrong.is_empty(), "{wrong}");
 }

@@ -12,5 +12,6 @@ mod harness;
 mod helm;
 mod kubectl;
 mod persistence;
+mod python;
 mod quickstart;
 mod transcript;

@@ -6,7 +6,7 @@
 //! $ kubectl get pods        a line for `sh`, in the environment that `minato env` prints
 //! NAME                      a part of a line of its output; each is sought after the one before it
 //! a … c                     with anything in between
-//! = text                    the whole output
+//! = text                    the whole output; `=` alone for none
 //! ! text                    nowhere in the output
 //! [1]                       the code with which it ends, 0 where none is named
 //! ```
@@ -32,11 +32,9 @@ struct Step {
     code: i32,
 }
 
-/// Runs a transcript to its end.
-///
-/// # Panics
-/// With all that was not as it should be, once everything has run.
-pub fn run(minato: &Minato, name: &str, text: &str) {
+/// Runs a transcript to its end and says all that was not as it should be; nothing if all was.
+#[must_use]
+pub fn run(minato: &Minato, name: &str, text: &str) -> String {
     let folder = minato.home().join(name);
     std::fs::create_dir_all(&folder).expect("the scratch directory can be written");
     let kubeconfig = folder.join("kubeconfig");
@@ -63,7 +61,7 @@ pub fn run(minato: &Minato, name: &str, text: &str) {
             );
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    wrong
 }
 
 fn in_shell(minato: &Minato, folder: &Path, command: &str) -> Command {
@@ -103,8 +101,8 @@ impl Step {
         let code = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).and_then(|code| code.parse().ok());
         if let Some(code) = code {
             self.code = code;
-        } else if let Some(whole) = line.strip_prefix("= ") {
-            self.whole = Some(whole.to_owned());
+        } else if let Some(whole) = line.strip_prefix('=') {
+            self.whole = Some(whole.trim_start().to_owned());
         } else if let Some(absent) = line.strip_prefix("! ") {
             self.absent.push(absent.to_owned());
         } else {
@@ -157,6 +155,8 @@ fn transcripts_notice_what_is_wrong() {
     }
     assert_eq!(steps[1].faults("whole\n", Some(0)).len(), 0);
     assert_eq!(steps[1].faults("whole, or not\n", Some(0)).len(), 1);
+    let silent = parse("$ x\n=\n");
+    assert_eq!((silent[0].faults("", Some(0)).len(), silent[0].faults("a\n", Some(0)).len()), (0, 1));
     let order = parse("$ x\nb\na\n");
     assert_eq!((order[0].faults("b\na\n", Some(0)).len(), order[0].faults("a\nb\n", Some(0)).len()), (0, 1));
 }
