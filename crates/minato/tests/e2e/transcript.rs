@@ -101,8 +101,8 @@ impl Step {
         let code = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).and_then(|code| code.parse().ok());
         if let Some(code) = code {
             self.code = code;
-        } else if let Some(whole) = line.strip_prefix('=') {
-            self.whole = Some(whole.trim_start().to_owned());
+        } else if let Some(whole) = line.strip_prefix("= ").or((line == "=").then_some("")) {
+            self.whole = Some(whole.to_owned());
         } else if let Some(absent) = line.strip_prefix("! ") {
             self.absent.push(absent.to_owned());
         } else {
