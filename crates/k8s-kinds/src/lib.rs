@@ -8,7 +8,7 @@ mod age;
 pub mod causes;
 pub mod columns;
 mod conditions;
-mod cron;
+pub mod cron;
 mod difference;
 mod expressions;
 mod fields;

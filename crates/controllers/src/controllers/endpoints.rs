@@ -136,29 +136,27 @@ fn plan(view: &View<'_>, key: &Key, _now: Timestamp) -> Planned {
             exists_ok: false,
         },
     };
-    plan.then(match view.failure() {
-        Some(failure) => failed(failure, &action, key)?,
-        None => action,
+    plan.then(match (view.failure(), &action) {
+        (Some(failure), Action::Create { body, .. }) => failed(failure, &Arc::new(Object::from_value(body)?), key),
+        (Some(failure), _) => failed(failure, stored.as_ref().unwrap_or(&object), key),
+        (None, _) => action,
     });
     Ok(plan)
 }
 
 /// The event about a write that went wrong.
-fn failed(failure: &Failure, action: &Action, key: &Key) -> Result<Action, k8s_object::DecodeError> {
-    let about = match action {
-        Action::Create { body, .. } => Arc::new(Object::from_value(body)?),
-        Action::Update { base, .. } => base.clone(),
-        other => unreachable!("an Endpoints is created or updated, not: {other}"),
-    };
-    let (object, error) = (&key.object, &failure.error);
-    Ok(match failure.verb {
-        Verb::Create => Action::warning(
-            &about,
-            "FailedToCreateEndpoint",
-            format!("Failed to create endpoint for service {object}: {error}"),
-        ),
-        _ => Action::warning(&about, "FailedToUpdateEndpoint", format!("Failed to update endpoint {object}: {error}")),
-    })
+fn failed(failure: &Failure, about: &Arc<Object>, key: &Key) -> Action {
+    let (service, error) = (&key.object, &failure.error);
+    match failure.verb {
+        Verb::Create => {
+            let message = format!("Failed to create endpoint for service {service}: {error}");
+            Action::warning(about, "FailedToCreateEndpoint", message)
+        }
+        _ => {
+            let message = format!("Failed to update endpoint {service}: {error}");
+            Action::warning(about, "FailedToUpdateEndpoint", message)
+        }
+    }
 }
 
 /// One subset per pod and port.

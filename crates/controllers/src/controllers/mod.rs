@@ -2,6 +2,7 @@
 
 mod claim_protection;
 mod clusterrole_aggregation;
+mod cron_job;
 mod deployment;
 mod disruption;
 mod endpoint_subsets;
@@ -9,6 +10,7 @@ mod endpoints;
 mod endpointslice;
 mod endpointslice_mirroring;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_lifecycle;
 mod pod_garbage_collector;
@@ -18,6 +20,7 @@ mod resource_quota;
 mod root_ca_certificate_publisher;
 mod serviceaccount;
 mod taint_eviction;
+mod ttl_after_finished;
 mod volume_attributes_class_protection;
 mod volume_protection;
 
@@ -31,12 +34,14 @@ use crate::controller::Controller;
 /// All controllers, in order of their names.
 pub static CONTROLLERS: &[&Controller] = &[
     &clusterrole_aggregation::CONTROLLER,
+    &cron_job::CONTROLLER,
     &deployment::CONTROLLER,
     &disruption::CONTROLLER,
     &endpoints::CONTROLLER,
     &endpointslice::CONTROLLER,
     &endpointslice_mirroring::CONTROLLER,
     &garbage_collector::CONTROLLER,
+    &job::CONTROLLER,
     &namespace::CONTROLLER,
     &node_lifecycle::CONTROLLER,
     &volume_protection::CONTROLLER,
@@ -48,6 +53,7 @@ pub static CONTROLLERS: &[&Controller] = &[
     &root_ca_certificate_publisher::CONTROLLER,
     &serviceaccount::CONTROLLER,
     &taint_eviction::CONTROLLER,
+    &ttl_after_finished::CONTROLLER,
     &volume_attributes_class_protection::CONTROLLER,
 ];
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use k8s_client::{Client, Identity};
 use k8s_object::resources::{
-    CLUSTER_ROLES, CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, LEASES, NAMESPACES, NODES, PODS,
-    REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICE_ACCOUNTS, SERVICES,
+    CLUSTER_ROLES, CONFIG_MAPS, CRON_JOBS, DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, JOBS, LEASES, NAMESPACES,
+    NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICE_ACCOUNTS, SERVICES,
 };
 use k8s_object::{GroupVersionResource, Object, UserInfo};
 use serde_json::{Value, json};
@@ -28,10 +28,12 @@ pub(crate) use kubelet::Kubelets;
 const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (CLUSTER_ROLES, "ClusterRole", false),
     (CONFIG_MAPS, "ConfigMap", true),
+    (CRON_JOBS, "CronJob", true),
     (DEPLOYMENTS, "Deployment", true),
     (ENDPOINTS, "Endpoints", true),
     (ENDPOINT_SLICES, "EndpointSlice", true),
     (EVENTS, "Event", true),
+    (JOBS, "Job", true),
     (LEASES, "Lease", true),
     (NAMESPACES, "Namespace", false),
     (NODES, "Node", false),

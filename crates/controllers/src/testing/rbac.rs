@@ -7,6 +7,11 @@ use k8s_object::UserInfo;
 /// Service account, verbs, resources with subresources.
 const RULES: &[(&str, &str, &str)] = &[
     ("clusterrole-aggregation-controller", "escalate get list watch update patch", "clusterroles"),
+    ("cronjob-controller", "get list watch update", "cronjobs"),
+    ("cronjob-controller", "get list watch create update delete patch", "jobs"),
+    ("cronjob-controller", "update", "cronjobs/status cronjobs/finalizers"),
+    ("cronjob-controller", "list watch delete", "pods"),
+    ("cronjob-controller", "create update patch", "events"),
     ("deployment-controller", "get list watch update", "deployments pods"),
     ("deployment-controller", "update", "deployments/status deployments/finalizers"),
     ("deployment-controller", "get list watch create update patch delete", "replicasets"),
@@ -27,6 +32,10 @@ const RULES: &[(&str, &str, &str)] = &[
     ("endpointslicemirroring-controller", "get list watch create update delete", "endpointslices"),
     ("endpointslicemirroring-controller", "create update patch", "events"),
     ("generic-garbage-collector", "get list watch patch update delete", "*"),
+    ("job-controller", "get list watch update patch", "jobs"),
+    ("job-controller", "update", "jobs/status jobs/finalizers"),
+    ("job-controller", "list watch patch create delete", "pods"),
+    ("job-controller", "create update patch", "events"),
     ("namespace-controller", "get list watch delete deletecollection", "*"),
     ("namespace-controller", "update", "namespaces/finalize namespaces/status"),
     ("node-controller", "get list watch update delete patch", "nodes"),
@@ -48,6 +57,8 @@ const RULES: &[(&str, &str, &str)] = &[
     ("root-ca-cert-publisher", "create update patch", "events"),
     ("service-account-controller", "create", "serviceaccounts"),
     ("service-account-controller", "create update patch", "events"),
+    ("ttl-after-finished-controller", "get list watch delete", "jobs"),
+    ("ttl-after-finished-controller", "create update patch", "events"),
 ];
 
 pub(super) fn allows(user: &UserInfo, request: &Request) -> bool {

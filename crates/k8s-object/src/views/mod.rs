@@ -1,11 +1,13 @@
 //! Typed, read-only views of the kinds that components of the control plane work with: the fields they read, nothing
 //! else. A view is never written back (what it does not know would be lost): components change objects by patches.
 
+mod batch;
 mod node;
 mod pod;
 mod rbac;
 mod workloads;
 
+pub use batch::*;
 pub use node::*;
 pub use pod::*;
 pub use rbac::*;
