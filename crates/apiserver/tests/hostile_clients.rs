@@ -71,7 +71,8 @@ fn thousands_of_watches_see_a_change_and_leave_nothing() {
     with_options(with_names, |cluster| async move {
         let open_watches = async || {
             let page = ask(&cluster, "admin", "GET /metrics", &[], "").await.text();
-            let of_maps = |line: &&str| line.starts_with("apiserver_longrunning_requests") && line.contains("configmaps");
+            let of_maps =
+                |line: &&str| line.starts_with("apiserver_longrunning_requests") && line.contains("configmaps");
             page.lines().filter(of_maps).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>()
         };
         let mut watches = Vec::new();
@@ -194,7 +195,8 @@ fn a_hundred_megabytes_are_refused_before_they_are_read() {
                 Some(length) => format!("content-length: {length}"),
                 None => "transfer-encoding: chunked".to_owned(),
             };
-            let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\n{framing}\r\n\r\n");
+            let head =
+                format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\n{framing}\r\n\r\n");
             stream.write_all(head.as_bytes()).unwrap();
             // What says its length is refused by that; what does not is read up to the limit, which is 3 MB.
             if length.is_none() {
@@ -206,7 +208,11 @@ fn a_hundred_megabytes_are_refused_before_they_are_read() {
             }
             let (status, body) = answer(&mut stream);
             let told: Value = serde_json::from_str(&body).unwrap_or_default();
-            assert_eq!((status, &told["reason"]), (413, &json!("RequestEntityTooLarge")), "{line} {content_type} {body}");
+            assert_eq!(
+                (status, &told["reason"]),
+                (413, &json!("RequestEntityTooLarge")),
+                "{line} {content_type} {body}"
+            );
             let chunk = vec![b' '; MEGABYTE];
             let taken = (0..100).take_while(|_| stream.write_all(&chunk).is_ok()).count();
             assert!(taken < 100, "nobody reads the rest");

@@ -34,31 +34,62 @@ fn objects() -> Vec<(&'static str, Value)> {
                         "resources": {"requests": {"cpu": "100m"}}, "livenessProbe": {"httpGet": {"path": "/", "port": 80}}}],
         "volumes": [{"name": "v", "configMap": {"name": "m"}}], "nodeSelector": {"x": "y"},
     }});
-    let of_batch = json!({"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let of_batch =
+        json!({"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
     vec![
-        ("/api/v1/namespaces/default/configmaps", json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v"}, "binaryData": {"b": "AAEC"}})),
-        ("/api/v1/namespaces/default/secrets", json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"k": "dg=="}, "stringData": {"s": "t"}})),
-        ("/api/v1/namespaces/default/services", json!({
-            "apiVersion": "v1", "kind": "Service", "spec": {"selector": {"a": "b"}, "ports": [{"name": "p", "port": 80, "targetPort": "http"}]}})),
-        ("/apis/apps/v1/namespaces/default/deployments", json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}})),
-        ("/apis/batch/v1/namespaces/default/cronjobs", json!({
-            "apiVersion": "batch/v1", "kind": "CronJob", "spec": {"schedule": "0 * * * *", "jobTemplate": {"spec": {"template": of_batch}}}})),
-        ("/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", json!({
+        (
+            "/api/v1/namespaces/default/configmaps",
+            json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v"}, "binaryData": {"b": "AAEC"}}),
+        ),
+        (
+            "/api/v1/namespaces/default/secrets",
+            json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"k": "dg=="}, "stringData": {"s": "t"}}),
+        ),
+        (
+            "/api/v1/namespaces/default/services",
+            json!({
+            "apiVersion": "v1", "kind": "Service", "spec": {"selector": {"a": "b"}, "ports": [{"name": "p", "port": 80, "targetPort": "http"}]}}),
+        ),
+        (
+            "/apis/apps/v1/namespaces/default/deployments",
+            json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}}),
+        ),
+        (
+            "/apis/batch/v1/namespaces/default/cronjobs",
+            json!({
+            "apiVersion": "batch/v1", "kind": "CronJob", "spec": {"schedule": "0 * * * *", "jobTemplate": {"spec": {"template": of_batch}}}}),
+        ),
+        (
+            "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies",
+            json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}, "policyTypes": ["Ingress"],
-                "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"port": 80, "protocol": "TCP"}]}]}})),
-        ("/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers", json!({
+                "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"port": 80, "protocol": "TCP"}]}]}}),
+        ),
+        (
+            "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+            json!({
             "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "spec": {"maxReplicas": 3,
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"},
-                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]}})),
-        ("/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles", json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]})),
-        ("/apis/policy/v1/namespaces/default/poddisruptionbudgets", json!({
-            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {"minAvailable": "50%", "selector": {"matchLabels": {"a": "b"}}}})),
-        ("/apis/example.com/v1/namespaces/default/things", json!({
-            "apiVersion": "example.com/v1", "kind": "Thing", "spec": {"count": 3, "list": [{"name": "a", "value": 1}], "map": {"k": "a"}}})),
+                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]}}),
+        ),
+        (
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
+            json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}),
+        ),
+        (
+            "/apis/policy/v1/namespaces/default/poddisruptionbudgets",
+            json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {"minAvailable": "50%", "selector": {"matchLabels": {"a": "b"}}}}),
+        ),
+        (
+            "/apis/example.com/v1/namespaces/default/things",
+            json!({
+            "apiVersion": "example.com/v1", "kind": "Thing", "spec": {"count": 3, "list": [{"name": "a", "value": 1}], "map": {"k": "a"}}}),
+        ),
     ]
 }
 
@@ -101,7 +132,9 @@ fn version(object: &Value) -> &Value {
 fn has_empty(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.is_empty() || items.iter().any(has_empty),
-        Value::Object(fields) => fields.is_empty() || fields.iter().any(|(key, below)| key != "fieldsV1" && has_empty(below)),
+        Value::Object(fields) => {
+            fields.is_empty() || fields.iter().any(|(key, below)| key != "fieldsV1" && has_empty(below))
+        }
         _ => false,
     }
 }

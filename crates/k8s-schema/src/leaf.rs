@@ -269,14 +269,9 @@ mod tests {
         for bad in ["A", "AA", "AAA", "A===", "AA=A", "a-b_", "AA==="] {
             assert!(check_base64(bad).is_err(), "{bad}");
         }
-        for (written, stored) in [
-            ("", ""),
-            ("AAEC", "AAEC"),
-            ("dg==", "dg=="),
-            ("dn==", "dg=="),
-            ("AAF=", "AAE="),
-            ("AA\r\nE\n=", "AAE="),
-        ] {
+        for (written, stored) in
+            [("", ""), ("AAEC", "AAEC"), ("dg==", "dg=="), ("dn==", "dg=="), ("AAF=", "AAE="), ("AA\r\nE\n=", "AAE=")]
+        {
             let mut text = written.to_owned();
             canonical_base64(&mut text);
             assert_eq!(text, stored, "{written:?}");
