@@ -12,7 +12,7 @@ use world::{Tasks, World};
 use crate::admission::{Admission, Charging};
 use crate::aggregation::{self, Aggregator};
 use crate::audit::Audit;
-use crate::auth::{Auth, Authentication, JwtAuthenticator, Mode, account_secrets, published, reconcile};
+use crate::auth::{Auth, Authentication, JwtAuthenticator, Mode, account_secrets, last_used, published, reconcile};
 use crate::core::{Core, InProcess};
 use crate::encryption::{Encryption, EncryptionConfig};
 use crate::feed::Feed;
@@ -122,6 +122,7 @@ impl ApiServer {
         bootstrap::run(&core).await.map_err(error("create what every cluster has"))?;
         reconcile::run(&core).await.map_err(error("bring its default roles up to date"))?;
         published::run(&core).await.map_err(error("publish whom it trusts"))?;
+        last_used::run(&core).await.map_err(error("write down since when tokens are tracked"))?;
         let (feeding, stop) = (core.clone(), tasks.stop());
         tasks.spawn("watch cache", async move {
             stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;

@@ -22,7 +22,14 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     let (mut new, text) = write::parse(body)?;
     write::conform(call, &mut new, text)?;
     check_names(call, &mut new)?;
-    call.audit.request_object(&new);
+    if call.audit.has_objects() {
+        // With its defaults, as upstream understands what it decodes.
+        let mut understood = new.clone();
+        write::default(call, &mut understood, None);
+        call.audit.request_object(&understood);
+    } else {
+        call.audit.request_object(&new);
+    }
     let conditional = !metadata::text(&new, "resourceVersion").is_empty();
     let creates = call.request.subresource.is_empty() && call.builtin().is_some_and(|kind| kind.creates_on_update);
     for _ in 0..ATTEMPTS {

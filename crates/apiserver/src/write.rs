@@ -15,6 +15,8 @@ use crate::schema::{self, FieldValidation};
 use crate::storage::{self, Claims, Written};
 use crate::{crd, kind_rules, metadata, network};
 
+/// Built-in groups whose objects take finalizers that do not say whose they are, as custom ones do.
+const BARE_FINALIZERS: [&str; 3] = ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"];
 /// Warnings about fields of one request; more say nothing new.
 const MAX_FIELD_WARNINGS: usize = 64;
 
@@ -114,9 +116,12 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     let scope = if call.resource.namespaced { Scope::Namespaced } else { Scope::Cluster };
     let (rule, mut warnings): (names::Rule, Vec<String>) = match &call.resource.strategy {
         Strategy::Builtin(kind) => (kind.name_rule(context.minor), (kind.warnings)(object, &context)),
-        Strategy::Custom(_) => (names::subdomain, Vec::new()),
+        Strategy::Custom(_) => (names::subdomain, crd::warnings(object, old)),
     };
     let mut causes = names::metadata(object, scope, rule, &context);
+    if call.builtin().is_some_and(|kind| !BARE_FINALIZERS.contains(&kind.group)) {
+        causes.extend(names::finalizers_say_whose_they_are(object));
+    }
     let declared = call.resource.schema.validate(object, old);
     if let Strategy::Builtin(kind) = &call.resource.strategy {
         causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {

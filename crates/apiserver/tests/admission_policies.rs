@@ -234,6 +234,39 @@ fn expressions_ask_the_authorizer_and_know_the_namespace() {
     );
 }
 
+/// Lets all do all, but read Secrets only those of one name and label.
+struct Narrow;
+
+impl apiserver::Authorizer for Narrow {
+    fn authorize(&self, attributes: &k8s_auth::Attributes<'_>) -> apiserver::Decision {
+        let of_one = attributes.field_selector.and_then(|fields| fields.required("metadata.name")) == Some("a");
+        let labelled = attributes.label_selector.is_some();
+        match attributes.resource == "secrets" && !(of_one && labelled) {
+            true => apiserver::Decision::Deny("not all of them".to_owned()),
+            false => apiserver::Decision::Allow(String::new()),
+        }
+    }
+}
+
+#[test]
+fn checks_ask_about_what_selectors_narrow() {
+    with_policies(
+        |options| options.authorizers.push(std::sync::Arc::new(Narrow)),
+        |cluster| async move {
+            let check = "authorizer.group('').resource('secrets').namespace('default')";
+            let validations = json!([
+                {"expression": format!("{check}.fieldSelector('metadata.name=a').labelSelector('x=y').check('list').allowed()")},
+                {"expression": format!("!{check}.fieldSelector('metadata.name=a').check('list').allowed()")},
+                {"expression": format!("!{check}.fieldSelector('metadata.name=b').labelSelector('x=y').check('list').allowed()")},
+                {"expression": format!("!{check}.fieldSelector('metadata.name=a').labelSelector('a b').check('list').allowed()")},
+            ]);
+            policy(&cluster, "p", json!({"validations": validations})).await;
+            bind(&cluster, "p", "b", json!({})).await;
+            cluster.user("jane").create(&CM, "default", json!({"metadata": {"name": "a"}})).await.unwrap();
+        },
+    );
+}
+
 const MUTATING: GroupVersionResource =
     GroupVersionResource::of("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies");
 const MUTATING_BINDINGS: GroupVersionResource =

@@ -105,6 +105,15 @@ fn a_refusal_is_told_in_the_words_of_the_webhook() {
         let question = hooks.take().pop().unwrap();
         assert_eq!(question["operation"], "DELETE");
         assert_eq!((&question["object"], &question["oldObject"]["metadata"]["name"]), (&Value::Null, &json!("a")));
+        let page = ask(&cluster, "admin", "GET /metrics", &[], "").await.text();
+        for expected in [
+            r#"apiserver_admission_webhook_rejection_count{error_type="no_error",name="coded.example.io",operation="CREATE",rejection_code="418",type="validating"} 1"#,
+            r#"apiserver_admission_webhook_request_total{code="418",name="coded.example.io",operation="DELETE",rejected="true",type="validating"} 1"#,
+            r#"apiserver_admission_webhook_admission_duration_seconds_count{name="coded.example.io",operation="CREATE",rejected="true",type="validating"} 1"#,
+            r#"apiserver_admission_step_admission_duration_seconds_count{operation="CREATE",rejected="true",type="validate"}"#,
+        ] {
+            assert!(page.contains(expected), "{expected}\nin\n{page}");
+        }
         cluster.admin().delete(&VALIDATING, "", "aa", Preconditions::default()).await.unwrap();
         cluster.admin().delete(&VALIDATING, "", "b", Preconditions::default()).await.unwrap();
         create(&cluster, "b", json!({})).await.unwrap();
@@ -179,6 +188,43 @@ fn patches_are_applied_one_after_the_other_and_seen_again() {
             refused.message,
             r#"Internal error occurred: admission webhook "first.example.io" attempted to modify the object, which is not supported for this operation"#
         );
+    });
+}
+
+#[test]
+fn a_webhook_is_asked_in_the_first_version_that_it_and_the_server_know() {
+    // As webhooks of old answer: without a uid, a version or a type of the patch.
+    let answer = |_: &str, _: &Value| {
+        let mut answer = patch(&json!([{"op": "add", "path": "/data", "value": {"by": "hook"}}]));
+        answer.as_object_mut().unwrap().remove("patchType");
+        Some((200, json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1beta1", "response": answer})))
+    };
+    with_hooks(Arc::new(answer), |cluster, hooks| async move {
+        let cases = [
+            (json!(["v2", "v1beta1", "v1"]), "admission.k8s.io/v1beta1", Ok("hook")),
+            (
+                json!(["v1", "v1beta1"]),
+                "admission.k8s.io/v1",
+                Err("received invalid webhook response: expected response.uid"),
+            ),
+        ];
+        for (position, (versions, version, expected)) in cases.into_iter().enumerate() {
+            let name = format!("c{position}.example.com");
+            let own = hook(&hooks, &name, json!({"admissionReviewVersions": versions}));
+            configure(&cluster, &MUTATING, &name, &[own]).await;
+            hooks.asked.lock().unwrap().clear();
+            let made = create(&cluster, &format!("m{position}"), json!({})).await;
+            let asked = hooks.asked.lock().unwrap()[0].1.clone();
+            assert_eq!((&asked["apiVersion"], &asked["kind"]), (&json!(version), &json!("AdmissionReview")));
+            assert!(asked["request"]["uid"].is_string());
+            match (made, expected) {
+                (Ok(made), Ok(by)) => assert_eq!(made["data"]["by"], by),
+                (Err(error), Err(why)) => assert!(error.message.contains(why), "{}", error.message),
+                (made, expected) => panic!("{made:?} instead of {expected:?}"),
+            }
+            let cleared = cluster.admin().delete(&MUTATING, "", &name, Preconditions::default()).await;
+            assert!(cleared.is_ok());
+        }
     });
 }
 

@@ -124,6 +124,8 @@ fn bodies_are_told_where_the_policy_wants_them() {
         let secret = r#"{"metadata":{"name":"s"}, "data": {"k": "dg=="}}"#;
         let map = r#"{"metadata":{"name":"m", "managedFields": [{"manager": "x", "operation": "Update", "apiVersion": "v1"}]}, "data": {"k": "v"}}"#;
         ask(&cluster, "admin", "POST /api/v1/namespaces/default/secrets", &[], secret).await;
+        let again = r#"{"metadata":{"name":"s"}, "data": {"k": "dw=="}}"#;
+        ask(&cluster, "admin", "PUT /api/v1/namespaces/default/secrets/s", &[], again).await;
         ask(&cluster, "admin", &format!("POST {CONFIG_MAPS}"), &[], map).await;
         let patch = r#"{"data":{"k":"w"}}"#;
         let merge = ["content-type: application/merge-patch+json"];
@@ -133,10 +135,12 @@ fn bodies_are_told_where_the_policy_wants_them() {
         ask(&cluster, "admin", "GET /api/v1/nodes", &[], "").await;
         let events = take(&ring, &mut from);
         let complete: Vec<&Value> = events.iter().filter(|event| event["stage"] == "ResponseComplete").collect();
-        assert_eq!((events.len(), complete.len()), (9, 5), "{:?}", lines(&events));
-        let [created, made, patched, listed, missing] = complete[..] else { unreachable!() };
+        assert_eq!((events.len(), complete.len()), (10, 6), "{:?}", lines(&events));
+        let [created, updated, made, patched, listed, missing] = complete[..] else { unreachable!() };
         assert_eq!((&created["requestObject"]["data"]["k"], created.get("responseObject")), (&json!("dg=="), None));
         assert_eq!(created["requestObject"]["type"], "Opaque", "as it was understood, with its defaults");
+        assert_eq!(updated["requestObject"]["data"]["k"], "dw==");
+        assert_eq!(updated["requestObject"]["type"], "Opaque", "an update too");
         assert_eq!(made["requestObject"]["metadata"].get("managedFields"), None);
         assert_eq!(made["responseObject"]["metadata"].get("managedFields"), None);
         assert_eq!(made["responseObject"]["data"]["k"], "v");

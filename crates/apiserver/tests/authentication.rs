@@ -149,6 +149,23 @@ fn tokens_of_secrets_live_as_long_as_their_secret() {
         };
         client.create(&resources::SECRETS, "default", secret(&token)).await.unwrap();
         assert_eq!(named(&cluster, &token).await.unwrap()["username"], "system:serviceaccount:default:a");
+        // When it was last used is a label, written once a day.
+        let used = async || {
+            let secret = client.get(&resources::SECRETS, "default", "s").await.unwrap();
+            let day = secret.meta().labels.get("kubernetes.io/legacy-token-last-used").unwrap_or("").to_owned();
+            (day, secret.meta().resource_version.clone())
+        };
+        let today = |cluster: &Cluster| cluster.world.now().to_string()[..10].to_owned();
+        let first = used().await;
+        assert_eq!(first.0, today(&cluster));
+        named(&cluster, &token).await.unwrap();
+        assert_eq!(used().await, first);
+        cluster.world.sleep(std::time::Duration::from_secs(3 * 86_400)).await;
+        named(&cluster, &token).await.unwrap();
+        assert_eq!(used().await.0, today(&cluster));
+        let tracking = "kube-apiserver-legacy-service-account-token-tracking";
+        let tracking = client.get(&resources::CONFIG_MAPS, "kube-system", tracking).await.unwrap().value();
+        assert_eq!(tracking["data"]["since"], first.0.as_str());
         let mut marked = client.get(&resources::SECRETS, "default", "s").await.unwrap().value();
         marked["metadata"]["labels"]["kubernetes.io/legacy-token-invalid-since"] = json!("2026-01-01");
         client.update(&resources::SECRETS, "default", "s", "", marked).await.unwrap();

@@ -10,8 +10,8 @@ use k8s_client::{Client, Options, PatchType, Preconditions, WatchEvent};
 use k8s_object::{GroupVersionResource, Object, resources};
 use serde_json::{Value, json};
 use store::{KeyRange, RangeRequest, Store};
+use support::hooks::{Answer, Hooks};
 use support::http::{ask, with_names};
-use support::outside::Outside;
 use support::{Cluster, start_with, with_cluster, with_options};
 use world::World;
 
@@ -36,8 +36,8 @@ fn definition(storage: &str, conversion: Value) -> Value {
     })
 }
 
-fn by_webhook(outside: &Outside) -> Value {
-    let config = json!({"url": "https://hook.example/convert", "caBundle": outside.ca_bundle()});
+fn by_webhook(outside: &Hooks) -> Value {
+    let config = json!({"url": "https://hook.example/convert", "caBundle": outside.ca});
     json!({"strategy": "Webhook", "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]}})
 }
 
@@ -60,12 +60,12 @@ fn convert(mut object: Value, to: &str) -> Value {
 }
 
 /// Runs a test against a cluster whose webhook converts, until it is told to fail.
-fn with_webhook<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Arc<Outside>, Arc<AtomicBool>) -> F) {
+fn with_webhook<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Arc<Hooks>, Arc<AtomicBool>) -> F) {
     let (world, mut simulation) = World::simulated(1);
     let fails = Arc::new(AtomicBool::new(false));
     let failing = fails.clone();
-    let outside = Outside::new(&world, &["hook.example"], move |path, review| {
-        assert_eq!((path, &review["kind"]), ("/convert", &json!("ConversionReview")));
+    let answer: Answer = Arc::new(move |path, review| {
+        assert_eq!((path.split('?').next().unwrap(), &review["kind"]), ("/convert", &json!("ConversionReview")));
         let request = &review["request"];
         let to = request["desiredAPIVersion"].as_str().unwrap();
         let objects = request["objects"].as_array().unwrap();
@@ -74,11 +74,13 @@ fn with_webhook<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Arc<Outside>,
             false => json!({"status": "Success"}),
         };
         let converted: Vec<Value> = objects.iter().map(|object| convert(object.clone(), to)).collect();
-        json!({
+        let review = json!({
             "apiVersion": review["apiVersion"], "kind": review["kind"],
             "response": {"uid": request["uid"], "result": result, "convertedObjects": converted},
-        })
+        });
+        Some((200, review))
     });
+    let outside = Hooks::new(&world, &["hook.example"], answer);
     let store = Store::memory(&world, store::Limits::default());
     simulation.block_on(async move {
         let dialer = outside.clone();
@@ -262,5 +264,31 @@ fn names_are_accepted_once_they_are_free() {
         let second = client.get(DEFINITIONS, "", "targets.stable.example.com").await.unwrap();
         assert_eq!(conditions(&second), ["NamesAccepted True NoConflicts", "Established True InitialNamesAccepted"]);
         assert!(client.list(&targets, "").await.is_ok());
+    });
+}
+
+#[test]
+fn finalizers_that_others_may_have_are_warned_of() {
+    with_options(with_names, |cluster| async move {
+        let client = cluster.admin();
+        let conversion = json!({"strategy": "None"});
+        client.create(DEFINITIONS, "", definition("v1", conversion)).await.unwrap();
+        let path = "/apis/stable.example.com/v1/namespaces/default/endpoints";
+        let object = json!({
+            "apiVersion": "stable.example.com/v1", "kind": "Endpoint",
+            "metadata": {"name": "a", "finalizers": ["mine", "orphan", "a.example/b", "a.example"]}, "spec": {},
+        });
+        let answer =
+            ask(&cluster, "admin", &format!("POST {path}"), &["content-type: application/json"], &object.to_string())
+                .await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let warnings: Vec<&str> =
+            answer.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect();
+        let told = |name: &str, path: &str| {
+            format!(
+                r#"299 - "metadata.finalizers: \"{name}\": prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers""#
+            )
+        };
+        assert_eq!(warnings, [told("a.example", " including a path (/)"), told("mine", "")]);
     });
 }

@@ -130,3 +130,89 @@ fn a_watch_streams_until_the_server_stops() {
     assert!(left.is_empty(), "{left:?}");
     assert!(next().is_none(), "the stream has ended");
 }
+
+/// Opens a WebSocket; the head of the answer, and the connection.
+fn websocket(
+    served: &Served,
+    path: &str,
+    headers: &[&str],
+) -> (String, BufReader<rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>>) {
+    let mut stream = served.connect(Some(&served.admin));
+    let mut request =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n");
+    for header in headers {
+        request += &format!("{header}\r\n");
+    }
+    stream.write_all(format!("{request}\r\n").as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|count| count > 0) {}
+    (head.to_lowercase(), reader)
+}
+
+/// A frame from the server: what it is, and what is in it.
+fn message(reader: &mut impl std::io::Read) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    reader.read_exact(&mut head).unwrap();
+    let length = match head[1] {
+        126 => {
+            let mut length = [0; 2];
+            reader.read_exact(&mut length).unwrap();
+            usize::from(u16::from_be_bytes(length))
+        }
+        length => usize::from(length),
+    };
+    let mut payload = vec![0; length];
+    reader.read_exact(&mut payload).unwrap();
+    (head[0], payload)
+}
+
+#[test]
+fn watches_are_told_over_websockets_too() {
+    let served = Served::start();
+    let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+    let (version, origin) = ("sec-websocket-version: 13", "origin: https://dashboard.example");
+    let watch = format!("{CONFIG_MAPS}?watch=true&resourceVersion=0");
+    let create = |name: &str| {
+        let object = json!({"metadata": {"name": name}}).to_string();
+        served.admin(&format!("POST {CONFIG_MAPS}"), &["content-type: application/json"], &object);
+    };
+    create("a");
+    let protocol = "sec-websocket-protocol: base64.binary.k8s.io";
+    let (head, mut reader) = websocket(&served, &watch, &[key, version, origin, protocol]);
+    assert!(head.starts_with("http/1.1 101 ") && head.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    assert!(head.contains(protocol), "{head}");
+    for name in ["a", "b"] {
+        let (kind, text) = message(&mut reader);
+        let event: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!((kind, &event["type"], &event["object"]["metadata"]["name"]), (0x81, &json!("ADDED"), &json!(name)));
+        create("b");
+    }
+    // A ping is answered, and so is a farewell; frames of clients are masked, here with nothing.
+    reader.get_mut().write_all(b"\x89\x82\0\0\0\0hi\x88\x80\0\0\0\0").unwrap();
+    assert_eq!(message(&mut reader), (0x8a, b"hi".to_vec()));
+    assert_eq!(message(&mut reader), (0x88, Vec::new()));
+
+    for (headers, status) in [
+        (&[key, version][..], "403"),
+        (&[key, origin, "sec-websocket-version: 12"], "400"),
+        (&[version, origin], "400"),
+        (&[key, version, origin, "sec-websocket-protocol: a, b"], "400"),
+    ] {
+        let (head, _) = websocket(&served, &watch, headers);
+        assert!(head.starts_with(&format!("http/1.1 {status} ")), "{headers:?}: {head}");
+    }
+    let (head, mut reader) = websocket(&served, &format!("{watch}&timeoutSeconds=1"), &[key, version, origin]);
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    for expected in [0x81, 0x81, 0x88] {
+        assert_eq!(message(&mut reader).0, expected, "it ends when its time is up");
+    }
+}
+
+#[test]
+fn watches_warn_of_what_is_deprecated() {
+    let served = Served::start();
+    let (status, head, _) = served.admin("GET /api/v1/endpoints?watch=true&timeoutSeconds=1", &[], "");
+    assert_eq!(status, 200);
+    assert!(head.contains("warning: 299 - \"v1 endpoints is deprecated in v1.33+"), "{head}");
+}

@@ -204,3 +204,44 @@ fn a_request_that_takes_too_long_is_told_so() {
         assert_eq!(cluster.world.elapsed(), std::time::Duration::from_secs(5));
     });
 }
+
+#[test]
+fn what_is_deprecated_is_counted_when_it_is_asked_for() {
+    with_options(with_names, |cluster| async move {
+        assert!(!metrics(&cluster).await.contains("apiserver_requested_deprecated_apis{"));
+        assert_eq!(ask(&cluster, "admin", "GET /api/v1/endpoints", &[], "").await.status, 200);
+        let expected = r#"apiserver_requested_deprecated_apis{group="",removed_release="",resource="endpoints",subresource="",version="v1"} 1"#;
+        let page = metrics(&cluster).await;
+        assert!(page.contains(expected), "{page}");
+    });
+}
+
+#[test]
+fn pages_about_the_server_are_served_from_their_minor_on() {
+    const FORM: &str = "accept: application/json;as=Statusz;g=config.k8s.io;v=v1beta1";
+    for (minor, status) in [(35, 404), (36, 200)] {
+        let options = move |options: &mut apiserver::Options| {
+            with_names(options);
+            options.minor = minor;
+        };
+        with_options(options, |cluster| async move {
+            for path in ["/statusz", "/flagz"] {
+                let answer = ask(&cluster, "admin", &format!("GET {path}"), &[], "").await;
+                assert_eq!(answer.status, status, "{path} in 1.{minor}");
+                assert_eq!(ask(&cluster, "jane", &format!("GET {path}"), &[], "").await.status, 403);
+                let told = ask(&cluster, "admin", "GET /", &[], "").await.json();
+                let listed = told["paths"].as_array().unwrap().contains(&Value::from(path));
+                assert_eq!(listed, status == 200, "{path} in 1.{minor}");
+            }
+            if status == 200 {
+                let told = ask(&cluster, "admin", "GET /statusz", &[FORM], "").await.json();
+                assert_eq!((&told["kind"], &told["apiVersion"]), (&"Statusz".into(), &"config.k8s.io/v1beta1".into()));
+                assert!(told["paths"].as_array().unwrap().contains(&"/livez".into()), "{told}");
+                let flags = ask(&cluster, "admin", "GET /flagz", &[], "").await.text();
+                assert!(flags.contains("service-cluster-ip-range: 172.20.0.0/16\n"), "{flags}");
+                let plain = ask(&cluster, "admin", "GET /statusz", &["accept: application/json"], "").await;
+                assert_eq!(plain.status, 406, "a form must be named");
+            }
+        });
+    }
+}

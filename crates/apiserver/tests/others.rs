@@ -186,6 +186,15 @@ fn a_webhook_decides_in_its_place_and_is_believed_for_a_while() {
             assert_eq!((answer.status, own.as_str()), (status, message), "{user}");
         }
         let asked = std::mem::take(&mut *hooks.asked.lock().unwrap());
+        // Whoever it lets do everything may grant what no role gives them.
+        let role = r#"{"metadata": {"name": "r"}, "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]}"#;
+        let path = "POST /apis/rbac.authorization.k8s.io/v1/clusterroles";
+        assert_eq!(ask(&cluster, "jane", path, &[], role).await.status, 201);
+        let verbs: Vec<Value> = std::mem::take(&mut *hooks.asked.lock().unwrap())
+            .iter()
+            .map(|(_, review)| review["spec"]["resourceAttributes"]["verb"].clone())
+            .collect();
+        assert_eq!(verbs, ["create", "escalate"]);
         // Administrators are not asked about.
         assert_eq!(asked.len(), 4, "{asked:?}");
         let attributes = &asked[0].1["spec"]["resourceAttributes"];

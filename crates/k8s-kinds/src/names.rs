@@ -291,12 +291,25 @@ pub(crate) fn annotations(annotations: &Value, field: &str) -> Vec<Cause> {
 
 /// Finalizers: qualified, and with a prefix unless they are Kubernetes' own.
 pub fn finalizer(name: &str, field: &str) -> Vec<Cause> {
-    const OWN: [&str; 3] = ["foregroundDeletion", "kubernetes", "orphan"];
     let mut causes: Vec<Cause> = qualified(name).iter().map(|problem| invalid(field, name, problem)).collect();
-    if !name.contains('/') && !OWN.contains(&name) {
-        causes.push(invalid(field, name, "name is neither a standard finalizer name nor is it fully qualified"));
-    }
+    causes.extend(finalizer_of_nobody(name, field));
     causes
+}
+
+/// Whether a name of a finalizer says whose it is.
+pub fn is_finalizer_of_somebody(name: &str) -> bool {
+    name.contains('/') || ["foregroundDeletion", "kubernetes", "orphan"].contains(&name)
+}
+
+fn finalizer_of_nobody(name: &str, field: &str) -> Option<Cause> {
+    let problem = "name is neither a standard finalizer name nor is it fully qualified";
+    (!is_finalizer_of_somebody(name)).then(|| invalid(field, name, problem))
+}
+
+/// What kinds of most built-in groups ask of finalizers beyond [`metadata`] (core `validateKubeFinalizerName`).
+pub fn finalizers_say_whose_they_are(object: &Value) -> Vec<Cause> {
+    let names = items(&object["metadata"], "finalizers").iter().filter_map(Value::as_str).enumerate();
+    names.filter_map(|(index, name)| finalizer_of_nobody(name, &format!("metadata.finalizers[{index}]"))).collect()
 }
 
 fn owner_references(owners: &[Value], field: &str) -> Vec<Cause> {
@@ -357,7 +370,8 @@ pub fn metadata(object: &Value, scope: Scope, rule: Rule, context: &Context<'_>)
     causes.extend(annotations(&metadata["annotations"], "metadata.annotations"));
     causes.extend(owner_references(items(metadata, "ownerReferences"), "metadata.ownerReferences"));
     let finalizers = || items(metadata, "finalizers").iter().filter_map(Value::as_str);
-    causes.extend(finalizers().flat_map(|name| finalizer(name, "metadata.finalizers")));
+    let named = |name| qualified(name).into_iter().map(move |problem| invalid("metadata.finalizers", name, &problem));
+    causes.extend(finalizers().flat_map(named));
     let has = |name: &str| finalizers().any(|own| own == name);
     if has("orphan") && has("foregroundDeletion") {
         causes.push(invalid(
@@ -524,6 +538,17 @@ mod tests {
     }
 
     #[test]
+    fn finalizers_of_most_kinds_say_whose_they_are() {
+        let object = json!({"metadata": {"finalizers": ["orphan", "a.example/b", "mine"]}});
+        assert_eq!(
+            crate::testing::lines(finalizers_say_whose_they_are(&object)),
+            [
+                r#"metadata.finalizers[2]: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified"#
+            ]
+        );
+    }
+
+    #[test]
     fn metadata_is_judged() {
         use Scope::{Cluster, Namespaced};
         let owner =
@@ -542,10 +567,10 @@ mod tests {
                 vec!["metadata.namespace: Forbidden: not allowed on this type"],
             ),
             (
-                json!({"name": "a", "finalizers": ["mine"]}),
+                json!({"name": "a", "finalizers": ["mine", "a.example/b", "a/b/c"]}),
                 Cluster,
                 vec![
-                    r#"metadata.finalizers: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified"#,
+                    r#"metadata.finalizers: Invalid value: "a/b/c": a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"#,
                 ],
             ),
             (

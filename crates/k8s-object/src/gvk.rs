@@ -100,6 +100,7 @@ pub mod resources {
     pub const CLUSTER_ROLES: Gvr = Gvr::of("rbac.authorization.k8s.io", "v1", "clusterroles");
     pub const CLUSTER_ROLE_BINDINGS: Gvr = Gvr::of("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
     pub const CONFIG_MAPS: Gvr = Gvr::of("", "v1", "configmaps");
+    pub const CONTROLLER_REVISIONS: Gvr = Gvr::of("apps", "v1", "controllerrevisions");
     pub const CRON_JOBS: Gvr = Gvr::of("batch", "v1", "cronjobs");
     pub const CUSTOM_RESOURCE_DEFINITIONS: Gvr = Gvr::of("apiextensions.k8s.io", "v1", "customresourcedefinitions");
     pub const DEPLOYMENTS: Gvr = Gvr::of("apps", "v1", "deployments");
@@ -110,6 +111,7 @@ pub mod resources {
     pub const LEASES: Gvr = Gvr::of("coordination.k8s.io", "v1", "leases");
     pub const NAMESPACES: Gvr = Gvr::of("", "v1", "namespaces");
     pub const NODES: Gvr = Gvr::of("", "v1", "nodes");
+    pub const PERSISTENT_VOLUME_CLAIMS: Gvr = Gvr::of("", "v1", "persistentvolumeclaims");
     pub const PODS: Gvr = Gvr::of("", "v1", "pods");
     pub const REPLICA_SETS: Gvr = Gvr::of("apps", "v1", "replicasets");
     pub const REPLICATION_CONTROLLERS: Gvr = Gvr::of("", "v1", "replicationcontrollers");
@@ -118,4 +120,5 @@ pub mod resources {
     pub const SECRETS: Gvr = Gvr::of("", "v1", "secrets");
     pub const SERVICES: Gvr = Gvr::of("", "v1", "services");
     pub const SERVICE_ACCOUNTS: Gvr = Gvr::of("", "v1", "serviceaccounts");
+    pub const STATEFUL_SETS: Gvr = Gvr::of("apps", "v1", "statefulsets");
 }

@@ -67,8 +67,9 @@ impl Schema {
         open_api_v3_schema: &Value,
         minor: Minor,
         stored: &[&Value],
+        unchanged: bool,
     ) -> Result<Self, Vec<FieldError>> {
-        let known = Known::new(u32::from(minor).saturating_sub(1), stored);
+        let known = Known::new(u32::from(minor).saturating_sub(1), stored, unchanged);
         Self::read(path, open_api_v3_schema, &known)
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use k8s_client::{Client, Options, PatchType, Preconditions, Propagation};
 use k8s_object::resources::{
-    CRON_JOBS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, JOBS, PODS, REPLICATION_CONTROLLERS, SERVICES,
+    CONTROLLER_REVISIONS, CRON_JOBS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, JOBS, PODS, REPLICATION_CONTROLLERS, SERVICES,
+    STATEFUL_SETS,
 };
 use k8s_object::{GroupVersionResource, Object};
 use region::{Pace, Region};
@@ -337,6 +338,85 @@ fn cron_jobs_make_jobs_by_the_clock() {
         until(&world, "all Jobs and pods went with them", || async {
             client.list(&JOBS, "default").await.unwrap().0.is_empty()
                 && client.list(&PODS, "default").await.unwrap().0.is_empty()
+        })
+        .await;
+    });
+}
+
+#[test]
+fn stateful_sets_move_their_pods_one_by_one() {
+    run(6, async |world, store| {
+        let (_region, client) = cluster(&world, &store).await;
+        let labels = json!({"app": "db"});
+        let image =
+            |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}});
+        let template =
+            json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "nginx:1"}]}});
+        let selector = json!({"matchLabels": labels});
+        let body = json!({
+            "metadata": {"name": "db"},
+            "spec": {"replicas": 3, "serviceName": "db", "selector": selector, "template": template},
+        });
+        client.create(&STATEFUL_SETS, "default", body).await.unwrap();
+        let settled = |replicas: i64| {
+            let client = client.clone();
+            move || {
+                let client = client.clone();
+                async move {
+                    let set = value(&client, &STATEFUL_SETS, "db").await;
+                    let status = &set["status"];
+                    let counts =
+                        ["replicas", "readyReplicas", "availableReplicas", "updatedReplicas", "currentReplicas"];
+                    status["observedGeneration"] == set["metadata"]["generation"]
+                        && status["currentRevision"] == status["updateRevision"]
+                        && counts.iter().all(|key| status[*key].as_i64().unwrap_or(0) == replicas)
+                }
+            }
+        };
+        let facts = async || {
+            let pods = selected(&client, &PODS, "app=db").await.into_iter();
+            let mut facts: Vec<(String, String, String)> = pods
+                .map(|pod| {
+                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                    let image = text(&pod["spec"]["containers"][0]["image"]);
+                    (text(&pod["metadata"]["name"]), image, text(&pod["metadata"]["creationTimestamp"]))
+                })
+                .collect();
+            facts.sort();
+            facts
+        };
+        until(&world, "three pods", settled(3)).await;
+        let first = facts().await;
+        assert_eq!(first.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ["db-0", "db-1", "db-2"]);
+        assert!(first.is_sorted_by_key(|(.., created)| created.clone()), "one after the other: {first:?}");
+
+        patch(&client, &STATEFUL_SETS, "db", json!({"spec": {"updateStrategy": {"rollingUpdate": {"partition": 2}}}}))
+            .await;
+        patch(&client, &STATEFUL_SETS, "db", image("nginx:2")).await;
+        until(&world, "the last pod is new", || async {
+            let status = value(&client, &STATEFUL_SETS, "db").await["status"].clone();
+            status["updatedReplicas"] == 1 && status["readyReplicas"] == 3
+        })
+        .await;
+        let images = async || facts().await.into_iter().map(|(_, image, _)| image).collect::<Vec<_>>();
+        assert_eq!(images().await, ["nginx:1", "nginx:1", "nginx:2"]);
+        patch(&client, &STATEFUL_SETS, "db", json!({"spec": {"updateStrategy": {"rollingUpdate": {"partition": 0}}}}))
+            .await;
+        until(&world, "all pods are new", settled(3)).await;
+        assert_eq!(images().await, ["nginx:2"; 3]);
+        patch(&client, &STATEFUL_SETS, "db", image("nginx:1")).await;
+        until(&world, "all pods are as before", settled(3)).await;
+        assert_eq!(images().await, ["nginx:1"; 3]);
+        let (revisions, _) = client.list(&CONTROLLER_REVISIONS, "default").await.unwrap();
+        assert_eq!(revisions.len(), 2, "the first template is used again");
+
+        patch(&client, &STATEFUL_SETS, "db", json!({"spec": {"replicas": 1}})).await;
+        until(&world, "one pod", settled(1)).await;
+        assert_eq!(facts().await.len(), 1);
+        delete(&client, &STATEFUL_SETS, "db", Propagation::Foreground).await;
+        until(&world, "all is gone", || async {
+            let (revisions, _) = client.list(&CONTROLLER_REVISIONS, "default").await.unwrap();
+            revisions.is_empty() && facts().await.is_empty()
         })
         .await;
     });

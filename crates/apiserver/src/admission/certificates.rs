@@ -5,24 +5,25 @@ use k8s_auth::Attributes;
 use k8s_object::ApiError;
 use serde_json::Value;
 
+use super::asks::{Ask, Question};
 use super::{Operation, Review, Said, forbidden};
 use crate::ports::Decision;
 
 const GROUP: &str = "certificates.k8s.io";
 const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
 
-pub(super) fn judge_approval(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Result<(), ApiError> {
+pub(super) fn judge_approval(review: &Review<'_, '_>, object: &Value, said: &mut Said) -> Result<(), ApiError> {
     let Some(old) = request(review, "approval") else { return Ok(()) };
-    may(review, object, "approve", signer(old), "approve requests with")
+    may(review, object, said, ("approve", signer(old)), "approve requests with")
 }
 
-pub(super) fn judge_signing(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Result<(), ApiError> {
+pub(super) fn judge_signing(review: &Review<'_, '_>, object: &Value, said: &mut Said) -> Result<(), ApiError> {
     let Some(old) = request(review, "status") else { return Ok(()) };
     let unchanged = |field: &str| old["status"][field] == object["status"][field];
     if unchanged("certificate") && unchanged("conditions") {
         return Ok(());
     }
-    may(review, object, "sign", signer(old), "sign requests with")
+    may(review, object, said, ("sign", signer(old)), "sign requests with")
 }
 
 pub(super) fn judge_subject(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Result<(), ApiError> {
@@ -39,14 +40,14 @@ pub(super) fn judge_subject(review: &Review<'_, '_>, object: &Value, _: &mut Sai
     Ok(())
 }
 
-pub(super) fn judge_trust_bundle(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Result<(), ApiError> {
+pub(super) fn judge_trust_bundle(review: &Review<'_, '_>, object: &Value, said: &mut Said) -> Result<(), ApiError> {
     if !review.call.resource.is(GROUP, "clustertrustbundles") || signer(object).is_empty() {
         return Ok(());
     }
     if review.old.is_some_and(|old| old["spec"] == object["spec"]) {
         return Ok(());
     }
-    may(review, object, "attest", signer(object), "attest for")
+    may(review, object, said, ("attest", signer(object)), "attest for")
 }
 
 fn signer(object: &Value) -> &str {
@@ -63,15 +64,26 @@ fn request<'a>(review: &'a Review<'_, '_>, subresource: &str) -> Option<&'a Valu
 }
 
 /// Whether the user has a verb on a signer, by its name or by that of all signers of its domain.
-fn may(review: &Review<'_, '_>, object: &Value, verb: &str, signer: &str, what: &str) -> Result<(), ApiError> {
+fn may(
+    review: &Review<'_, '_>,
+    object: &Value,
+    said: &mut Said,
+    (verb, signer): (&str, &str),
+    what: &str,
+) -> Result<(), ApiError> {
     let call = review.call;
     let domain = format!("{}/*", signer.split('/').next().unwrap_or(""));
-    let allowed = [signer, &domain].into_iter().any(|name| {
-        let attributes = Attributes { name, version: "v1", ..Attributes::resource(call.user, verb, GROUP, "signers") };
-        matches!(call.core.auth.decide_at_once(call.core, &attributes), Decision::Allow(_))
-    });
-    match allowed {
+    let attributes =
+        |name| Attributes { name, version: "v1", ..Attributes::resource(call.user, verb, GROUP, "signers") };
+    let refusal = || forbidden(review, object, &format!("user not permitted to {what} signerName {signer:?}"));
+    if call.core.auth.has_webhooks() {
+        let one_of = [signer, &domain].map(|name| Question::of(&attributes(name))).into();
+        said.asks.push(Ask { one_of, refusal: refusal() });
+        return Ok(());
+    }
+    let decide = |name| call.core.auth.decide_at_once(call.core, &attributes(name));
+    match [signer, &domain].into_iter().any(|name| matches!(decide(name), Decision::Allow(_))) {
         true => Ok(()),
-        false => Err(forbidden(review, object, &format!("user not permitted to {what} signerName {signer:?}"))),
+        false => Err(refusal()),
     }
 }

@@ -1,16 +1,19 @@
 //! Nobody grants what they do not have (upstream `registry/rbac/*/policybased`).
 
+use std::cell::RefCell;
+
 use k8s_auth::EscalationError;
 use k8s_auth::rbac::{GROUP, check_binding, check_role};
 use k8s_object::ApiError;
 use k8s_object::views::{PolicyRule, RoleRef};
 use serde_json::Value;
 
+use super::asks::{Ask, Question};
 use super::{Review, Said};
 use crate::metadata;
 use crate::ports::Decision;
 
-pub(super) fn judge(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Result<(), ApiError> {
+pub(super) fn judge(review: &Review<'_, '_>, object: &Value, said: &mut Said) -> Result<(), ApiError> {
     let call = review.call;
     if call.resource.group != GROUP {
         return Ok(());
@@ -29,7 +32,12 @@ pub(super) fn judge(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Re
     }
     let (namespace, name) = (metadata::text(object, "namespace"), metadata::text(object, "name"));
     let rbac = call.core.auth.rbac();
+    let (webhooks, asked) = (call.core.auth.has_webhooks(), RefCell::new(Vec::new()));
     let ask = |attributes: &k8s_auth::Attributes<'_>| {
+        if webhooks {
+            asked.borrow_mut().push(Question::of(attributes));
+            return false;
+        }
         matches!(call.core.auth.decide_with(call.core, &rbac, attributes), Decision::Allow(_))
     };
     let checked = match call.resource.plural.as_str() {
@@ -49,8 +57,15 @@ pub(super) fn judge(review: &Review<'_, '_>, object: &Value, _: &mut Said) -> Re
         }
         _ => Ok(()),
     };
-    checked.map_err(|error| match error {
-        EscalationError::NotHeld(why) => call.resource.forbidden(name, &why),
-        EscalationError::NoRole { resource, name } => ApiError::not_found(GROUP, resource, &name),
-    })
+    let refusal = match checked {
+        Ok(()) => return Ok(()),
+        Err(EscalationError::NotHeld(why)) => call.resource.forbidden(name, &why),
+        Err(EscalationError::NoRole { resource, name }) => ApiError::not_found(GROUP, resource, &name),
+    };
+    let one_of = asked.take();
+    if one_of.is_empty() {
+        return Err(refusal);
+    }
+    said.asks.push(Ask { one_of, refusal });
+    Ok(())
 }

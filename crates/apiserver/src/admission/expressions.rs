@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cel::{Activation, Budget, Check, CheckKind, DeclType, Env, EvalError, Program, ResourceCheck, Val};
 use k8s_auth::Attributes;
-use k8s_object::UserInfo;
+use k8s_object::{FieldSelector, LabelSelector, UserInfo};
 use serde_json::Value;
 
 use crate::core::{Call, Core};
@@ -214,6 +214,18 @@ impl cel::Authorizer for Asks<'_> {
         let account =
             check.service_account.as_ref().map(|account| UserInfo::service_account(&account.namespace, &account.name));
         let user = account.as_ref().unwrap_or(self.user);
+        // A selector that cannot be read narrows nothing.
+        let selectors = match &check.kind {
+            CheckKind::Resource(own) => (
+                Some(&own.field_selector)
+                    .filter(|text| !text.is_empty())
+                    .and_then(|text| FieldSelector::parse(text).ok()),
+                Some(&own.label_selector)
+                    .filter(|text| !text.is_empty())
+                    .and_then(|text| LabelSelector::parse(text).ok()),
+            ),
+            _ => (None, None),
+        };
         let attributes = match &check.kind {
             CheckKind::Path(path) => Attributes::path(user, verb, path),
             CheckKind::Resource(own) => Attributes {
@@ -221,6 +233,8 @@ impl cel::Authorizer for Asks<'_> {
                 subresource: &own.subresource,
                 namespace: &own.namespace,
                 name: &own.name,
+                field_selector: selectors.0.as_ref(),
+                label_selector: selectors.1.as_ref(),
                 ..Attributes::resource(user, verb, &own.group, &own.resource)
             },
             CheckKind::Any | CheckKind::Group(_) => return cel::AuthorizerDecision::default(),

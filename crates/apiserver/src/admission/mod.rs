@@ -3,6 +3,7 @@
 //! A static table of plugins, in upstream's order; behind it, what waits for others: policies, webhooks, and quotas, which come
 //! last because they charge what everybody else has let through. A plugin of the table reads the caches and must never write or wait.
 
+mod asks;
 mod certificates;
 mod claim_resize;
 mod configured;
@@ -28,6 +29,7 @@ mod taint_nodes_by_condition;
 mod tolerations;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_object::{ApiError, Object};
 use serde_json::{Value, json};
@@ -90,6 +92,8 @@ pub(crate) struct Said {
     pub warnings: Vec<String>,
     /// For the audit event: key and value.
     pub annotations: Vec<(String, String)>,
+    /// What has to be allowed besides, by whom only a wait tells.
+    pub asks: Vec<asks::Ask>,
 }
 
 type Admit = fn(&Review<'_, '_>, &mut Value) -> Result<(), ApiError>;
@@ -159,6 +163,20 @@ pub(crate) async fn admit(call: &mut Call<'_>, object: &mut Value, old: Option<&
     if call.admitted {
         return Ok(());
     }
+    let began = call.core.world.elapsed();
+    let admitted = admit_steps(call, object, old).await;
+    took(call, "admit", operation(old), began, admitted.is_err());
+    admitted
+}
+
+/// A step of admission has ended.
+fn took(call: &Call<'_>, step: &str, operation: Operation, began: Duration, rejected: bool) {
+    let labels = [step, operation.as_str(), if rejected { "true" } else { "false" }];
+    let took = call.core.world.elapsed().saturating_sub(began);
+    call.core.metrics.admission_step.with(&labels).seconds(took);
+}
+
+async fn admit_steps(call: &mut Call<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
     let review = Review { call, operation: operation(old), old };
     if old.is_none() {
         // Before anything is added: an object in a namespace that does not exist is told that first.
@@ -244,12 +262,23 @@ pub(crate) async fn judge(call: &mut Call<'_>, object: &Value, old: Option<&Valu
     if call.admitted {
         return Ok(());
     }
+    let began = call.core.world.elapsed();
+    let judged = judge_steps(call, object, old).await;
+    took(call, "validate", operation(old), began, judged.is_err());
+    judged
+}
+
+async fn judge_steps(call: &mut Call<'_>, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
     let mut said = Said::default();
     let review = Review { call, operation: operation(old), old };
     let judged =
         PLUGINS.iter().filter_map(|plugin| plugin.judge).try_for_each(|judge| judge(&review, object, &mut said));
+    let asks = std::mem::take(&mut said.asks);
     call.say(said);
     judged?;
+    if !asks.is_empty() {
+        Box::pin(asks::settle(call, asks)).await?;
+    }
     others_judge(call, operation(old), Some(object), old).await?;
     let review = Review { call, operation: operation(old), old };
     if resource_quota::concerns(&review, object) {
@@ -287,6 +316,13 @@ pub(crate) async fn judge_delete(call: &mut Call<'_>, object: &Object) -> Result
     if call.admitted {
         return Ok(());
     }
+    let began = call.core.world.elapsed();
+    let judged = judge_delete_steps(call, object).await;
+    took(call, "validate", Operation::Delete, began, judged.is_err());
+    judged
+}
+
+async fn judge_delete_steps(call: &mut Call<'_>, object: &Object) -> Result<(), ApiError> {
     PLUGINS.iter().filter_map(|plugin| plugin.judge_delete).try_for_each(|judge| judge(call, object))?;
     let Some(configured) = configured(call) else { return Ok(()) };
     Box::pin(async move {

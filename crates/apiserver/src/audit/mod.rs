@@ -172,6 +172,11 @@ impl Record {
         }
     }
 
+    /// Whether objects are recorded, and not only what the request is about.
+    pub(crate) fn has_objects(&self) -> bool {
+        self.gathered().is_some_and(|(_, event)| event.level >= AuditLevel::Request)
+    }
+
     /// The object in the request, as it was understood.
     pub(crate) fn request_object(&self, object: &Value) {
         let Some((gathered, mut event)) = self.gathered() else { return };

@@ -5,6 +5,7 @@ mod bootstrap_tokens;
 mod config;
 mod expressions;
 mod front_proxy;
+pub(crate) mod last_used;
 mod node;
 mod oidc;
 mod options;
@@ -127,7 +128,7 @@ impl Auth {
     }
 
     /// Whether somebody outside of this process decides too.
-    fn has_webhooks(&self) -> bool {
+    pub(crate) fn has_webhooks(&self) -> bool {
         self.modes.iter().any(|mode| matches!(mode, Authority::Webhook(_)))
     }
 
@@ -218,10 +219,14 @@ impl Auth {
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
-        let mut verified = tokens::verify(core, &self.issuer, token, audiences);
+        let mut used = None;
+        let mut verified = tokens::verify(core, &self.issuer, token, audiences, &mut used);
         // What the token is bound to may have been made through another process a moment ago.
         if verified.is_err() && core.refresh().await.is_ok() {
-            verified = tokens::verify(core, &self.issuer, token, audiences);
+            verified = tokens::verify(core, &self.issuer, token, audiences, &mut used);
+        }
+        if let Some(secret) = used {
+            last_used::mark(core, &secret).await;
         }
         match verified {
             Ok(None) => {}

@@ -1,5 +1,7 @@
 //! ServiceAccount tokens: verified against the issuer's key, and against what they are bound to.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_auth::{BoundObject, Issuer, LegacyClaims, TokenError};
@@ -18,19 +20,21 @@ pub(super) fn own_audiences(issuer: &Issuer) -> Vec<String> {
     issuer.audiences().to_vec()
 }
 
-/// The user that a token stands for, and which of the audiences it is good for. `None` for tokens of others.
+/// The user that a token stands for, and which of the audiences it is good for. `None` for tokens of others. `used` becomes the
+/// Secret that the token stands in, if it is one of those.
 pub(super) fn verify(
     core: &Core,
     issuer: &Issuer,
     token: &str,
     audiences: Option<&[String]>,
+    used: &mut Option<Arc<Object>>,
 ) -> Result<Option<Known>, AuthError> {
     let wanted = audiences.unwrap_or(issuer.audiences());
     let texts: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let invalid = |error: TokenError| AuthError::Invalid(error.to_string());
     let now = core.world.now();
     let claims = match issuer.verify(token, &texts, now) {
-        Err(TokenError::Foreign) => return of_secret(core, issuer, token, wanted),
+        Err(TokenError::Foreign) => return of_secret(core, issuer, token, wanted, used),
         verified => verified.map_err(invalid)?,
     };
     claims.check_bound(now, |kind, namespace, name| find(core, kind, namespace, name)).map_err(invalid)?;
@@ -53,7 +57,13 @@ fn find(core: &Core, kind: &str, namespace: &str, name: &str) -> Option<BoundObj
 }
 
 /// A token without an end that stands in a Secret and lives as long as it.
-fn of_secret(core: &Core, issuer: &Issuer, token: &str, wanted: &[String]) -> Result<Option<Known>, AuthError> {
+fn of_secret(
+    core: &Core,
+    issuer: &Issuer,
+    token: &str,
+    wanted: &[String],
+    used: &mut Option<Arc<Object>>,
+) -> Result<Option<Known>, AuthError> {
     let invalid = |why: String| Err(AuthError::Invalid(why));
     let claims = match issuer.verify_legacy(token) {
         Err(TokenError::Foreign) => return Ok(None),
@@ -76,6 +86,8 @@ fn of_secret(core: &Core, issuer: &Issuer, token: &str, wanted: &[String]) -> Re
         let own = &account.meta().uid;
         return invalid(format!("ServiceAccount UID ({own}) does not match claim ({service_account_uid})"));
     }
+    // Also of one that is not taken any more: somebody still needs it.
+    *used = Some(held.clone());
     if held.meta().labels.get(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
         return invalid(format!(
             "the token in secret {namespace}/{secret} for service account {namespace}/{service_account} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"

@@ -18,6 +18,7 @@ use world::Timestamp;
 
 use crate::core::Call;
 use crate::jsonpath::JsonPath;
+use crate::metadata;
 use crate::registry::{Resource, Strategy};
 
 pub(crate) use as_read::{as_read, reads_otherwise};
@@ -156,4 +157,23 @@ pub(crate) fn set_terminating(definition: &mut Value, now: Timestamp) {
 /// Whether a stored definition is served.
 fn is_established(definition: &Object) -> bool {
     names::is_true(&definition.value(), "Established")
+}
+
+/// What the author of a custom object is warned of: new finalizers that others may have too (apiextensions
+/// `validateKubeFinalizerName`).
+pub(crate) fn warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let known = old.map(|old| metadata::texts(old, "finalizers")).unwrap_or_default();
+    let new: std::collections::BTreeSet<String> = metadata::texts(object, "finalizers").into_iter().collect();
+    let mut warnings = Vec::new();
+    for name in new.iter().filter(|name| !known.contains(name)) {
+        let mut warn = |problem: &str| warnings.push(format!("metadata.finalizers: {name:?}: {problem}"));
+        k8s_kinds::names::qualified(name).iter().for_each(|problem| warn(problem));
+        if !k8s_kinds::names::is_finalizer_of_somebody(name) {
+            let path = if name.contains('.') { " including a path (/)" } else { "" };
+            warn(&format!(
+                "prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+            ));
+        }
+    }
+    warnings
 }

@@ -59,11 +59,18 @@ fn schemas(spec: &Value, old: Option<&Value>, minor: u8) -> Vec<Cause> {
             true => "spec.validation.openAPIV3Schema".to_owned(),
             false => format!("spec.versions[{index}].schema.openAPIV3Schema"),
         };
-        if let Err(errors) = Schema::from_new_crd_at(&path, schema, minor, &stored) {
+        let unchanged = old.is_some_and(|old| is_unchanged(&spec["versions"][index], &old["spec"]));
+        if let Err(errors) = Schema::from_new_crd_at(&path, schema, minor, &stored, unchanged) {
             found.extend(schema::causes(errors));
         }
     }
     found
+}
+
+/// Whether a version had this schema before (apiextensions `findVersionsWithUnchangedSchemas`).
+fn is_unchanged(version: &Value, old: &Value) -> bool {
+    let mut before = old["versions"].as_array().into_iter().flatten();
+    before.any(|before| before["name"] == version["name"] && before["schema"] == version["schema"])
 }
 
 /// Fields that selectors may name must be there in the schema, as plain values.
@@ -127,6 +134,26 @@ fn stored_versions(definition: &Value) -> Vec<Cause> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_rule_that_costs_too_much_stays_where_it_was() {
+        let definition = |version: &str, rule: &str| {
+            let items =
+                json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": [{"rule": rule}]});
+            let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"list": items}}});
+            json!({"spec": {"versions": [{"name": version, "schema": schema}]}})
+        };
+        const EXPENSIVE: &str = "self.all(a, self.all(b, a == b))";
+        let refused = |new: &Value, old: Option<&Value>| {
+            let found = validate(new, old, 34);
+            found.iter().any(|cause| cause.message.contains("estimated rule cost exceeds budget"))
+        };
+        let stored = definition("v1", EXPENSIVE);
+        assert!(refused(&stored, None), "it is refused where it is new");
+        assert!(!refused(&stored, Some(&stored)));
+        assert!(refused(&definition("v2", EXPENSIVE), Some(&stored)), "of another version");
+        assert!(refused(&definition("v1", "self.all(a, self.all(b, a != b))"), Some(&stored)));
+    }
 
     #[test]
     fn selectable_fields_are_plain_values_of_the_schema() {

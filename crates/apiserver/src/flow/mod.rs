@@ -10,6 +10,7 @@ mod dump;
 mod estimate;
 mod metrics;
 mod queues;
+mod retry_after;
 mod status;
 mod watches;
 
@@ -32,6 +33,7 @@ use config::{CATCH_ALL, EXEMPT, LevelSpec, Response, Schema};
 use demand::Stats;
 use metrics::Rejected;
 use queues::{Answer, Applicant, Finished, QueueSet};
+use retry_after::RetryAfter;
 
 pub(crate) use config::{Asked, GROUP};
 pub(crate) use status::keep as keep_status;
@@ -101,6 +103,7 @@ pub(crate) struct Flow {
     /// The fraction of its target that each level has got, as bits.
     fair: AtomicU64,
     pub watches: Arc<Watches>,
+    retry_after: Mutex<RetryAfter>,
 }
 
 /// A request that goes through the queues.
@@ -150,7 +153,14 @@ impl Flow {
             adjust_at: AtomicU64::new(0),
             fair: AtomicU64::new(0),
             watches: Arc::default(),
+            retry_after: Mutex::default(),
         })
+    }
+
+    /// A request of a class was turned away; returns in how many seconds its client should come back.
+    pub(crate) fn turned_away(&self, class: &Class) -> i64 {
+        let mut all = self.retry_after.lock().unwrap_or_else(PoisonError::into_inner);
+        all.dropped(class.level_uid.as_bytes(), self.world.now().seconds())
     }
 
     /// Objects of the configuration have changed.

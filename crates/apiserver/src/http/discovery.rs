@@ -164,7 +164,14 @@ pub(super) fn answer(
         }
         ["api", version] if served.serves_version("", version) => resource_list(&served, "", version),
         ["apis", group, version] if served.serves_version(group, version) => resource_list(&served, group, version),
-        [] => json!({"paths": paths(&served, others)}),
+        [] => {
+            let mut paths = paths(&served, others);
+            if core.minor >= super::zpages::SINCE {
+                paths.extend(["/flagz".to_owned(), "/statusz".to_owned()]);
+                paths.sort();
+            }
+            json!({"paths": paths})
+        }
         _ => return Ok(None),
     };
     // Negotiated before anything is sent, as everywhere.
@@ -173,7 +180,7 @@ pub(super) fn answer(
 }
 
 /// Every path that leads somewhere.
-fn paths(served: &Served, others: &Aggregator) -> Vec<String> {
+pub(super) fn paths(served: &Served, others: &Aggregator) -> Vec<String> {
     let fixed = [
         "/.well-known/openid-configuration",
         "/api",
@@ -181,6 +188,7 @@ fn paths(served: &Served, others: &Aggregator) -> Vec<String> {
         "/apis/",
         "/healthz",
         "/livez",
+        "/metrics",
         "/openapi/v2",
         "/openapi/v3",
         "/openapi/v3/",

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use k8s_client::{PatchType, Request, Verb};
-use k8s_object::{ApiError, Reason, UserInfo};
+use k8s_object::{ApiError, GroupVersionResource, Reason, UserInfo};
 use serve::{Body, Peer};
 
 use super::negotiate::Format;
@@ -18,6 +18,7 @@ use crate::audit::{self, AuditStage, Audited, Record, Source};
 use crate::core::Core;
 use crate::flow::{Asked, Class, Entrant, Place, Seat, Watched};
 use crate::metrics::{DryRun, Labels, Metrics, Series, Watermark};
+use crate::registry::{Resource, Strategy};
 
 /// How long a request may take that does not say and does not run long by nature (`--request-timeout`).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -147,9 +148,12 @@ impl Exchange {
     /// From now on it is counted as a request for a resource.
     pub(super) fn is_for(&mut self, method: &Method, route: &ResourceRoute) {
         let request = &route.request;
-        if self.core.registry.find(&request.resource).is_err() {
+        let Ok((_, found)) = self.core.registry.find(&request.resource) else {
             // Not counted: a client could make up as many names as it likes.
             return;
+        };
+        if found.deprecation.is_some() {
+            self.asks_for_deprecated(request, &found);
         }
         let scope = scope(request);
         let verb = match method.as_str() {
@@ -176,6 +180,21 @@ impl Exchange {
         }));
         self.dry_run = if request.options.dry_run { DryRun::All } else { DryRun::No };
         self.sized = matches!(request.verb, Verb::Get | Verb::List);
+    }
+
+    /// It asks for what clients should not rely on any more: that is counted and recorded.
+    fn asks_for_deprecated(&self, request: &Request, found: &Resource) {
+        let until = match &found.strategy {
+            Strategy::Builtin(kind) => kind.until,
+            Strategy::Custom(_) => None,
+        };
+        let removed = until.map(|minor| format!("1.{minor}")).unwrap_or_default();
+        let GroupVersionResource { group, version, resource } = &request.resource;
+        self.core.metrics.deprecated.with(&[group, version, resource, &request.subresource, &removed]).set(1);
+        self.audit.annotate("k8s.io/deprecated", "true");
+        if !removed.is_empty() {
+            self.audit.annotate("k8s.io/removed-release", removed);
+        }
     }
 
     /// From now on it is counted as a request for a path that is no resource.
@@ -310,7 +329,8 @@ impl Exchange {
             if let Some(series) = self.series.take() {
                 series.dropped(self.dry_run);
             }
-            return Err(too_many());
+            let after = self.class.as_ref().map_or(1, |class| core.flow.turned_away(class));
+            return Err(too_many(after));
         };
         let under_way = UnderWay::enter(&core, kind, |metrics| &metrics.in_flight, now + self.waited);
         Ok(Turn { _seat: Some(seat), _under_way: Some(under_way) })
@@ -401,9 +421,9 @@ fn namespace(request: &Request) -> &str {
     if itself { &request.name } else { &request.namespace }
 }
 
-fn too_many() -> Response<Body> {
+fn too_many(after_seconds: i64) -> Response<Body> {
     let mut response = respond::text(StatusCode::TOO_MANY_REQUESTS, "Too many requests, please try again later.\n");
-    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(after_seconds));
     response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -15,6 +15,8 @@ mod protobuf;
 mod respond;
 mod table;
 mod watch;
+mod websocket;
+mod zpages;
 
 use std::sync::Arc;
 
@@ -218,10 +220,14 @@ async fn carry_out(
             let client = Client { accepted, gzip, agent };
             if request.verb == Verb::Watch {
                 let open = exchange.watch(&request);
-                let response = start_watch(core, &user, request, &route.query, &client, exchange).await?;
+                let response = start_watch(core.clone(), &user, request, &route.query, &client, exchange).await?;
                 // A watch holds its seats while it begins.
                 drop(turn);
-                return Ok(open.until_the_end_of(response));
+                let response = open.until_the_end_of(response);
+                return Ok(match websocket::is_asked(&parts.headers) {
+                    true => websocket::answer(&core, parts, response, client.accepted.format),
+                    false => response,
+                });
             }
             if request.verb == Verb::List {
                 list_options::check_list(&request.options, route.query.send_initial_events)?;
@@ -283,6 +289,10 @@ fn other(core: &Arc<Core>, parts: &Parts, path: &str, accept: &str, gzip: bool) 
     if let Some(response) = inspect::answer(core, trimmed, query, gzip) {
         return Ok(response);
     }
+    let paths = || discovery::paths(&core.registry.served(), &core.aggregator);
+    if let Some(response) = zpages::answer(core, trimmed, accept, paths)? {
+        return Ok(response);
+    }
     if let Some(response) = issuer::answer(core, trimmed) {
         return Ok(response);
     }
@@ -317,7 +327,10 @@ async fn start_watch(
     };
     cursor.bookmarks = query.allow_bookmarks;
     cursor.announce_end = announce_end;
-    Ok(watch::respond(core, cursor, client.accepted, include, query.timeout_seconds))
+    let deprecation = cursor.resource.deprecation.clone();
+    let mut response = watch::respond(core, cursor, client.accepted, include, query.timeout_seconds);
+    respond::warn(&mut response, deprecation.as_slice());
+    Ok(response)
 }
 
 /// What a Table's rows carry; what other answers do with the parameter is nothing.

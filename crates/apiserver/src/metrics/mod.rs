@@ -26,6 +26,7 @@ const STORE_SECONDS: Bounds = &[
     45.0, 60.0,
 ];
 const ADMISSION_SECONDS: Bounds = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
+const WEBHOOK_SECONDS: Bounds = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
 const EVENT_SIZES: Bounds = &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131_072.0];
 
 macro_rules! families {
@@ -84,6 +85,17 @@ families! {
     admission_step: Histogram = || Histogram::new(ADMISSION_SECONDS),
         "apiserver_admission_step_admission_duration_seconds", ["type", "operation", "rejected"],
         "[STABLE] Time that a step of admission took, admit or validate.";
+    webhooks: Histogram = || Histogram::new(WEBHOOK_SECONDS), "apiserver_admission_webhook_admission_duration_seconds",
+        ["name", "type", "operation", "rejected"],
+        "[STABLE] Time that webhooks took, by name.";
+    webhook_rejections: Counter = Counter::default, "apiserver_admission_webhook_rejection_count",
+        ["name", "type", "operation", "error_type", "rejection_code"],
+        "[ALPHA] Requests that webhooks refused, or that were refused because a webhook did not answer.";
+    webhook_fail_open: Counter = Counter::default, "apiserver_admission_webhook_fail_open_count", ["name", "type"],
+        "[ALPHA] Requests that went on although a webhook did not answer.";
+    webhook_requests: Counter = Counter::default, "apiserver_admission_webhook_request_total",
+        ["name", "type", "operation", "code", "rejected"],
+        "[ALPHA] Questions to webhooks.";
     deprecated: Gauge = Gauge::default, "apiserver_requested_deprecated_apis",
         ["group", "version", "resource", "subresource", "removed_release"],
         "[STABLE] Deprecated APIs that were asked for.";

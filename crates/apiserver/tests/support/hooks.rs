@@ -1,4 +1,4 @@
-//! Webhook servers in a simulated world: TLS and HTTP over pipes in memory.
+//! Servers that the API server asks, webhooks mostly, in a simulated world: TLS and HTTP over pipes in memory.
 
 use std::io;
 use std::sync::{Arc, Mutex};

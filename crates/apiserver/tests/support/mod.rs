@@ -3,7 +3,6 @@
 
 pub mod hooks;
 pub mod http;
-pub mod outside;
 pub mod tls;
 
 use std::future::Future;

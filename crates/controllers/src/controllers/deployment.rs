@@ -7,7 +7,7 @@ mod conditions;
 mod revision;
 mod rollout;
 mod scale;
-mod template;
+pub(super) mod template;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_client::Change;
-use k8s_object::resources::{PODS, REPLICA_SETS};
-use k8s_object::views::{IntOrString, Pod, ReplicaSet};
+use k8s_object::resources::{PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS};
+use k8s_object::views::{IntOrString, Pod, ReplicaSet, ReplicationController, StatefulSet};
 use k8s_object::{GroupVersionResource, LabelSelector, Object};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -26,6 +26,8 @@ pub(super) static CONTROLLER: Controller = Controller {
         Watched { resource: PODS, indices: &[] },
         Watched { resource: BUDGETS, indices: &[] },
         Watched { resource: REPLICA_SETS, indices: &[] },
+        Watched { resource: REPLICATION_CONTROLLERS, indices: &[] },
+        Watched { resource: STATEFUL_SETS, indices: &[] },
     ],
     watches_everything: false,
     triggers,
@@ -37,9 +39,22 @@ pub(super) static CONTROLLER: Controller = Controller {
 
 const BUDGETS: GroupVersionResource = GroupVersionResource::of("policy", "v1", "poddisruptionbudgets");
 
+/// What asks for pods by number.
+const SETS: [(GroupVersionResource, &str); 3] =
+    [(REPLICA_SETS, "ReplicaSet"), (REPLICATION_CONTROLLERS, "ReplicationController"), (STATEFUL_SETS, "StatefulSet")];
+
 /// How long an evicted pod may take until its deletion is seen; after that it counts as there again (upstream's
 /// `DeletionTimeout`).
 const DELETION_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+
+/// The number of pods that a set asks for.
+fn replicas(set: &Object) -> Option<i64> {
+    match set.kind().kind.as_ref() {
+        "ReplicationController" => set.view::<ReplicationController>().ok()?.spec.replicas,
+        "StatefulSet" => set.view::<StatefulSet>().ok()?.spec.replicas,
+        _ => set.view::<ReplicaSet>().ok()?.spec.replicas,
+    }
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -103,17 +118,17 @@ fn triggers(change: &Change, view: &View<'_>) -> Vec<Trigger> {
         return vec![Key { resource: BUDGETS, object: change.key.clone() }.into()];
     }
     let states = [change.new.as_deref(), change.old.as_deref()];
-    if change.resource == REPLICA_SETS {
+    let is_set = SETS.iter().any(|(resource, _)| change.resource == *resource);
+    if is_set {
         // Only the number asked for counts, and whether the set is there at all.
-        let replicas =
-            states.map(|state| state.and_then(|set| set.view::<ReplicaSet>().ok()).map(|set| set.spec.replicas));
+        let replicas = states.map(|state| state.map(replicas));
         if replicas[0] == replicas[1] {
             return Vec::new();
         }
     }
     let concerns = |budget: &&Arc<Object>| {
-        // The pods of a ReplicaSet may be selected by labels that the ReplicaSet itself does not have.
-        change.resource == REPLICA_SETS
+        // The pods of a set may be selected by labels that the set itself does not have.
+        is_set
             || budget
                 .view::<Budget>()
                 .is_ok_and(|budget| states.into_iter().flatten().any(|object| budget.selects(object)))
@@ -209,7 +224,7 @@ fn expectation(view: &View<'_>, spec: &BudgetSpec, pods: &[(Arc<Pod>, Arc<Object
     }
 }
 
-/// How many pods the ReplicaSets of these pods ask for in total. Pods that nobody controls do not count; a controller that is
+/// How many pods the sets of these pods ask for in total. Pods that nobody controls do not count; a controller that is
 /// not known makes the total unknown.
 fn scale(view: &View<'_>, pods: &[(Arc<Pod>, Arc<Object>)]) -> Result<i64, String> {
     let (mut seen, mut total) = (BTreeSet::new(), 0_i64);
@@ -218,10 +233,9 @@ fn scale(view: &View<'_>, pods: &[(Arc<Pod>, Arc<Object>)]) -> Result<i64, Strin
         if !seen.insert(reference.uid.as_str()) {
             continue;
         }
-        let set = controller_of(view, pod.meta(), &REPLICA_SETS, "ReplicaSet")
-            .ok_or_else(|| format!("found no controllers for pod {:?}", pod.meta().name))?;
-        let set = set.view::<ReplicaSet>().map_err(|error| error.to_string())?;
-        total = total.saturating_add(set.spec.replicas.unwrap_or(1));
+        let set = SETS.iter().find_map(|(resource, kind)| controller_of(view, pod.meta(), resource, kind));
+        let set = set.ok_or_else(|| format!("found no controllers for pod {:?}", pod.meta().name))?;
+        total = total.saturating_add(replicas(&set).unwrap_or(1));
     }
     Ok(total)
 }

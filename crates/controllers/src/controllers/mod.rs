@@ -19,6 +19,7 @@ mod replication_controller;
 mod resource_quota;
 mod root_ca_certificate_publisher;
 mod serviceaccount;
+mod stateful_set;
 mod taint_eviction;
 mod ttl_after_finished;
 mod volume_attributes_class_protection;
@@ -52,6 +53,7 @@ pub static CONTROLLERS: &[&Controller] = &[
     &resource_quota::CONTROLLER,
     &root_ca_certificate_publisher::CONTROLLER,
     &serviceaccount::CONTROLLER,
+    &stateful_set::CONTROLLER,
     &taint_eviction::CONTROLLER,
     &ttl_after_finished::CONTROLLER,
     &volume_attributes_class_protection::CONTROLLER,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use k8s_client::{Client, Identity};
 use k8s_object::resources::{
-    CLUSTER_ROLES, CONFIG_MAPS, CRON_JOBS, DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, JOBS, LEASES, NAMESPACES,
-    NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICE_ACCOUNTS, SERVICES,
+    CLUSTER_ROLES, CONFIG_MAPS, CONTROLLER_REVISIONS, CRON_JOBS, DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, JOBS,
+    LEASES, NAMESPACES, NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICE_ACCOUNTS, SERVICES, STATEFUL_SETS,
 };
 use k8s_object::{GroupVersionResource, Object, UserInfo};
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ pub(crate) use kubelet::Kubelets;
 const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (CLUSTER_ROLES, "ClusterRole", false),
     (CONFIG_MAPS, "ConfigMap", true),
+    (CONTROLLER_REVISIONS, "ControllerRevision", true),
     (CRON_JOBS, "CronJob", true),
     (DEPLOYMENTS, "Deployment", true),
     (ENDPOINTS, "Endpoints", true),
@@ -46,6 +47,7 @@ const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (GroupVersionResource::of("", "v1", "resourcequotas"), "ResourceQuota", true),
     (SERVICE_ACCOUNTS, "ServiceAccount", true),
     (SERVICES, "Service", true),
+    (STATEFUL_SETS, "StatefulSet", true),
     (GroupVersionResource::of("storage.k8s.io", "v1", "volumeattributesclasses"), "VolumeAttributesClass", false),
 ];
 

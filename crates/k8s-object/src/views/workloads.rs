@@ -1,4 +1,4 @@
-//! Deployment, ReplicaSet, ReplicationController, Service, Endpoints, EndpointSlice.
+//! Deployment, ReplicaSet, ReplicationController, StatefulSet, ControllerRevision, Service, Endpoints, EndpointSlice.
 
 use std::collections::BTreeMap;
 
@@ -104,6 +104,83 @@ pub struct ReplicationControllerSpec {
     pub selector: BTreeMap<String, String>,
     pub template: Value,
     pub min_ready_seconds: i64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct StatefulSet {
+    pub metadata: ObjectMeta,
+    pub spec: StatefulSetSpec,
+    pub status: StatefulSetStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatefulSetSpec {
+    pub replicas: Option<i64>,
+    pub selector: Option<LabelSelector>,
+    pub template: Value,
+    pub volume_claim_templates: Vec<Value>,
+    pub service_name: String,
+    /// `OrderedReady` or `Parallel`.
+    pub pod_management_policy: String,
+    pub update_strategy: StatefulSetUpdateStrategy,
+    pub revision_history_limit: Option<i64>,
+    pub min_ready_seconds: i64,
+    pub persistent_volume_claim_retention_policy: Option<ClaimRetentionPolicy>,
+    pub ordinals: Option<Ordinals>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatefulSetUpdateStrategy {
+    /// `RollingUpdate` or `OnDelete`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub rolling_update: Option<RollingPartition>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct RollingPartition {
+    /// Pods with lower numbers keep the template they have.
+    pub partition: Option<i64>,
+}
+
+/// What becomes of claims: `Retain` or `Delete`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimRetentionPolicy {
+    pub when_deleted: String,
+    pub when_scaled: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Ordinals {
+    pub start: i64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatefulSetStatus {
+    pub observed_generation: i64,
+    pub replicas: i64,
+    pub ready_replicas: i64,
+    pub current_replicas: i64,
+    pub updated_replicas: i64,
+    pub available_replicas: i64,
+    pub current_revision: String,
+    pub update_revision: String,
+    pub collision_count: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ControllerRevision {
+    pub metadata: ObjectMeta,
+    pub data: Value,
+    pub revision: i64,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

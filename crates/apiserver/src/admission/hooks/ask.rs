@@ -11,6 +11,32 @@ use crate::core::{Call, converted};
 use crate::registry::Resource;
 
 const REVIEW_VERSION: &str = "admission.k8s.io/v1";
+const OLD_REVIEW_VERSION: &str = "admission.k8s.io/v1beta1";
+
+/// A version of AdmissionReview. The questions are the same; of old answers less is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum ReviewVersion {
+    V1,
+    V1beta1,
+}
+
+impl ReviewVersion {
+    /// As webhooks name it; nothing for one that this server does not speak.
+    pub(super) fn of(name: &str) -> Option<ReviewVersion> {
+        match name {
+            "v1" => Some(ReviewVersion::V1),
+            "v1beta1" => Some(ReviewVersion::V1beta1),
+            _ => None,
+        }
+    }
+
+    fn api_version(self) -> &'static str {
+        match self {
+            ReviewVersion::V1 => REVIEW_VERSION,
+            ReviewVersion::V1beta1 => OLD_REVIEW_VERSION,
+        }
+    }
+}
 
 /// Why there is no answer to go on with.
 pub(super) enum Failure {
@@ -54,13 +80,14 @@ pub(super) async fn ask(
         let why = format!("admission webhook {:?} does not support dry run", hook.name);
         return Err(Failure::Other(ApiError::bad_request(why)));
     }
-    if !hook.speaks_v1 {
-        let why = "could not create admission objects: webhook does not accept known AdmissionReview versions (v1)";
+    let Some(review_version) = hook.review else {
+        let why =
+            "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
         return Err(Failure::Call(why.to_owned()));
-    }
+    };
     let uid = call.core.world.uuid();
     let request = json!({
-        "kind": "AdmissionReview", "apiVersion": REVIEW_VERSION,
+        "kind": "AdmissionReview", "apiVersion": review_version.api_version(),
         "request": question(&uid, review, object, version),
     });
     let client = hook.client.as_ref().map_err(|error| Failure::Call(format!("could not get REST client: {error}")))?;
@@ -72,9 +99,12 @@ pub(super) async fn ask(
     }
     let answer: Value = serde_json::from_slice(&answer.body)
         .map_err(|error| failed(&format!("couldn't get version/kind; json parse error: {error}")))?;
-    let response = verified(&answer, &uid, mutating)
-        .map_err(|why| Failure::Call(format!("received invalid webhook response: {why}")))?;
-    read(hook, response)
+    let response = match review_version {
+        ReviewVersion::V1 => verified(&answer, &uid, mutating).cloned(),
+        ReviewVersion::V1beta1 => understood(&answer, mutating),
+    };
+    let response = response.map_err(|why| Failure::Call(format!("received invalid webhook response: {why}")))?;
+    read(hook, &response)
 }
 
 /// The `request` of an AdmissionReview.
@@ -204,6 +234,18 @@ fn verified<'a>(review: &'a Value, uid: &str, mutating: bool) -> Result<&'a Valu
     Err(problem.to_owned())
 }
 
+/// The `response` of an old review. Its uid and version were never looked at, a patch is a JSON patch whatever is said of it, and
+/// there is none of a webhook that only validates.
+fn understood(review: &Value, mutating: bool) -> Result<Value, String> {
+    let mut response = review["response"].clone();
+    let Some(map) = response.as_object_mut() else { return Err("webhook response was absent".to_owned()) };
+    match mutating {
+        true => map.insert("patchType".to_owned(), json!("JSONPatch")),
+        false => map.remove("patch"),
+    };
+    Ok(response)
+}
+
 fn read(hook: &Hook, response: &Value) -> Result<Allowed, Failure> {
     let mut allowed = Allowed::default();
     for (key, value) in response["auditAnnotations"].as_object().into_iter().flatten() {
@@ -279,6 +321,17 @@ mod tests {
             assert_eq!(told["reason"].as_str().unwrap_or(""), reason, "{status}");
             assert_eq!(told["code"], code);
         }
+    }
+
+    #[test]
+    fn old_answers_are_taken_as_they_are() {
+        let review = json!({"response": {"uid": "other", "allowed": true, "patch": "W10="}});
+        let taken = |mutating| {
+            understood(&review, mutating).map(|response| (response["patch"].clone(), response["patchType"].clone()))
+        };
+        assert_eq!(taken(true), Ok((json!("W10="), json!("JSONPatch"))));
+        assert_eq!(taken(false), Ok((Value::Null, Value::Null)));
+        assert_eq!(understood(&json!({}), true), Err("webhook response was absent".to_owned()));
     }
 
     #[test]

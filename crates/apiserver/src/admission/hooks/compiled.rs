@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::super::Review;
 use super::super::expressions::{Asks, Expression, Inputs, May, all_hold, environment};
 use super::super::rules::{self, Rule};
+use super::ask::ReviewVersion;
 use crate::core::Core;
 use crate::webhook::{CallError, Client};
 
@@ -33,8 +34,8 @@ pub(in super::super) struct Hook {
     pub bears_dry_run: bool,
     /// Whether it wants to see what others have changed after it.
     pub reinvoked: bool,
-    /// Versions of AdmissionReview that it takes, of those that this server speaks.
-    pub speaks_v1: bool,
+    /// The version of AdmissionReview that it is asked in: the first of its own that this server speaks.
+    pub review: Option<ReviewVersion>,
     pub client: Result<Client, CallError>,
 }
 
@@ -74,7 +75,7 @@ impl Hook {
             timeout: Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_SECONDS)),
             bears_dry_run: ["None", "NoneOnDryRun"].contains(&text("sideEffects").as_str()),
             reinvoked: text("reinvocationPolicy") == "IfNeeded",
-            speaks_v1: versions.iter().any(|version| version == "v1"),
+            review: versions.iter().find_map(|version| ReviewVersion::of(version.as_str()?)),
             client: Client::of_client_config(core, &hook["clientConfig"]),
         }
     }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod compiled;
+mod measure;
 mod mutate;
 mod validate;
 

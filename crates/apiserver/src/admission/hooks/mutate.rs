@@ -10,6 +10,7 @@ use super::super::reinvocation::Reinvocation;
 use super::super::{Review, Said, taken};
 use super::ask::{Failure, ask};
 use super::compiled::{Hook, Hooks};
+use super::measure;
 use crate::core::{Call, converted};
 use crate::schema;
 
@@ -32,6 +33,7 @@ pub(in super::super) async fn mutate(
         if !state.is_turn(&key) {
             continue;
         }
+        let began = call.core.world.elapsed();
         let answer = ask(hook, &review, object.as_deref(), version, true).await;
         let round = state.round();
         let changed = match answer {
@@ -41,6 +43,8 @@ pub(in super::super) async fn mutate(
             }
             Err(failure) => Err(failure),
         };
+        let took = call.core.world.elapsed().saturating_sub(began);
+        measure::observe(call.core, hook, "admit", operation, took, changed.as_ref().err());
         let mut said = Said::default();
         note(&mut said, hook, round, index, matches!(changed, Ok(true)));
         match changed {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::super::{Review, Said};
 use super::ask::ask;
 use super::compiled::Hooks;
+use super::measure;
 
 /// Asks every webhook that wants to know. Of several refusals the client is told the first in their order.
 pub(in super::super) async fn validate(
@@ -22,10 +23,16 @@ pub(in super::super) async fn validate(
             Err(error) => return (said, Err(error)),
         }
     }
-    let asked = wanted.iter().map(|(hook, version)| ask(hook, review, object, *version, false));
+    let world = &review.call.core.world;
+    let asked = wanted.iter().map(async |(hook, version)| {
+        let began = world.elapsed();
+        let answer = ask(hook, review, object, *version, false).await;
+        (answer, world.elapsed().saturating_sub(began))
+    });
     let mut refused = None;
-    for (index, answer) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
+    for (index, (answer, took)) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
         let hook = wanted[index].0;
+        measure::observe(review.call.core, hook, "validating", review.operation, took, answer.as_ref().err());
         match answer {
             Ok(allowed) => {
                 said.warnings.extend(allowed.said.warnings);

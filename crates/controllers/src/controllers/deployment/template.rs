@@ -24,7 +24,12 @@ fn canonical(template: &Value) -> Value {
 pub(super) fn hash(template: &Value, collisions: Option<i64>) -> String {
     let mut text = canonical(template).to_string().into_bytes();
     text.extend(collisions.into_iter().flat_map(i64::to_le_bytes));
-    let hash = text.into_iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash_text(&text)
+}
+
+/// FNV-1a of a text in the letters of generated names.
+pub(in crate::controllers) fn hash_text(text: &[u8]) -> String {
+    let hash = text.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     hash.to_string().bytes().map(|digit| char::from(SAFE[usize::from(digit) % SAFE.len()])).collect()
 }
 

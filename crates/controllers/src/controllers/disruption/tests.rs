@@ -45,6 +45,17 @@ fn counts(status: &Value) -> [i64; 4] {
 }
 
 #[test]
+fn every_kind_of_set_says_how_many_pods_there_should_be() {
+    for (resource, kind) in &SETS {
+        let owner = json!([{"apiVersion": resource.api_version(), "kind": kind, "name": "web", "uid": format!("{}-a-web", resource.resource), "controller": true}]);
+        let own = pod("p", "", true, json!({"metadata": {"ownerReferences": owner}}));
+        let set = object(resource, "a", "web", json!({"spec": {"replicas": 4}}));
+        let plan = planned(&[budget(json!({"maxUnavailable": 1}), json!({})), own, set]);
+        assert_eq!(counts(&written(&plan)), [4, 3, 1, 0], "{kind}");
+    }
+}
+
+#[test]
 fn budgets_count_their_pods() {
     // Of `web`, 5 are asked for, and 4 of the 5 pods are ready; `c` is ready and nobody's.
     let mut pods: Vec<_> = (0..5).map(|n| pod(&format!("p{n}"), "web", n != 0, json!({}))).collect();
