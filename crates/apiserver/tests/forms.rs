@@ -164,3 +164,22 @@ fn clients_are_told_where_the_server_is() {
         assert_eq!(told["serverAddressByClientCIDRs"], address);
     });
 }
+
+#[test]
+fn what_leads_elsewhere_is_published() {
+    with_options(with_names, |cluster| async move {
+        let document = ask(&cluster, "admin", "GET /openapi/v3/api/v1", &[], "").await.json();
+        for (path, method, id) in [
+            ("namespaces/{namespace}/pods/{name}/exec", "post", "connectCoreV1PostNamespacedPodExec"),
+            ("namespaces/{namespace}/pods/{name}/log", "get", "readCoreV1NamespacedPodLog"),
+            (
+                "namespaces/{namespace}/services/{name}/proxy/{path}",
+                "get",
+                "connectCoreV1GetNamespacedServiceProxyWithPath",
+            ),
+            ("nodes/{name}/proxy", "delete", "connectCoreV1DeleteNodeProxy"),
+        ] {
+            assert_eq!(document["paths"][format!("/api/v1/{path}")][method]["operationId"], id);
+        }
+    });
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_client::{Client, Options as CallOptions, Propagation, Verb, WatchEvent};
 use k8s_object::resources::{
-    CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, NAMESPACES, NODES, PODS,
+    CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, JOBS, NAMESPACES, NODES, PODS,
     REPLICA_SETS, SERVICE_ACCOUNTS, SERVICES,
 };
 use k8s_object::views::{Deployment, Node, Pod, ReplicaSet};
@@ -525,6 +525,42 @@ fn a_stale_view_makes_no_pod_too_many() {
         let count = |what: &str| cluster.fake.requests().iter().filter(|line| line.contains(what)).count();
         assert_eq!(count("replicaset-controller create pods"), 30, "seed {seed}");
         assert_eq!(count("replicaset-controller delete pods"), 23, "seed {seed}");
+        cluster.stop();
+    }
+}
+
+#[test]
+fn every_pod_of_a_job_counts_once_whatever_the_view_shows() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::start(seed);
+        cluster.nodes(&["n1", "n2"]);
+        let labels = json!({"job": "work"});
+        let template = json!({
+            "metadata": {"labels": labels}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]},
+        });
+        let spec = json!({
+            "completions": 10, "parallelism": 4, "selector": {"matchLabels": labels}, "template": template,
+            "ttlSecondsAfterFinished": 7200,
+        });
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "work"}, "spec": spec});
+        cluster.create(&JOBS, "a", job);
+        let succeeded = |fake: &Fake| fake.get(&JOBS, "a", "work").unwrap().value()["status"]["succeeded"].clone();
+        let ended = |fake: &Fake| {
+            let status = fake.get(&JOBS, "a", "work").unwrap().value()["status"].clone();
+            status["conditions"].as_array().is_some_and(|own| own.iter().any(|own| own["type"] == "Complete"))
+        };
+        cluster.until("it is complete", ended);
+        assert_eq!(succeeded(&cluster.fake), 10, "seed {seed}");
+        let creates = cluster.fake.requests().iter().filter(|line| line.contains("job-controller create pods")).count();
+        assert_eq!(creates, 10, "seed {seed}");
+        cluster.pass(Duration::from_secs(60));
+        assert!(cluster.fake.list(&PODS).iter().all(|pod| pod.meta().finalizers.is_empty()), "seed {seed}");
+        let before = cluster.fake.requests().len();
+        cluster.pass(Duration::from_secs(3600));
+        assert_eq!(cluster.fake.requests().len(), before, "seed {seed}: what has ended is at rest");
+        cluster.until("it is gone with its pods", |fake| fake.list(&JOBS).is_empty() && fake.list(&PODS).is_empty());
+        let denied: Vec<String> = cluster.fake.requests().into_iter().filter(|line| line.contains("may not")).collect();
+        assert_eq!(denied, [""; 0], "controllers do what their roles allow");
         cluster.stop();
     }
 }

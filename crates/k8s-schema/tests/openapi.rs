@@ -375,3 +375,53 @@ fn the_message_of_the_v2_document_says_all_of_it() {
         "four in the query, one in the body"
     );
 }
+
+#[test]
+fn what_leads_elsewhere_takes_parameters_and_answers_with_text() {
+    let below = |name: &str, options: &str| {
+        let options = if options.is_empty() { "Pod" } else { options };
+        let schema = Schema::builtin_kind("", "v1", options, NEWEST_MINOR).expect("a kind of the table");
+        OpenApiSubresource {
+            name: name.into(),
+            group: String::new(),
+            version: "v1".into(),
+            kind: options.into(),
+            type_name: schema.type_name().expect("built in"),
+            verbs: vec!["get".into(), "create".into()],
+        }
+    };
+    let mut pods = kind("", "v1", "Pod", "pods", true);
+    pods.subresources = vec![below("exec", "PodExecOptions"), below("log", ""), below("proxy", "PodProxyOptions")];
+    let item = "/api/v1/namespaces/{namespace}/pods/{name}";
+    let v3 = openapi_v3("", "v1", std::slice::from_ref(&pods), NEWEST_MINOR);
+    let v2 = openapi_v2(&[OpenApiGroup { group: "", version: "v1", kinds: &[pods] }], NEWEST_MINOR);
+    let text = json!({"type": "string"});
+    let cases = [
+        ("exec", "get", "connectCoreV1GetNamespacedPodExec", "connect", "PodExecOptions"),
+        ("exec", "post", "connectCoreV1PostNamespacedPodExec", "connect", "PodExecOptions"),
+        ("log", "get", "readCoreV1NamespacedPodLog", "get", "Pod"),
+        ("proxy", "head", "connectCoreV1HeadNamespacedPodProxy", "connect", "PodProxyOptions"),
+        ("proxy/{path}", "put", "connectCoreV1PutNamespacedPodProxyWithPath", "connect", "PodProxyOptions"),
+    ];
+    for (name, method, id, action, options) in cases {
+        for document in [&v2, &v3] {
+            let operation = &document["paths"][format!("{item}/{name}")][method];
+            assert_eq!(operation["operationId"], id);
+            assert_eq!(operation["x-kubernetes-action"], action, "{id}");
+            assert_eq!(operation["x-kubernetes-group-version-kind"]["kind"], options, "{id}");
+        }
+        let answer = &v2["paths"][format!("{item}/{name}")][method]["responses"]["200"];
+        assert_eq!(answer["schema"], text, "{id}");
+    }
+    let parameters = |document: &Value, name: &str| -> Vec<String> {
+        let of = document["paths"][format!("{item}/{name}")]["parameters"].as_array().expect("parameters").iter();
+        of.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(
+        parameters(&v3, "exec"),
+        ["name", "namespace", "command", "container", "stderr", "stdin", "stdout", "tty"]
+    );
+    assert!(parameters(&v2, "log").contains(&"tailLines".to_owned()));
+    assert!(parameters(&v2, "proxy/{path}").ends_with(&["path".to_owned()]));
+    assert!(v2["definitions"].get("io.k8s.api.core.v1.PodExecOptions").is_none(), "options are parameters");
+}

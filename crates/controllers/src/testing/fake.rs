@@ -280,9 +280,20 @@ impl Fake {
             Verb::Create => self.create(&mut state, request, body),
             Verb::Update => self.replace(&mut state, request, &found()?, body),
             Verb::Patch => {
-                assert_eq!(request.patch, Some(PatchType::Merge), "the fake knows merge patches only");
                 let old = found()?;
                 let mut new = old.value();
+                let mut body = body;
+                // Of strategic patches the fake knows what takes finalizers away.
+                const TAKEN: &str = "$deleteFromPrimitiveList/finalizers";
+                if request.patch == Some(PatchType::Strategic) {
+                    let taken = body["metadata"][TAKEN].take();
+                    crate::json::remove(&mut body["metadata"], TAKEN);
+                    let taken = taken.as_array().expect("a strategic patch takes finalizers").clone();
+                    let kept = old.meta().finalizers.iter().filter(|own| !taken.contains(&json!(own)));
+                    body["metadata"]["finalizers"] = json!(kept.collect::<Vec<_>>());
+                } else {
+                    assert_eq!(request.patch, Some(PatchType::Merge), "the fake knows no other patches");
+                }
                 merge(&mut new, &body);
                 self.replace(&mut state, request, &old, new)
             }

@@ -1,4 +1,5 @@
-//! Nodes of a test: they renew leases, take pods, make them ready after a while and let them go.
+//! Nodes of a test: they renew leases, take pods, make them ready after a while (those that are never restarted end instead) and
+//! let them go.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -103,6 +104,12 @@ impl Kubelets {
                 own.world.sleep(own.start_time).await;
                 let ready =
                     json!({"type": "Ready", "status": "True", "lastTransitionTime": own.world.now().to_string()});
+                if pod.spec.restart_policy == "Never" {
+                    let end = json!({"terminated": {"exitCode": 0, "finishedAt": own.world.now().to_string()}});
+                    let ended = json!([{"name": "c", "state": end}]);
+                    let status = json!({"status": {"phase": "Succeeded", "containerStatuses": ended}});
+                    return own.patch(&object, "status", status).await;
+                }
                 let ip = format!("10.0.{}.{}", own.world.below(250), own.world.below(250));
                 let status = json!({"status": {"phase": "Running", "podIP": ip, "conditions": [ready]}});
                 own.patch(&object, "status", status).await;

@@ -3,6 +3,7 @@
 //! Built on demand from the same schemas that decode and validate; the caller caches and hashes. Version differences of the
 //! notation are in [`Flavour`], nowhere else.
 
+mod connect;
 mod descriptions;
 mod gnostic;
 mod paths;
@@ -150,7 +151,9 @@ fn schemas(flavour: Flavour, groups: &[OpenApiGroup<'_>], minor: Minor) -> Map<S
                 }
                 (None, None) => {}
             }
-            for subresource in kind.subresources.iter().filter(|subresource| subresource.type_name != kind.type_name) {
+            let sent =
+                |below: &&OpenApiSubresource| below.type_name != kind.type_name && !connect::leads_elsewhere(below);
+            for subresource in kind.subresources.iter().filter(sent) {
                 queue.extend(model().by_full_name(&subresource.type_name));
                 let gvk = json!({
                     "group": subresource.group, "version": subresource.version, "kind": subresource.kind,

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::connect;
 use super::{Flavour, OpenApiGroup, OpenApiKind, OpenApiSubresource};
 use crate::model::model;
 
@@ -287,6 +288,20 @@ impl Writer<'_> {
         let item = format!("{collection}/{{name}}");
         out.insert(item.clone(), self.item(&around_item));
         for subresource in &kind.subresources {
+            if connect::leads_elsewhere(subresource) {
+                let scope = if namespaced { "Namespaced" } else { "" };
+                let place = connect::Place {
+                    flavour: self.flavour,
+                    group: place(self.group),
+                    owner: format!("{scope}{}", kind.kind),
+                    tag: tag(self.group.group, self.group.version),
+                    parameters: around_item.iter().filter(|of| of["name"] != "pretty").cloned().collect(),
+                    parameter,
+                    subresource,
+                };
+                place.paths(&format!("{item}/{}", subresource.name), out);
+                continue;
+            }
             out.insert(format!("{item}/{}", subresource.name), self.subresource(subresource, &around_item));
         }
     }

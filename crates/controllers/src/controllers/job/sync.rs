@@ -180,13 +180,15 @@ impl<'a> Sync<'a> {
 
     fn count(&mut self) {
         let known = self.status.uncounted_terminated_pods.clone().unwrap_or_default();
+        let named = |uids: &[String]| uids.iter().cloned().collect::<BTreeSet<String>>();
+        let (known_succeeded, known_failed) = (named(&known.succeeded), named(&known.failed));
         let succeeded = self.uncounted().filter(|member| member.succeeded());
-        let succeeded = succeeded.filter(|member| !known.succeeded.iter().any(|uid| uid == member.uid())).count();
+        let succeeded = succeeded.filter(|member| !known_succeeded.contains(member.uid())).count();
         let failed = self.uncounted().filter(|member| member.failed(self.job));
-        let failed = failed.filter(|member| !known.failed.iter().any(|uid| uid == member.uid()));
+        let failed = failed.filter(|member| !known_failed.contains(member.uid()));
         let failed = failed.filter(|member| judge(self.job, member) != policy::Verdict::Ignored).count();
-        self.succeeded = self.status.succeeded + number(succeeded + known.succeeded.len());
-        self.failed = self.status.failed + number(failed + known.failed.len());
+        self.succeeded = self.status.succeeded + number(succeeded + known_succeeded.len());
+        self.failed = self.status.failed + number(failed + known_failed.len());
     }
 
     /// Whether it comes to its end, and which.
