@@ -180,6 +180,17 @@ async fn service(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
     if address.ip().is_loopback() {
         return Ok(());
     }
+    // The old form of the same, for those who still read it; the slice stands beside it and is no mirror.
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{
+            "addresses": [{"ip": address.ip().to_string()}],
+            "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
+        }],
+    });
+    ensure(core, user, Wanted { resource: resources::ENDPOINTS, namespace: "default".to_owned(), object: endpoints })
+        .await?;
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},

@@ -340,8 +340,18 @@ impl State {
             Some(after) => Bound::Excluded(after.clone()),
             None => Bound::Included(NamespacedName::new(namespace, "")),
         };
-        let range = self.objects.range((start, Bound::Unbounded));
-        range.take_while(move |(key, _)| namespace.is_empty() || key.namespace == namespace)
+        // The first key that is beyond all that begin with `namespace/`: what it ends with comes after a slash.
+        let end = match namespace {
+            "" => Bound::Unbounded,
+            namespace => Bound::Excluded(NamespacedName::new("", format!("{namespace}0"))),
+        };
+        // A page may begin where another namespace's list ended.
+        let is_empty = match (&start, &end) {
+            (Bound::Excluded(start) | Bound::Included(start), Bound::Excluded(end)) => start >= end,
+            _ => false,
+        };
+        let range = (!is_empty).then(|| self.objects.range((start, end)));
+        range.into_iter().flatten()
     }
 
     pub(crate) fn get(&self, key: &NamespacedName) -> Option<&Held> {

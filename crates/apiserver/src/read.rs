@@ -191,15 +191,15 @@ fn page(call: &Call<'_>, selection: &Selection, at: Option<Revision>, after: &Af
     let mut full = false;
     for (key, held) in present.filter(|(key, _)| !then.contains_key(key)) {
         while let Some((key, held)) = past.next_if(|(past, _)| *past < key) {
-            full = full || (selection.selects(held) && !page.take(key, &held.object));
+            full = full || (selection.selects_within(held) && !page.take(key, &held.object));
         }
-        full = full || (selection.selects(held) && !page.take(key, &held.object));
+        full = full || (selection.selects_within(held) && !page.take(key, &held.object));
         if full {
             break;
         }
     }
     if !full {
-        full = past.any(|(key, held)| selection.selects(held) && !page.take(key, &held.object));
+        full = past.any(|(key, held)| selection.selects_within(held) && !page.take(key, &held.object));
     }
     // Counted only where it is told: upstream says nothing where a selector leaves some out.
     let total = (full && selection.is_plain()).then(|| state.count(namespace, &then) as u64);

@@ -9,7 +9,7 @@ use k8s_object::{ApiError, UserInfo};
 use store::{Compare, Keyspace};
 use world::{Tasks, World};
 
-use crate::admission::{Admission, Charging};
+use crate::admission::{Admission, Charging, keep_policy_status};
 use crate::aggregation::{self, Aggregator};
 use crate::audit::Audit;
 use crate::auth::{Auth, Authentication, JwtAuthenticator, Mode, account_secrets, last_used, published, reconcile};
@@ -142,6 +142,10 @@ impl ApiServer {
         let (judging, stop) = (core.clone(), tasks.stop());
         tasks.spawn("flow schema status", async move {
             stop.or(flow::keep_status(judging)).await;
+        });
+        let (checking, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("types of policies", async move {
+            stop.or(keep_policy_status(checking)).await;
         });
         let (filling, stop) = (core.clone(), tasks.stop());
         tasks.spawn("secrets of service accounts", async move {

@@ -20,6 +20,8 @@ use crate::wake::{Mark, Sleep};
 
 /// Events that one call of [`Cursor::take`] returns: enough to keep a fast reader busy, few enough not to hold the lock long.
 const BATCH: usize = 512;
+/// Bytes of a frame of JSON around its object, or a few more.
+pub(crate) const FRAME: usize = 40;
 
 /// A watch under way.
 pub(crate) struct Cursor {
@@ -54,6 +56,14 @@ pub(crate) enum Item {
 }
 
 impl Item {
+    /// About what it takes in JSON.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Item::Added(object) | Item::Modified(object) | Item::Deleted(object) => object.json_len() + FRAME,
+            Item::InitialEnd(_) => 0,
+        }
+    }
+
     fn object(&mut self) -> Option<&mut Arc<Object>> {
         match self {
             Item::Added(object) | Item::Modified(object) | Item::Deleted(object) => Some(object),

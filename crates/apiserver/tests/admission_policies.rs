@@ -358,3 +358,60 @@ fn policies_that_cannot_change_an_object_deny_it() {
         },
     );
 }
+
+#[test]
+fn expressions_are_held_against_the_types_that_they_are_about() {
+    with_policies(
+        |_| {},
+        |cluster| async move {
+            let rule = |groups: Value, plurals: Value| json!({"operations": ["*"], "apiGroups": groups, "apiVersions": ["v1"], "resources": plurals});
+            let rules =
+                json!({"resourceRules": [rule(json!(["apps"]), json!(["deployments", "statefulsets/scale", "none"]))]});
+            let spec = json!({
+                "matchConstraints": rules,
+                "variables": [{"name": "count", "expression": "object.spec.replicas"}],
+                "validations": [
+                    {"expression": "object.spec.replicas > '1'"},
+                    {"expression": "variables.count > 1 && object.metadata.labels['a'] == 'b'"},
+                    {"expression": "object.spec.template.spec.containers.all(c, c.image != '' && c.nothing)"},
+                ],
+            });
+            policy(&cluster, "typed", spec).await;
+            policy(
+                &cluster,
+                "any",
+                json!({
+                    "matchConstraints": {"resourceRules": [rule(json!(["*"]), json!(["deployments"]))]},
+                    "validations": [{"expression": "object.spec.replicas > '1'"}],
+                }),
+            )
+            .await;
+            let status = async |name: &str| loop {
+                let found = cluster.admin().get(&POLICIES, "", name).await.unwrap().value();
+                if found["status"]["observedGeneration"] == found["metadata"]["generation"] {
+                    return found["status"].clone();
+                }
+                cluster.world.sleep(std::time::Duration::from_millis(10)).await;
+            };
+            let typed = status("typed").await;
+            let expected = json!([
+                {
+                    "fieldRef": "spec.validations[0].expression",
+                    "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'\n | object.spec.replicas > '1'\n | .....................^\n",
+                },
+                {
+                    "fieldRef": "spec.validations[2].expression",
+                    "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:63: undefined field 'nothing'\n | object.spec.template.spec.containers.all(c, c.image != '' && c.nothing)\n | ..............................................................^\n",
+                },
+            ]);
+            assert_eq!(typed["typeChecking"]["expressionWarnings"], expected);
+            assert_eq!(status("any").await["typeChecking"], json!({}));
+            let change = json!({"spec": {"validations": [{"expression": "object.spec.replicas > 1"}]}});
+            let merge = k8s_client::PatchType::Merge;
+            cluster.admin().patch(&POLICIES, "", "typed", "", merge, change).await.unwrap();
+            let mended = status("typed").await;
+            assert_eq!(mended["observedGeneration"], 2);
+            assert_eq!(mended["typeChecking"].get("expressionWarnings"), None);
+        },
+    );
+}

@@ -352,3 +352,22 @@ fn devices_in_use_take_a_label_on_the_namespace() {
         client.create(&CLAIMS, "default", claim).await.unwrap();
     });
 }
+
+#[test]
+fn the_service_of_the_api_server_leads_to_it_in_both_forms_unless_only_it_can_go_there() {
+    for (address, told) in [("10.0.0.7:6443", true), ("127.0.0.1:6443", false)] {
+        let change = |options: &mut apiserver::Options| options.endpoint = Some(address.parse().unwrap());
+        with_options(change, async |cluster| {
+            let client = cluster.admin();
+            let found =
+                async |resource| client.get(resource, "default", "kubernetes").await.ok().map(|own| own.value());
+            let (endpoints, slice) = (found(&resources::ENDPOINTS).await, found(&resources::ENDPOINT_SLICES).await);
+            assert_eq!((endpoints.is_some(), slice.is_some()), (told, told), "{address}");
+            let (Some(endpoints), Some(slice)) = (endpoints, slice) else { return };
+            let subset = &endpoints["subsets"][0];
+            assert_eq!(subset["addresses"][0]["ip"], slice["endpoints"][0]["addresses"][0]);
+            assert_eq!(subset["ports"], slice["ports"]);
+            assert_eq!(endpoints["metadata"]["labels"]["endpointslice.kubernetes.io/skip-mirror"], "true");
+        });
+    }
+}

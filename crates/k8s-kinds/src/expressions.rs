@@ -11,7 +11,7 @@ use crate::causes::invalid;
 
 /// Variables of a policy whose types are found out when it is written, so that a policy of a hundred thousand does not stall the
 /// server; expressions that name others are compiled when they are evaluated.
-const TYPED_VARIABLES_LIMIT: usize = 512;
+pub(crate) const TYPED_VARIABLES_LIMIT: usize = 512;
 
 /// What an expression yields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Variables {
 }
 
 /// A type as one that is declared; what no schema can say is anything.
-fn declared(found: &Type) -> Arc<DeclType> {
+pub(crate) fn declared(found: &Type) -> Arc<DeclType> {
     match found {
         Type::Bool => DeclType::bool(),
         Type::Bytes => DeclType::bytes(None),
@@ -184,7 +184,7 @@ fn object(name: &str, fields: &[(&str, &Arc<DeclType>)]) -> Arc<DeclType> {
     DeclType::object(name, fields.iter().map(|(name, decl)| ((*name).to_owned(), (*decl).clone(), true)))
 }
 
-fn request() -> Arc<DeclType> {
+pub(crate) fn request() -> Arc<DeclType> {
     let text = &DeclType::string(None);
     let texts = &DeclType::list(text.clone(), ListKind::Atomic, None);
     let kind = &object("kubernetes.GroupVersionKind", &[("group", text), ("version", text), ("kind", text)]);
@@ -213,7 +213,7 @@ fn request() -> Arc<DeclType> {
     )
 }
 
-fn namespace() -> Arc<DeclType> {
+pub(crate) fn namespace() -> Arc<DeclType> {
     let (text, number, time) = (&DeclType::string(None), &DeclType::int(), &DeclType::timestamp());
     let list = |item: &Arc<DeclType>| DeclType::list(item.clone(), ListKind::Atomic, None);
     let (texts, labels) = (&list(text), &DeclType::map(text.clone(), None));

@@ -22,6 +22,7 @@ mod resource_names;
 mod strategy;
 #[cfg(test)]
 mod testing;
+pub mod type_check;
 mod volume_sources;
 mod web;
 mod workload;

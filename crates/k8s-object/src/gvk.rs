@@ -37,6 +37,32 @@ fn split(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
+/// Names that most objects of a cluster have, sorted: they are not in memory once for each.
+const KNOWN: &[&str] = &[
+    "ConfigMap",
+    "ControllerRevision",
+    "Deployment",
+    "EndpointSlice",
+    "Endpoints",
+    "Event",
+    "Job",
+    "Lease",
+    "Node",
+    "Pod",
+    "ReplicaSet",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+    "v1",
+];
+
+fn known(name: &str) -> Name {
+    match KNOWN.binary_search(&name) {
+        Ok(at) => Cow::Borrowed(KNOWN[at]),
+        Err(_) => Cow::Owned(name.to_owned()),
+    }
+}
+
 impl GroupVersionKind {
     /// From names known at compile time.
     pub const fn of(group: &'static str, version: &'static str, kind: &'static str) -> Self {
@@ -46,7 +72,7 @@ impl GroupVersionKind {
     /// From an object's `apiVersion` and `kind`.
     pub fn parse(api_version: &str, kind: &str) -> Self {
         let (group, version) = split(api_version);
-        Self { group: group.to_owned().into(), version: version.to_owned().into(), kind: kind.to_owned().into() }
+        Self { group: group.to_owned().into(), version: known(version), kind: known(kind) }
     }
 
     /// What stands in `apiVersion`.
@@ -121,4 +147,17 @@ pub mod resources {
     pub const SERVICES: Gvr = Gvr::of("", "v1", "services");
     pub const SERVICE_ACCOUNTS: Gvr = Gvr::of("", "v1", "serviceaccounts");
     pub const STATEFUL_SETS: Gvr = Gvr::of("apps", "v1", "statefulsets");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_most_objects_are_found() {
+        assert!(KNOWN.is_sorted());
+        for (name, is_known) in [("Pod", true), ("v1", true), ("v1beta1", false), ("", false)] {
+            assert_eq!(matches!(known(name), Cow::Borrowed(_)), is_known, "{name}");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 mod check;
 mod crd;
+mod declared;
 mod decode;
 mod default;
 mod error;

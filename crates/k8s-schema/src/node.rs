@@ -27,7 +27,9 @@ impl<'a> Node<'a> {
                 let resource = resource || schema.embedded_resource;
                 match key {
                     "apiVersion" | "kind" if resource => return Step::Free,
-                    "metadata" if resource => return object_meta().map_or(Step::Free, Step::Known),
+                    "metadata" if resource => {
+                        return object_meta().map_or(Step::Free, |node| Step::Known(Node::Builtin(node)));
+                    }
                     _ => {}
                 }
                 if let Some(property) = schema.properties.get(key) {
@@ -55,9 +57,9 @@ impl<'a> Node<'a> {
 }
 
 /// The metadata of every object is the same type in every minor that matters here.
-fn object_meta() -> Option<Node<'static>> {
+pub(crate) fn object_meta() -> Option<ModelNode> {
     let id = model().by_full_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")?;
-    Some(Node::Builtin(ModelNode::new(id, crate::model::NEWEST_MINOR)))
+    Some(ModelNode::new(id, crate::model::NEWEST_MINOR))
 }
 
 /// Where a key of a built-in object leads.

@@ -11,7 +11,7 @@ use crate::model::{Body, EnumValue, Minor, NEWEST_MINOR, OLDEST_MINOR, TypeId, m
 use crate::node::{ModelNode, ModelStep, Node, Shape, Step};
 use crate::patch::{self, PatchError};
 use crate::typed::Typed;
-use crate::{default, nulls, unknown};
+use crate::{declared, default, nulls, unknown};
 
 /// The schema of one type. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -101,6 +101,14 @@ impl Schema {
     /// What server-side apply sees of the schema.
     pub fn typed(&self) -> Typed<'_> {
         Typed::of(self.node())
+    }
+
+    /// What the checker of expressions sees of the schema, under a name that no other type has there.
+    pub fn declared(&self, name: &str) -> Option<Arc<cel::DeclType>> {
+        match &self.0 {
+            Inner::Builtin(id, minor) => declared::builtin(ModelNode::new(*id, *minor), name),
+            Inner::Custom(custom) => declared::custom(&custom.structural, name),
+        }
     }
 
     pub(crate) fn builtin_node(&self) -> Option<ModelNode> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{CipherSuite, RootCertStore, ServerConfig};
 
 /// The identity or the client CA cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,10 @@ pub enum Clients {
 
 impl Tls {
     pub(crate) fn config(self) -> Result<Arc<ServerConfig>, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut provider = aws_lc_rs::default_provider();
+        // The same security for all that a cluster carries, and a third less work than with keys of 256 bits.
+        provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+        let provider = Arc::new(provider);
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Identity)?;
@@ -59,6 +62,7 @@ impl Tls {
             builder.with_client_cert_verifier(verifier.build().map_err(|error| refused(&error))?)
         };
         let mut config = builder.with_single_cert(self.chain, self.key).map_err(TlsError::Identity)?;
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }

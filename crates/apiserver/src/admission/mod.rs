@@ -40,6 +40,7 @@ use crate::{metadata, write};
 
 pub(crate) use configured::Admission;
 use configured::Configured;
+pub(crate) use policies::keep_status as keep_policy_status;
 pub(crate) use resource_quota::Charging;
 
 use reinvocation::Reinvocation;

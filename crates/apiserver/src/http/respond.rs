@@ -20,7 +20,7 @@ use super::protobuf;
 /// Bytes above which an answer is compressed for those who accept it (apiserver `defaultGzipThresholdBytes`).
 const GZIP_THRESHOLD: usize = 128 << 10;
 /// Bytes of a list that are joined at a time when it is streamed.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 128 << 10;
 /// Bytes of a list up to which it is joined at once, with a Content-Length.
 const WHOLE: usize = 1 << 20;
 /// Bytes of all warnings of one answer together (apiserver `warning.go`: 16 KiB of header, a quarter for each).
@@ -248,12 +248,15 @@ fn joined(items: Items, content_type: &'static str, gzip: bool) -> Response<Body
         return compressed(StatusCode::OK, content_type, joined.freeze(), gzip);
     }
     let mut encoder = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
+    // The same memory for all chunks, as soon as the one before is on its way: fresh pages cost more than what is written to them.
+    let mut buffer = BytesMut::new();
     let body = serve::stream(move |_| {
         if joiner.done {
             return Poll::Ready(None);
         }
-        let mut joined = BytesMut::with_capacity(CHUNK + (64 << 10));
-        joiner.join(&mut joined, CHUNK);
+        buffer.reserve(CHUNK + (64 << 10));
+        joiner.join(&mut buffer, CHUNK);
+        let joined = buffer.split();
         let Some(packed) = &mut encoder else { return Poll::Ready(Some(Ok(joined.freeze()))) };
         let written =
             packed.write_all(&joined).and_then(|()| if joiner.done { packed.try_finish() } else { packed.flush() });

@@ -20,7 +20,7 @@ use super::respond;
 use super::table::{self, Include};
 use crate::core::Core;
 use crate::registry::Resource;
-use crate::watch::{Cursor, Item};
+use crate::watch::{Cursor, FRAME, Item};
 
 /// How often a quiet watch is told how far it is (apiserver: about a minute).
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -118,11 +118,14 @@ impl Stream {
             };
             let caught_up = match taken {
                 Ok((items, revision)) => {
+                    frames.reserve(items.iter().map(Item::bytes).sum());
+                    let mut sizes = Vec::with_capacity(items.len());
                     for item in items {
                         let before = frames.len();
                         self.frame(&mut frames, item);
-                        self.count(frames.len() - before);
+                        sizes.push(frames.len() - before);
                     }
+                    self.count(&sizes);
                     revision
                 }
                 Err(error) => {
@@ -160,12 +163,16 @@ impl Stream {
         }
     }
 
-    /// An event of so many bytes goes out.
-    fn count(&self, bytes: usize) {
+    /// Events of so many bytes each go out.
+    fn count(&self, sizes: &[usize]) {
+        if sizes.is_empty() {
+            return;
+        }
         let Resource { group, version, plural, .. } = &*self.cursor.resource;
         let labels = [group.as_str(), version, plural];
-        self.core.metrics.watch_events.with(&labels).inc();
-        self.core.metrics.watch_event_sizes.with(&labels).observe(bytes as f64);
+        self.core.metrics.watch_events.with(&labels).add(sizes.len() as u64);
+        let histogram = self.core.metrics.watch_event_sizes.with(&labels);
+        sizes.iter().for_each(|bytes| histogram.observe(*bytes as f64));
     }
 
     fn frame(&mut self, frames: &mut BytesMut, item: Item) {
@@ -254,7 +261,7 @@ fn write_text(frames: &mut BytesMut, kind: &str, text: &str) {
 
 /// Writes an event with an object of so many bytes.
 fn write(frames: &mut BytesMut, kind: &str, length: usize, object: impl FnOnce(&mut BytesMut)) {
-    frames.reserve(length + kind.len() + 24);
+    frames.reserve(length + FRAME);
     frames.put_slice(b"{\"type\":\"");
     frames.put_slice(kind.as_bytes());
     frames.put_slice(b"\",\"object\":");

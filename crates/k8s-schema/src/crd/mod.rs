@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use cel::Pattern;
 
-pub(crate) use expressions::Known;
+pub(crate) use expressions::{Known, declared};
 pub(crate) use read::read;
 pub(crate) use validate::{validate, validate_update};
 

@@ -260,6 +260,9 @@ fn annotations_decide_what_happens() {
                 json!({"annotations": setting("main.pull-error", "not found"), "container": {"image": "ghost:1"}}),
             )
             .await;
+        for (name, image) in [("gone", "web:404"), ("nowhere", "registry.invalid/web:1"), ("here", "web:40")] {
+            cluster.create(name, "n1", json!({"container": {"image": image}})).await;
+        }
         cluster.create("stubborn", "n1", json!({"annotations": setting("ignores-sigterm", "true")})).await;
         cluster.sleep(2.0).await;
         assert!(!cluster.is_ready("slow") && cluster.is_ready("stubborn"));
@@ -270,6 +273,12 @@ fn annotations_decide_what_happens() {
         assert_eq!(crashing["lastState"]["terminated"]["exitCode"], 3);
         let absent = &cluster.pod("absent")["status"]["containerStatuses"][0];
         assert_eq!(absent["state"]["waiting"]["reason"], "ImagePullBackOff");
+        // Names that say themselves that there is no such image.
+        for name in ["gone", "nowhere"] {
+            let own = &cluster.pod(name)["status"]["containerStatuses"][0]["state"];
+            assert_eq!(own["waiting"]["reason"], "ImagePullBackOff", "{name}");
+        }
+        assert!(cluster.is_ready("here"));
         cluster.delete("stubborn").await;
         cluster.sleep(29.0).await;
         assert!(cluster.is_ready("stubborn"), "it has its grace");

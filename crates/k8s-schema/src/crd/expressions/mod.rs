@@ -11,9 +11,16 @@ use std::sync::Arc;
 
 use cel::{DeclType, Program};
 
+use crate::crd::Structural;
+
 pub(crate) use compile::{Known, compile};
 pub(crate) use evaluate::evaluate;
 pub(crate) use read::read;
+
+/// The type of a whole resource, with as much of its metadata as rules can see.
+pub(crate) fn declared(schema: &Structural, name: &str) -> Option<Arc<DeclType>> {
+    declare::declare(schema, true, name)
+}
 
 /// Largest estimate of one rule.
 const MAX_RULE_COST: u64 = 10_000_000;
