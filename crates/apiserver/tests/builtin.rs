@@ -149,3 +149,46 @@ fn tables_of_old_versions_are_those_of_the_stored_one() {
         }
     });
 }
+
+#[test]
+fn what_is_no_object_of_its_resource_has_a_table_too() {
+    with_options(with_names, |cluster| async move {
+        let table = "accept: application/json;as=Table;v=v1;g=meta.k8s.io";
+        let labels = json!({"app": "web"});
+        let deployment = json!({"metadata": {"name": "web"}, "spec": {
+            "replicas": 3, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "b"}]}},
+        }});
+        let path = "/apis/apps/v1/namespaces/default/deployments";
+        let _ = ask(&cluster, "admin", &format!("POST {path}"), &[], &deployment.to_string()).await;
+        let names = |table: &serde_json::Value| {
+            let columns = table["columnDefinitions"].as_array().expect("columns");
+            columns.iter().map(|column| column["name"].as_str().unwrap_or("").to_owned()).collect::<Vec<_>>()
+        };
+        let scale = ask(&cluster, "admin", &format!("GET {path}/web/scale"), &[table], "").await.json();
+        assert_eq!(names(&scale), ["Name", "Desired", "Available", "Age"]);
+        let row = &scale["rows"][0];
+        assert_eq!(row["cells"].as_array().map(|cells| &cells[..3]), Some(&[json!("web"), json!(3), json!(0)][..]));
+        assert_eq!(
+            (&row["object"]["kind"], &row["object"]["metadata"]["name"]),
+            (&json!("PartialObjectMetadata"), &json!("web"))
+        );
+
+        let partial = "accept: application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        let scale = ask(&cluster, "admin", &format!("GET {path}/web/scale"), &[partial], "").await.json();
+        assert_eq!((&scale["kind"], &scale["spec"]), (&json!("PartialObjectMetadata"), &json!(null)));
+
+        let statuses = ask(&cluster, "admin", "GET /api/v1/componentstatuses", &[table], "").await.json();
+        assert_eq!(
+            names(&statuses),
+            ["Name", "Status", "Message", "Error"],
+            "what can be listed has columns, stored or not"
+        );
+
+        let _ =
+            ask(&cluster, "admin", "POST /api/v1/namespaces/default/configmaps", &[], r#"{"metadata":{"name":"a"}}"#)
+                .await;
+        let gone = ask(&cluster, "admin", "DELETE /api/v1/namespaces/default/configmaps/a", &[table], "").await.json();
+        assert_eq!((&gone["kind"], &gone["status"]), (&json!("Status"), &json!("Success")), "a Status stays one");
+    });
+}

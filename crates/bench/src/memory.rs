@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::store::Store;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use apiserver::{ApiServer, Options, ServiceCidr};
 use k8s_auth::{Issuer, PrivateKey};
 use k8s_client::{Client, PatchType};
@@ -118,7 +118,7 @@ async fn start(world: &World, store: &Store, tasks: &Tasks, name: &str) -> Resul
         kubelets: Default::default(),
         audit: None,
         encryption: None,
-        service_cidr: ServiceCidr::parse("172.20.0.0/16").map_err(anyhow::Error::msg)?,
+        service_cidr: ServiceCidr::parse("172.20.0.0/16").context("a network")?,
         endpoint: None,
         dialer: None,
     };

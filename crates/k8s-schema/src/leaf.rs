@@ -176,6 +176,29 @@ pub(crate) fn check_base64(text: &str) -> Result<(), String> {
     }
 }
 
+/// Base64 that [`check_base64`] takes, as Go writes what it has read: without line breaks, and with zeros for the bits of the last
+/// symbol that belong to no byte.
+pub(crate) fn canonical_base64(text: &mut String) {
+    const SYMBOLS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    if text.contains(['\r', '\n']) {
+        text.retain(|c| !matches!(c, '\r' | '\n'));
+    }
+    let padding = text.len() - text.trim_end_matches('=').len();
+    let used = match padding {
+        1 => 0b11_1100,
+        2 => 0b11_0000,
+        _ => return,
+    };
+    let last = text[..text.len() - padding].bytes().next_back();
+    if let Some(value) = last.and_then(|last| SYMBOLS.iter().position(|symbol| *symbol == last))
+        && value & used != value
+    {
+        text.truncate(text.len() - padding - 1);
+        text.push(char::from(SYMBOLS[value & used]));
+        text.push_str(&"=="[..padding]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +268,13 @@ mod tests {
         }
         for bad in ["A", "AA", "AAA", "A===", "AA=A", "a-b_", "AA==="] {
             assert!(check_base64(bad).is_err(), "{bad}");
+        }
+        for (written, stored) in
+            [("", ""), ("AAEC", "AAEC"), ("dg==", "dg=="), ("dn==", "dg=="), ("AAF=", "AAE="), ("AA\r\nE\n=", "AAE=")]
+        {
+            let mut text = written.to_owned();
+            canonical_base64(&mut text);
+            assert_eq!(text, stored, "{written:?}");
         }
     }
 }

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::crd::{Additional, Structural};
+use crate::leaf;
 use crate::model::{Field, Leaf};
 use crate::node::{ModelNode, Shape};
 
@@ -32,7 +33,9 @@ fn fill(node: ModelNode, value: &mut Value) {
         return drop_builtin(node, value);
     }
     if !node.ty.pointer {
-        *value = zero(node).unwrap_or(Value::Null);
+        // No bytes are stored as an empty text, and read as one.
+        let bytes = matches!(node.shape(), Shape::Bytes).then(|| json!(""));
+        *value = zero(node).or(bytes).unwrap_or(Value::Null);
     }
 }
 
@@ -59,6 +62,7 @@ pub(crate) fn canonicalise(node: ModelNode, value: &mut Value) {
         }
         (Shape::Map(item), Value::Object(map)) => map.values_mut().for_each(|below| canonicalise(node.of(item), below)),
         (Shape::List(item), Value::Array(list)) => list.iter_mut().for_each(|below| canonicalise(node.of(item), below)),
+        (Shape::Bytes, Value::String(text)) => leaf::canonical_base64(text),
         _ => {}
     }
 }

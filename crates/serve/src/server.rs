@@ -21,8 +21,6 @@ use crate::body::{Body, BoxError};
 use crate::stall::{self, Stalls};
 use crate::tls::{Tls, TlsError};
 
-/// How long a client may take for its TLS handshake: a stalled one holds a connection and nothing else.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait after the system refused to accept, e.g. for want of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Bytes of one HTTP/2 stream and of one connection that a client may send before they are read.
@@ -51,6 +49,8 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
+    /// Time for a TLS handshake: a stalled one holds a connection and nothing else.
+    pub handshake_timeout: Duration,
     /// Time for a request's head to arrive, and for the first one to begin.
     pub header_timeout: Duration,
     /// Requests at a time on one HTTP/2 connection.
@@ -65,6 +65,7 @@ impl Default for Limits {
         Limits {
             connections: 20_000,
             header_bytes: 64 << 10,
+            handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(20),
             streams: 250,
             stall: Duration::from_secs(300),
@@ -182,7 +183,7 @@ impl Acceptor {
             let peer = Peer { address, certificates: Vec::new(), tls: false };
             return self.serve(TokioIo::new(socket), peer, stalls, stop).await;
         };
-        let handshake = self.tasks.world().timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
+        let handshake = self.tasks.world().timeout(self.limits.handshake_timeout, tls.accept(socket));
         // A client that speaks no TLS or takes too long is the client's problem, and there is nobody to tell.
         let Some(Ok(Ok(socket))) = stop.or(handshake).await else { return };
         let certificates = socket.get_ref().1.peer_certificates().unwrap_or_default();

@@ -201,7 +201,7 @@ async fn carry_out(
             }
             let endpoint = match served.find(&request.resource) {
                 Some((_, resource)) if is_custom(resource) => Endpoint::Custom,
-                Some((_, resource)) if resource.is_virtual() => Endpoint::Review,
+                Some((_, resource)) if resource.is_virtual() && !resource.verbs.contains(&"list") => Endpoint::Review,
                 _ => Endpoint::Builtin,
             };
             drop(served);
@@ -361,7 +361,10 @@ fn render(
             let metadata = respond::list_metadata(&resource_version, &continue_token, remaining);
             list_response(core, resource, items, metadata, include, client)?
         }
-        Reply::Value(value) => respond::value(status, &value, client.accepted.format, client.gzip),
+        Reply::Value(value) => {
+            let value = table::answer(value, client.accepted, include, core.world.now());
+            respond::value(status, &value, client.accepted.format, client.gzip)
+        }
     };
     respond::warn(&mut response, &outcome.warnings);
     Ok(response)

@@ -1,10 +1,27 @@
 //! Views of objects: `meta.k8s.io/v1` Table and PartialObjectMetadata.
 
+use k8s_kinds::Column;
+use k8s_kinds::columns::{AGE, CREATED_AT, NAME};
 use k8s_object::Object;
 use serde_json::{Value, json};
 use world::Timestamp;
 
+use super::negotiate::{Accepted, View};
 use crate::registry::{Resource, Strategy};
+
+/// The columns of a `Scale`, whatever it belongs to.
+const SCALE: &[Column] = &[
+    NAME,
+    Column::integer("Desired", "How many replicas are wanted.", |scale, _| replicas(&scale["spec"])),
+    Column::integer("Available", "How many replicas there are.", |scale, _| replicas(&scale["status"])),
+    AGE,
+];
+/// The columns of what has none of its own.
+const PLAIN: &[Column] = &[NAME, CREATED_AT];
+
+fn replicas(of: &Value) -> Value {
+    of["replicas"].as_i64().unwrap_or(0).into()
+}
 
 /// What a row carries beside its cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +47,20 @@ pub(crate) fn partial(value: &Value, meta: &str) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": meta, "metadata": value["metadata"]})
 }
 
+fn definitions(columns: &[Column]) -> Value {
+    let definitions = columns.iter().map(|column| {
+        json!({
+            "name": column.name, "type": column.kind, "format": column.format,
+            "description": column.description, "priority": column.priority,
+        })
+    });
+    definitions.collect()
+}
+
 /// The definitions of the columns.
 fn columns(resource: &Resource) -> Value {
     match &resource.strategy {
-        Strategy::Builtin(kind) => {
-            let columns = kind.columns.iter().map(|column| {
-                json!({
-                    "name": column.name, "type": column.kind, "format": column.format,
-                    "description": column.description, "priority": column.priority,
-                })
-            });
-            columns.collect()
-        }
+        Strategy::Builtin(kind) => definitions(kind.columns),
         Strategy::Custom(custom) => {
             let own = &k8s_kinds::columns::NAME;
             let name = json!({
@@ -110,6 +129,10 @@ pub(crate) fn row(resource: &Resource, object: &Object, options: Options, now: T
 /// A row for an object as a value.
 pub(crate) fn row_of(resource: &Resource, value: Value, options: Options, now: Timestamp) -> Value {
     let cells = cells(resource, &value, now);
+    row_with(cells, value, options)
+}
+
+fn row_with(cells: Vec<Value>, value: Value, options: Options) -> Value {
     // The mark of a bookmark is told in any case.
     let marked = value["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true";
     let object = match options.include {
@@ -118,6 +141,30 @@ pub(crate) fn row_of(resource: &Resource, value: Value, options: Options, now: T
         Include::Metadata | Include::Nothing => partial(&value, options.meta),
     };
     json!({"cells": cells, "object": object})
+}
+
+/// An answer that is no object of the resource, such as a `Scale` or a review, as it was asked for. A `Status` is what it is in
+/// any view (apiserver `handlers/response.go`).
+pub(crate) fn answer(value: Value, accepted: Accepted, include: Include, now: Timestamp) -> Value {
+    let kind = value["kind"].as_str().unwrap_or("");
+    let meta = accepted.meta;
+    match accepted.view {
+        View::PartialObjectMetadata if kind != "Status" => partial(&value, meta),
+        View::Table if kind != "Status" => {
+            let columns = if kind == "Scale" { SCALE } else { PLAIN };
+            let metadata = match value["metadata"].get("resourceVersion") {
+                Some(version) => json!({"resourceVersion": version}),
+                None => json!({}),
+            };
+            let cells = columns.iter().map(|column| (column.cell)(&value, now)).collect();
+            let row = row_with(cells, value, Options { include, meta });
+            json!({
+                "kind": "Table", "apiVersion": meta, "metadata": metadata,
+                "columnDefinitions": definitions(columns), "rows": [row],
+            })
+        }
+        _ => value,
+    }
 }
 
 /// A Table of rows.

@@ -27,6 +27,11 @@ impl Served {
 
     /// As [`Served::start`], with other options.
     pub fn start_with(change: impl FnOnce(&mut apiserver::Options)) -> Served {
+        Served::start_limited(change, serve::Limits::default())
+    }
+
+    /// As [`Served::start_with`], with other limits.
+    pub fn start_limited(change: impl FnOnce(&mut apiserver::Options), limits: serve::Limits) -> Served {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, tasks, ca, admin, stranger) = runtime.block_on(async {
@@ -44,7 +49,7 @@ impl Served {
                 key: server.key.to_der(),
                 clients: serve::Clients::MayBeKnown(vec![ca.certificate().clone()]),
             };
-            let options = serve::Options { tls: Some(tls), ..serve::Options::default() };
+            let options = serve::Options { tls: Some(tls), limits };
             let served = serve::start(listener, cluster.server.handler(), options, &cluster.tasks).unwrap();
             (served.address(), cluster.tasks.clone(), ca, admin, stranger)
         });

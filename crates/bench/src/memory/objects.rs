@@ -79,7 +79,7 @@ fn image(number: usize) -> String {
 
 /// A pod of a ReplicaSet of a Deployment, bound to one of `nodes`.
 pub fn pod(number: usize, nodes: usize) -> Value {
-    let set = format!("frontend-{:x}", 0x6d4f_75cb_9d_u64 + (number / NAMESPACES / REPLICAS) as u64);
+    let set = format!("frontend-{:x}", 0x6d_4f75_cb9d_u64 + (number / NAMESPACES / REPLICAS) as u64);
     let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10, "timeoutSeconds": 1});
     json!({
         "metadata": {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
@@ -24,12 +25,13 @@ pub fn have(clients: &[&str]) -> bool {
 pub struct Minato {
     home: PathBuf,
     variables: Vec<(String, String)>,
+    nodes: OnceLock<Vec<String>>,
 }
 
 impl Minato {
     /// `minato up` with these arguments, on a free port.
     pub fn up(arguments: &[&str]) -> Minato {
-        let mut minato = Minato { home: scratch(), variables: Vec::new() };
+        let mut minato = Minato { home: scratch(), variables: Vec::new(), nodes: OnceLock::new() };
         let output = minato.minato(&[&["up", "--port", "0"], arguments].concat());
         assert!(output.status.success(), "minato up: {}", text(&output));
         let env = minato.ok("minato", &["env", "--shell", "dotenv"]);
@@ -49,10 +51,29 @@ impl Minato {
         serde_json::from_str(&file).expect("region.json is JSON")
     }
 
+    /// Sets a variable for the clients.
+    pub fn add_variable(&mut self, name: &str, value: String) {
+        self.variables.push((name.to_owned(), value));
+    }
+
+    /// Lets the clients find programs in a folder before any others.
+    pub fn add_to_path(&mut self, folder: &str) {
+        let path = std::env::var("PATH").unwrap_or_default();
+        self.add_variable("PATH", format!("{folder}:{path}"));
+    }
+
     /// The value of a variable that `minato env` prints.
     pub fn variable(&self, name: &str) -> &str {
         let found = self.variables.iter().find(|(own, _)| own == name);
         &found.unwrap_or_else(|| panic!("minato env prints {name}")).1
+    }
+
+    /// Names of the nodes of the only cluster, asked for once.
+    pub fn nodes(&self) -> &[String] {
+        self.nodes.get_or_init(|| {
+            let names = self.ok("kubectl", &["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]);
+            names.split(' ').map(str::to_owned).collect()
+        })
     }
 
     /// Runs the minato command itself.
