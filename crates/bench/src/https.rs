@@ -57,6 +57,17 @@ impl Connector {
     }
 }
 
+/// What a body is, and what the answer is to be.
+#[derive(Clone, Copy)]
+pub struct Types {
+    pub content: &'static str,
+    pub accept: &'static str,
+}
+
+impl Types {
+    pub const JSON: Types = Types { content: "application/json", accept: "application/json" };
+}
+
 /// One connection.
 pub struct Https {
     sender: SendRequest<Full<Bytes>>,
@@ -67,20 +78,35 @@ pub struct Https {
 impl Https {
     /// Sends a request and returns its response with the body to come.
     pub async fn open(&mut self, method: Method, path: &str, body: Bytes) -> Result<http::Response<Incoming>> {
+        self.open_as(method, path, Types::JSON, body).await
+    }
+
+    async fn open_as(
+        &mut self,
+        method: Method,
+        path: &str,
+        types: Types,
+        body: Bytes,
+    ) -> Result<http::Response<Incoming>> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", &self.host)
             .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", "application/json")
-            .header("accept", "application/json")
+            .header("content-type", types.content)
+            .header("accept", types.accept)
             .body(Full::new(body))?;
-        Ok(self.sender.send_request(request).await?)
+        self.sender.send_request(request).await.with_context(|| format!("{} {path}", self.host))
     }
 
     /// Sends a request and reads its body; anything but success is an error.
     pub async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
-        let response = self.open(method, path, body).await?;
+        self.send_as(method, path, Types::JSON, body).await
+    }
+
+    /// As [`Https::send`], of other types.
+    pub async fn send_as(&mut self, method: Method, path: &str, types: Types, body: Bytes) -> Result<Bytes> {
+        let response = self.open_as(method, path, types, body).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if !status.is_success() {

@@ -1,4 +1,5 @@
-//! Create, get and list of ConfigMaps over HTTPS, beside a raw HTTPS echo of the same bytes with the same connections.
+//! Requests for ConfigMaps over HTTPS, beside a raw HTTPS echo of the same bytes with the same connections; protobuf beside JSON, and
+//! custom objects beside ConfigMaps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,10 +8,10 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use world::World;
 
-use crate::https::Connector;
+use crate::https::{Connector, Types};
 use crate::limit;
 use crate::region::{self, Region};
 use crate::report::{line, millis, rate, spread};
@@ -20,6 +21,51 @@ const OBJECTS: usize = 2000;
 const LISTS: usize = 100;
 const PAYLOAD_BYTES: usize = 1024;
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const CUSTOM: &str = "/apis/bench.minato.dev/v1/namespaces/default/notes";
+const PROTOBUF: Types = Types { accept: "application/vnd.kubernetes.protobuf", ..Types::JSON };
+const MERGE: Types = Types { content: "application/merge-patch+json", ..Types::JSON };
+const APPLY: Types = Types { content: "application/apply-patch+yaml", ..Types::JSON };
+
+/// One request.
+struct Ask {
+    method: Method,
+    path: String,
+    types: Types,
+    body: Bytes,
+}
+
+impl Ask {
+    fn get(path: String, types: Types) -> Ask {
+        Ask { method: Method::GET, path, types, body: Bytes::new() }
+    }
+
+    fn post(path: &str, body: Value) -> Ask {
+        Ask { method: Method::POST, path: path.to_owned(), types: Types::JSON, body: body.to_string().into() }
+    }
+
+    fn patch(path: String, types: Types, body: Value) -> Ask {
+        Ask { method: Method::PATCH, path, types, body: body.to_string().into() }
+    }
+}
+
+/// An object with a kilobyte of text.
+fn object(number: usize) -> Value {
+    json!({"metadata": {"name": format!("bench-{number}")}, "data": {"a": "x".repeat(PAYLOAD_BYTES)}})
+}
+
+/// A custom kind that is like ConfigMaps.
+fn definition() -> Value {
+    let data = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"data": data}}});
+    let names = json!({"kind": "Note", "plural": "notes"});
+    let version = json!({"name": "v1", "served": true, "storage": true, "schema": schema});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "notes.bench.minato.dev"},
+        "spec": {"group": "bench.minato.dev", "scope": "Namespaced", "names": names, "versions": [version]},
+    })
+}
 
 pub async fn run(world: World) -> Result<()> {
     let region = Region::up(&world, &["--nodes", "0"])?;
@@ -28,26 +74,49 @@ pub async fn run(world: World) -> Result<()> {
     let tasks = world.tasks("echo");
     let echo = limit::echo(&world, &tasks)?;
 
-    let body = |number: usize| {
-        let map = json!({"metadata": {"name": format!("bench-{number}")}, "data": {"a": "x".repeat(PAYLOAD_BYTES)}});
-        Bytes::from(map.to_string())
+    let (raw, _) = load(&world, &echo, OBJECTS, |number| Ask::post("/", object(number))).await?;
+    let beside_raw = |what: &str, (rate, latency): (f64, Duration)| {
+        let beside = format!("p50 {}; raw HTTPS echo {raw:.0}/s, ratio {:.2}", millis(latency), rate / raw);
+        line(&format!("{what}, {CONNECTIONS} connections"), &format!("{rate:.0}/s"), &beside);
+        rate
     };
-    let (raw, _) = load(&world, &echo, OBJECTS, move |number| (Method::POST, "/".to_owned(), body(number))).await?;
-    let create =
-        load(&world, &server, OBJECTS, move |number| (Method::POST, CONFIG_MAPS.to_owned(), body(number))).await?;
-    print("create", create, raw);
+    let beside = |what: &str, (rate, latency): (f64, Duration), peer: &str, other: f64| {
+        let beside = format!("p50 {}; {peer} {other:.0}/s, ratio {:.2}", millis(latency), rate / other);
+        line(&format!("{what}, {CONNECTIONS} connections"), &format!("{rate:.0}/s"), &beside);
+    };
     let path = |number: usize| format!("{CONFIG_MAPS}/bench-{}", number % OBJECTS);
-    let get = load(&world, &server, OBJECTS * 5, move |number| (Method::GET, path(number), Bytes::new())).await?;
-    print("get", get, raw);
-    let list = load(&world, &server, LISTS, |_| (Method::GET, CONFIG_MAPS.to_owned(), Bytes::new())).await?;
-    print(&format!("list of {OBJECTS}"), list, raw);
+    let create = load(&world, &server, OBJECTS, |number| Ask::post(CONFIG_MAPS, object(number))).await?;
+    let create = beside_raw("create", create);
+    let get = load(&world, &server, OBJECTS * 5, move |number| Ask::get(path(number), Types::JSON)).await?;
+    let get = beside_raw("get", get);
+    let patch = move |number: usize| Ask::patch(path(number), MERGE, json!({"data": {"b": "1"}}));
+    beside_raw("merge patch", load(&world, &server, OBJECTS, patch).await?);
+    let apply = move |number: usize| {
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"c": "2"}});
+        Ask::patch(format!("{}?fieldManager=bench", path(number)), APPLY, config)
+    };
+    beside_raw("server-side apply", load(&world, &server, OBJECTS, apply).await?);
+    let list = |types: Types| move |_: usize| Ask::get(CONFIG_MAPS.to_owned(), types);
+    let lists = load(&world, &server, LISTS, list(Types::JSON)).await?;
+    let lists = beside_raw(&format!("list of {OBJECTS}"), lists);
+    // The first reader of an object in protobuf pays for all: who reads often is measured.
+    load(&world, &server, 1, list(PROTOBUF)).await?;
+    let protobuf = load(&world, &server, OBJECTS * 5, move |number| Ask::get(path(number), PROTOBUF)).await?;
+    beside("get in protobuf", protobuf, "in JSON", get);
+    let protobuf = load(&world, &server, LISTS, list(PROTOBUF)).await?;
+    beside(&format!("list of {OBJECTS} in protobuf"), protobuf, "in JSON", lists);
+
+    load(&world, &server, 1, |_| Ask::post(DEFINITIONS, definition())).await?;
+    let custom = |number: usize| {
+        let mut object = object(number);
+        (object["apiVersion"], object["kind"]) = (json!("bench.minato.dev/v1"), json!("Note"));
+        Ask::post(CUSTOM, object)
+    };
+    beside("create of a custom object", load(&world, &server, OBJECTS, custom).await?, "ConfigMap", create);
+    let custom = |number: usize| Ask::get(format!("{CUSTOM}/bench-{}", number % OBJECTS), Types::JSON);
+    beside("get of a custom object", load(&world, &server, OBJECTS * 5, custom).await?, "ConfigMap", get);
     tasks.shutdown(Duration::from_secs(1)).await;
     Ok(())
-}
-
-fn print(what: &str, (rate, latency): (f64, Duration), raw: f64) {
-    let beside = format!("p50 {}; raw HTTPS echo {raw:.0}/s, ratio {:.2}", millis(latency), rate / raw);
-    line(&format!("{what}, {CONNECTIONS} connections"), &format!("{rate:.0}/s"), &beside);
 }
 
 /// Requests per second and median latency of `count` requests over all connections.
@@ -55,7 +124,7 @@ async fn load(
     world: &World,
     connector: &Connector,
     count: usize,
-    request: impl Fn(usize) -> (Method, String, Bytes) + Send + Sync + 'static,
+    request: impl Fn(usize) -> Ask + Send + Sync + 'static,
 ) -> Result<(f64, Duration)> {
     let (next, request) = (Arc::new(AtomicUsize::new(0)), Arc::new(request));
     let (sender, mut results) = tokio::sync::mpsc::channel(CONNECTIONS);
@@ -73,9 +142,9 @@ async fn load(
                 if number >= count {
                     break Ok(latencies);
                 }
-                let (method, path, body) = request(number);
+                let Ask { method, path, types, body } = request(number);
                 let began = world2.elapsed();
-                if let Err(error) = connection.send(method, &path, body).await {
+                if let Err(error) = connection.send_as(method, &path, types, body).await {
                     break Err(error);
                 }
                 latencies.push(world2.elapsed() - began);
