@@ -3,6 +3,7 @@
 mod aws_models;
 mod bench;
 mod ci;
+mod conformance;
 mod k8s_models;
 mod licences;
 
@@ -33,6 +34,11 @@ static TASKS: &[Task] = &[
         name: "ci",
         summary: "every check that is not a test: format, clippy, licences, generated files",
         run: ci::run,
+    },
+    Task {
+        name: "conformance",
+        summary: "run Kubernetes' conformance tests, all or those that are named, against a fresh region",
+        run: conformance::run,
     },
     Task {
         name: "k8s-models",
