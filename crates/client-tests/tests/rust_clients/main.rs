@@ -1,5 +1,7 @@
 //! aws-sdk-eks creates a cluster and a node group; kube runs a deployment on it and watches it roll out.
 
+mod kube_runtime;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -83,6 +85,17 @@ async fn kube(world: &World, region: &Region, cluster: &aws_sdk_eks::types::Clus
     config.root_cert = Some(pem_to_der(&pem));
     config.auth_info = AuthInfo { token: Some(token.unwrap().into()), ..AuthInfo::default() };
     kube::Client::try_from(config).unwrap()
+}
+
+/// A client of a new cluster without nodes.
+async fn cluster(world: &World, region: &Region) -> kube::Client {
+    let eks = eks(region);
+    let vpc = VpcConfigRequest::builder().set_subnet_ids(Some(subnets(region).await)).build();
+    let role = role(region, "c", "eks.amazonaws.com").await;
+    eks.create_cluster().name("w").role_arn(role).resources_vpc_config(vpc).send().await.unwrap();
+    let active = eks.wait_until_cluster_active().name("w").wait(PATIENCE).await.unwrap();
+    let output = active.into_result().unwrap();
+    kube(world, region, output.cluster().unwrap()).await
 }
 
 fn pem_to_der(pem: &[u8]) -> Vec<Vec<u8>> {
@@ -173,13 +186,7 @@ async fn the_published_rust_clients_run_a_cluster() {
 async fn a_kube_watcher_sees_every_change_in_order() {
     let world = World::real();
     let region = region(&world).await;
-    let eks = eks(&region);
-    let vpc = VpcConfigRequest::builder().set_subnet_ids(Some(subnets(&region).await)).build();
-    let role = role(&region, "c", "eks.amazonaws.com").await;
-    eks.create_cluster().name("w").role_arn(role).resources_vpc_config(vpc).send().await.unwrap();
-    let active = eks.wait_until_cluster_active().name("w").wait(PATIENCE).await.unwrap();
-    let output = active.into_result().unwrap();
-    let client = kube(&world, &region, output.cluster().unwrap()).await;
+    let client = cluster(&world, &region).await;
     let maps = Api::<ConfigMap>::default_namespaced(client);
     let config = watcher::Config::default().labels("test=watch");
     let mut stream = Box::pin(watcher(maps.clone(), config).applied_objects());
