@@ -223,12 +223,17 @@ async fn reflected(world: &World, client: &Client) {
     for config in configs {
         let (reader, writer) = reflector::store::<ConfigMap>();
         let stream = watcher(maps.clone(), config).reflect(writer).applied_objects();
-        pin_mut!(stream);
-        // A store is filled by whoever polls its stream.
-        for _ in 0..7 {
-            world.timeout(PATIENCE, stream.next()).await.expect("the list comes").unwrap().unwrap();
+        // A store is filled by whoever polls its stream, and is ready when that has seen the end of the list.
+        let filled = stream.for_each(|object| {
+            object.unwrap();
+            std::future::ready(())
+        });
+        let ready = reader.wait_until_ready();
+        pin_mut!(filled, ready);
+        match world.timeout(PATIENCE, select(ready, filled)).await.expect("the list comes") {
+            Either::Left((ready, _)) => ready.unwrap(),
+            Either::Right(((), _)) => panic!("the watch ended"),
         }
-        reader.wait_until_ready().await.unwrap();
         assert_eq!(reader.len(), 7);
         let one = reader.get(&ObjectRef::new("m3").within("default")).unwrap();
         assert_eq!(one.data.as_ref().unwrap()["number"], "3");
