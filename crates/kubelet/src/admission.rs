@@ -103,6 +103,11 @@ fn amount(resource: &str, quantity: Quantity) -> i64 {
     if resource == "cpu" { quantity.milli() } else { quantity.value() }
 }
 
+/// Whether a resource is a device: it has a domain, and not one of Kubernetes' own (`IsExtendedResourceName`).
+fn is_extended(resource: &str) -> bool {
+    resource.split_once('/').is_some_and(|(domain, _)| !domain.ends_with("kubernetes.io"))
+}
+
 /// `Err` with what becomes of the pod if the node does not take it.
 pub(crate) fn admit(
     pod: &Pod,
@@ -115,6 +120,10 @@ pub(crate) fn admit(
         return Err(out_of("pods", 1, used.pods, capacity("pods")));
     }
     for (resource, quantity) in requests(pod) {
+        // Devices that no plugin of the node has told of are the scheduler's to count (kubelet `removeMissingExtendedResources`).
+        if is_extended(&resource) && !allocatable.contains_key(&resource) {
+            continue;
+        }
         let taken = used.resources.get(&resource).map_or(0, |taken| amount(&resource, *taken));
         let (requested, capacity) = (amount(&resource, quantity), capacity(&resource));
         if requested > 0 && taken.saturating_add(requested) > capacity {
@@ -202,11 +211,24 @@ mod tests {
                 Some(("OutOfcpu", "Node didn't have enough resource: cpu, requested: 1600, used: 500, capacity: 2000")),
             ),
             (
-                "a resource the node does not have",
+                "a device that nothing on the node knows of",
                 json!({"containers": [{"resources": {"requests": {"nvidia.com/gpu": 1}}}]}),
+                None,
+            ),
+            (
+                "more of a device than the node has",
+                json!({"containers": [{"resources": {"requests": {"example.com/fpga": 3}}}]}),
                 Some((
-                    "OutOfnvidia.com/gpu",
-                    "Node didn't have enough resource: nvidia.com/gpu, requested: 1, used: 0, capacity: 0",
+                    "OutOfexample.com/fpga",
+                    "Node didn't have enough resource: example.com/fpga, requested: 3, used: 0, capacity: 2",
+                )),
+            ),
+            (
+                "huge pages that the node does not have",
+                json!({"containers": [{"resources": {"requests": {"hugepages-2Mi": "2Mi"}}}]}),
+                Some((
+                    "OutOfhugepages-2Mi",
+                    "Node didn't have enough resource: hugepages-2Mi, requested: 2097152, used: 0, capacity: 0",
                 )),
             ),
             (
@@ -239,7 +261,7 @@ mod tests {
                 )),
             ),
         ];
-        let allocatable = [("cpu", 2), ("pods", 3)].map(|(name, units)| (name.to_owned(), Quantity::units(units)));
+        let allocatable = [("cpu", 2), ("pods", 3), ("example.com/fpga", 2)].map(|(name, units)| (name.to_owned(), Quantity::units(units)));
         let allocatable = BTreeMap::from(allocatable);
         let mut used = Used::default();
         used.add(&pod(
