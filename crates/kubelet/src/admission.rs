@@ -261,7 +261,8 @@ mod tests {
                 )),
             ),
         ];
-        let allocatable = [("cpu", 2), ("pods", 3), ("example.com/fpga", 2)].map(|(name, units)| (name.to_owned(), Quantity::units(units)));
+        let allocatable = [("cpu", 2), ("pods", 3), ("example.com/fpga", 2)]
+            .map(|(name, units)| (name.to_owned(), Quantity::units(units)));
         let allocatable = BTreeMap::from(allocatable);
         let mut used = Used::default();
         used.add(&pod(
