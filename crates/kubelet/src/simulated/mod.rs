@@ -89,6 +89,7 @@ impl SimulatedRuntime {
         let natural = match command::process(&argv) {
             Process::Exits(exit) => Some(exit),
             Process::RunsForever => None,
+            Process::Unknown if argv.is_empty() && is_pause(&spec.image) => None,
             Process::Unknown if init && spec.restart_policy.as_deref() != Some("Always") => ends(self.pace.init_run, 0),
             Process::Unknown if job && !init => ends(self.pace.job_run, 0),
             Process::Unknown => None,
@@ -401,9 +402,36 @@ fn image_id(name: &str) -> Arc<str> {
     format!("{repository}@sha256:{}", hex(&digest(&[name]))).into()
 }
 
+/// Whether an image is Kubernetes' own that does nothing until it is stopped.
+fn is_pause(image: &str) -> bool {
+    let name = image.rsplit('/').next().unwrap_or("");
+    name.split([':', '@']).next() == Some("pause")
+}
+
 /// Whether an image's own name says that no registry has it: the tag `404`, and hosts that can never be there (RFC 2606). People
 /// rehearse stuck rollouts with such names, and so does the conformance suite.
 fn is_said_to_be_missing(name: &str) -> bool {
     let host = name.split('/').next().unwrap_or("");
     name.ends_with(":404") || host.starts_with("invalid.") || host.ends_with(".invalid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_images_say_what_is_certain() {
+        for (image, pauses, missing) in [
+            ("registry.k8s.io/pause:3.10.1", true, false),
+            ("pause", true, false),
+            ("pause@sha256:0123", true, false),
+            ("example.com/pause-button:1", false, false),
+            ("webserver:404", false, true),
+            ("invalid.registry.k8s.io/a:1", false, true),
+            ("registry.invalid/a:1", false, true),
+            ("web:40", false, false),
+        ] {
+            assert_eq!((is_pause(image), is_said_to_be_missing(image)), (pauses, missing), "{image}");
+        }
+    }
 }
