@@ -98,6 +98,8 @@ pub(crate) struct Flow {
     seats: usize,
     snapshot: RwLock<Arc<Snapshot>>,
     stale: AtomicBool,
+    /// Whoever takes in a configuration, so that none is overwritten by one that was read before it.
+    digesting: Mutex<()>,
     /// Milliseconds of [`World::elapsed`] at which seats are lent anew.
     adjust_at: AtomicU64,
     /// The fraction of its target that each level has got, as bits.
@@ -144,17 +146,21 @@ impl Flow {
     }
 
     fn with_seats(world: &World, tasks: &Tasks, seats: usize) -> Arc<Flow> {
-        Arc::new(Flow {
+        let flow = Flow {
             world: world.clone(),
             tasks: tasks.clone(),
             seats,
             snapshot: RwLock::default(),
             stale: AtomicBool::new(true),
+            digesting: Mutex::default(),
             adjust_at: AtomicU64::new(0),
             fair: AtomicU64::new(0),
             watches: Arc::default(),
             retry_after: Mutex::default(),
-        })
+        };
+        // Requests may come while the first of them takes in the configuration: they find what must always be there.
+        flow.digest(Vec::new(), Vec::new());
+        Arc::new(flow)
     }
 
     /// A request of a class was turned away; returns in how many seconds its client should come back.
@@ -169,11 +175,15 @@ impl Flow {
     }
 
     fn snapshot(&self, core: &Core) -> Arc<Snapshot> {
-        if self.stale.swap(false, Ordering::AcqRel) {
-            let schemas = core.lookup_all(GROUP, "flowschemas", "").iter().map(|object| Schema::read(object)).collect();
-            let levels = core.lookup_all(GROUP, "prioritylevelconfigurations", "");
-            let levels = levels.iter().filter_map(|object| LevelSpec::read(object)).collect();
-            self.digest(schemas, levels);
+        if self.stale.load(Ordering::Acquire) {
+            let _turn = self.digesting.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.stale.swap(false, Ordering::AcqRel) {
+                let schemas = core.lookup_all(GROUP, "flowschemas", "");
+                let schemas = schemas.iter().map(|object| Schema::read(object)).collect();
+                let levels = core.lookup_all(GROUP, "prioritylevelconfigurations", "");
+                let levels = levels.iter().filter_map(|object| LevelSpec::read(object)).collect();
+                self.digest(schemas, levels);
+            }
         }
         let now = self.world.elapsed();
         if now.as_millis() as u64 >= self.adjust_at.load(Ordering::Relaxed) {

@@ -249,3 +249,14 @@ fn what_must_be_there_is_there_and_what_is_gone_stays_until_it_is_idle() {
     assert_eq!(schemas, ["exempt", "catch-all"]);
     assert!(!flow.current().schemas[0].matches(&ASKED), "nobody is no master");
 }
+
+#[test]
+fn what_must_always_be_there_is_there_before_any_configuration_was_read() {
+    let (world, _simulation) = World::simulated(1);
+    let flow = Flow::new(&world, &world.tasks("flow"));
+    let snapshot = flow.current();
+    for name in [EXEMPT, CATCH_ALL] {
+        let schema = snapshot.schemas.iter().find(|schema| schema.name == name).expect(name);
+        assert!(snapshot.levels.contains_key(&schema.level), "{name} has its level");
+    }
+}
