@@ -27,7 +27,7 @@ static TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        summary: "measure: clusters, idle, pods, requests, store, up; each beside a limit of the machine",
+        summary: "measure: clusters, etcd, idle, memory, pods, requests, store, up; each beside a limit of the machine",
         run: bench::run,
     },
     Task {

@@ -56,7 +56,7 @@ static BENCHES: &[Bench] = &[
     },
     Bench {
         name: "requests",
-        summary: "create, get and list of ConfigMaps beside a raw HTTPS echo",
+        summary: "requests for ConfigMaps beside a raw HTTPS echo, protobuf beside JSON, custom objects beside ConfigMaps",
         run: |world| Box::pin(requests::run(world)),
     },
     Bench {
