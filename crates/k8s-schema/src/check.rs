@@ -131,7 +131,8 @@ impl Check {
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
+/// A type of JSON as Go names it.
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
+use crate::check::kind_of;
 
 /// Most operations in one patch; upstream's limit, which keeps one request from holding the server.
 pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
@@ -37,18 +38,6 @@ pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> 
         operation.apply(&mut value, &mut copied).map_err(PatchError::NotApplicable)?;
     }
     Ok(value)
-}
-
-/// A type of JSON as Go names it.
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 const MISSING: &str = "missing value";
