@@ -15,6 +15,7 @@ use world::watch;
 
 use crate::fields::Extractor;
 use crate::registry::Resource;
+use crate::runs::Runs;
 use crate::select::Selection;
 use crate::wake::{Common, Sleep, Sleepers, Woken};
 
@@ -87,6 +88,8 @@ pub(crate) struct Cache {
     changed: watch::Sender<u64>,
     /// Those who watch one name, field value or namespace.
     sleepers: Sleepers,
+    /// What was sent to watchers of late.
+    runs: Arc<Runs>,
 }
 
 impl Cache {
@@ -108,6 +111,7 @@ impl Cache {
             state: RwLock::new(state),
             changed: watch::channel(0).0,
             sleepers: Sleepers::default(),
+            runs: Arc::default(),
         }
     }
 
@@ -162,6 +166,10 @@ impl Cache {
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn runs(&self) -> &Arc<Runs> {
+        &self.runs
     }
 
     /// One object.

@@ -21,7 +21,7 @@ use super::respond;
 
 /// Bytes of a list that are joined at a time when it is streamed.
 const CHUNK: usize = 128 << 10;
-/// Bytes of a list up to which it has a Content-Length.
+/// Bytes of a list up to which it is joined at once.
 const WHOLE: usize = 1 << 20;
 /// Objects below which a list is joined anew each time: such a list is made anew each time too.
 const MIN_KEPT_ITEMS: usize = 64;
@@ -150,12 +150,7 @@ fn joined(
 
 /// A list of which all is there.
 fn in_parts(content_type: &'static str, head: Bytes, rest: Bytes) -> Response<Body> {
-    if head.len() + rest.len() <= WHOLE {
-        return respond::response(StatusCode::OK, content_type, serve::chunks([head, rest]));
-    }
-    let mut parts = VecDeque::from([head, rest]);
-    let body = serve::stream(move |_| Poll::Ready(parts.pop_front().map(Ok)));
-    respond::response(StatusCode::OK, content_type, body)
+    respond::response(StatusCode::OK, content_type, serve::chunks([head, rest]))
 }
 
 fn streamed(content_type: &'static str, head: Vec<u8>, mut joiner: Joiner, gzip: bool) -> Response<Body> {
@@ -265,7 +260,9 @@ mod tests {
     fn items(count: usize, bytes: usize) -> Items {
         let object = |index: usize| {
             let text = "x".repeat(bytes);
-            Arc::new(Object::from_value(&json!({"metadata": {"name": index.to_string()}, "data": {"k": text}})).unwrap())
+            Arc::new(
+                Object::from_value(&json!({"metadata": {"name": index.to_string()}, "data": {"k": text}})).unwrap(),
+            )
         };
         (0..count).map(object).collect()
     }

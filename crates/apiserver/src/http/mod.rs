@@ -37,13 +37,14 @@ use crate::proxy::{self, Passing};
 use crate::registry::{Resource, Strategy};
 use crate::{list_options, schema};
 use exchange::{Exchange, Turn};
-use negotiate::{Accepted, Content, Endpoint, Format, View};
+use negotiate::{Content, Endpoint};
 use path::{Query, ResourceRoute, Route};
 use table::Include;
 
 pub(crate) use authn::BEARER_PROTOCOL;
 pub(crate) use health::{is_ready, version_info};
 pub(crate) use lists::Kept;
+pub(crate) use negotiate::{Accepted, Format, View};
 pub(crate) use openapi::Documents;
 pub(crate) use path::{Route as PathRoute, decode, parse as parse_path, query_pairs};
 pub(crate) use respond::{plain_stream, text as plain_text};
