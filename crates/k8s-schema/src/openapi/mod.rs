@@ -6,12 +6,15 @@
 mod connect;
 mod descriptions;
 mod gnostic;
+mod merge;
 mod paths;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+
+pub use merge::{keep_openapi_v2_paths, merge_openapi_v2};
 
 use crate::model::{Minor, TypeId, model};
 use crate::schema::Schema;
@@ -127,7 +130,12 @@ pub fn openapi_v2(groups: &[OpenApiGroup<'_>], minor: Minor) -> Value {
 
 /// The same document as gnostic's message.
 pub fn openapi_v2_protobuf(document: &Value) -> Vec<u8> {
-    gnostic::document(document)
+    gnostic::v2::document(document)
+}
+
+/// A v3 document, as [`openapi_v3`] and [`openapi_v3_root`] make them, as gnostic's message.
+pub fn openapi_v3_protobuf(document: &Value) -> Vec<u8> {
+    gnostic::v3::document(document)
 }
 
 /// Schemas of the kinds, of their lists, and of all types that they lead to.
