@@ -26,10 +26,10 @@ fn answer(path: &str, _: &Value) -> Option<(u16, Value)> {
         "/openapi/v3" => {
             let url = |place: &str| json!({"serverRelativeURL": format!("/openapi/v3/{place}?hash=X")});
             json!({"paths": {
-                "api": url("api"), "apis/metrics.example/v1": url("apis/metrics.example/v1"), "version": url("version"),
+                "api": url("api"), "apis/metrics.example/v1": url("apis/metrics.example/v1"), "extra": url("extra"),
             }})
         }
-        "/openapi/v3/version?hash=X" => json!({"openapi": "3.0.0", "info": {"title": "Metrics"}}),
+        "/openapi/v3/extra?hash=X" => json!({"openapi": "3.0.0", "info": {"title": "Metrics"}}),
         "/openapi/v3/apis/metrics.example/v1?hash=X" => json!({"openapi": "3.0.0"}),
         "/apis/metrics.example/v1/namespaces/default/pods?limit=x" => json!({"kind": "PodMetricsList", "items": []}),
         _ => return Some((404, json!({"kind": "Status", "code": 404}))),
@@ -146,7 +146,7 @@ fn versions_of_other_servers_are_served_as_long_as_they_are_there() {
         let url = paths["apis/metrics.example/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
         assert_eq!(get("admin", &url).await.json()["openapi"], "3.0.0");
         let url = |place: &str| paths[place]["serverRelativeURL"].as_str().unwrap().to_owned();
-        assert_eq!(get("admin", &url("version")).await.json()["info"]["title"], "Metrics", "what only they have");
+        assert_eq!(get("admin", &url("extra")).await.json()["info"]["title"], "Metrics", "what only they have");
         assert!(!url("api").ends_with("?hash=X"), "what this server has is its own");
         assert_eq!(get("admin", &url("api")).await.json()["info"]["title"], "Kubernetes");
 
@@ -200,7 +200,7 @@ fn published(field: &str) -> Value {
     metrics["properties"][field] = json!({"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.Status"});
     json!({
         "swagger": "2.0", "info": {"title": "Metrics", "version": "1"},
-        "paths": {"/apis/metrics.example/v1/pods": leads_to("example.PodMetrics"), "/version/": leads_to("example.Info")},
+        "paths": {"/apis/metrics.example/v1/pods": leads_to("example.PodMetrics"), "/other/": leads_to("example.Info")},
         "definitions": {
             "example.Info": {"type": "object"}, "example.PodMetrics": metrics,
             "io.k8s.apimachinery.pkg.apis.meta.v1.Status": {"type": "string"},
@@ -215,6 +215,8 @@ fn the_v2_documents_of_other_servers_are_merged() {
     let told = document.clone();
     let answers = move |path: &str, asked: &Value| match path {
         "/openapi/v2" => Some(told.lock().unwrap().clone()),
+        // A server that publishes v2 alone.
+        "/openapi/v3" => Some((404, json!(null))),
         _ => answer(path, asked),
     };
     with_server(Arc::new(answers), |cluster, hooks| async move {
@@ -254,7 +256,7 @@ fn the_v2_documents_of_other_servers_are_merged() {
         assert_eq!(merged["paths"][PATH]["get"]["parameters"][0]["$ref"], "#/parameters/p");
         assert_eq!(merged["parameters"]["p"]["name"], "p");
         assert!(merged["paths"]["/apis/apps/v1/deployments"].is_object());
-        assert!(merged["paths"].get("/version/").is_none() && merged["definitions"].get("example.Info").is_none());
+        assert!(merged["paths"].get("/other/").is_none() && merged["definitions"].get("example.Info").is_none());
         // A type of one name that is another.
         const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
         let renamed = format!("{STATUS}_v2");
@@ -266,6 +268,17 @@ fn the_v2_documents_of_other_servers_are_merged() {
         );
         let protobuf = get(&["accept: application/com.github.proto-openapi.spec.v2.v1.0+protobuf"]).await.body;
         assert!(protobuf.windows(PATH.len()).any(|part| part == PATH.as_bytes()));
+
+        let index = ask(&cluster, "admin", "GET /openapi/v3", &[], "").await.json();
+        let url = index["paths"]["apis/metrics.example/v1"]["serverRelativeURL"].as_str().unwrap();
+        let theirs = ask(&cluster, "admin", &format!("GET {url}"), &[], "").await.json();
+        let schema = &theirs["paths"][PATH]["get"]["responses"]["200"]["description"];
+        assert_eq!((&theirs["openapi"], schema), (&json!("3.0.0"), &json!("OK")));
+        assert!(theirs["components"]["schemas"]["example.PodMetrics"].is_object());
+        let accept = ["accept: application/com.github.proto-openapi.spec.v3.v1.0+protobuf"];
+        let protobuf = ask(&cluster, "admin", &format!("GET {url}"), &accept, "").await;
+        assert_eq!(protobuf.status, 200);
+        assert!(protobuf.body.windows(PATH.len()).any(|part| part == PATH.as_bytes()));
 
         *document.lock().unwrap() = (200, published("memory_bytes"));
         until("what has changed", &|document| has(document, "memory_bytes") && !has(document, "cpu")).await;

@@ -206,3 +206,38 @@ fn what_leads_elsewhere_is_published() {
         }
     });
 }
+
+#[test]
+fn every_type_and_field_that_is_served_is_described() {
+    for minor in k8s_schema::OLDEST_MINOR..=k8s_schema::NEWEST_MINOR {
+        let options = move |options: &mut apiserver::Options| {
+            with_names(options);
+            options.minor = minor;
+        };
+        with_options(options, |cluster| async move {
+            let document = ask(&cluster, "admin", "GET /openapi/v2", &[], "").await.json();
+            let definitions = document["definitions"].as_object().unwrap();
+            let is_described =
+                |value: &serde_json::Value| value["description"].as_str().is_some_and(|text| !text.is_empty());
+            let mut missing = Vec::new();
+            let mut fields = 0;
+            for (name, definition) in definitions {
+                if !is_described(definition) {
+                    missing.push(name.clone());
+                }
+                for (field, property) in definition["properties"].as_object().into_iter().flatten() {
+                    fields += 1;
+                    if !is_described(property) {
+                        missing.push(format!("{name}.{field}"));
+                    }
+                }
+            }
+            assert!(missing.is_empty(), "1.{minor} does not describe {missing:#?}");
+            assert!(
+                definitions.len() > 500 && fields > 2_000,
+                "1.{minor}: {} types, {fields} fields",
+                definitions.len()
+            );
+        });
+    }
+}

@@ -130,6 +130,15 @@ fn the_deployment_is_described_with_its_extensions() {
 }
 
 #[test]
+fn unions_are_published() {
+    let pods = openapi_v3("", "v1", &[kind("", "v1", "Pod", "pods", true)], NEWEST_MINOR);
+    let profile = &pods["components"]["schemas"]["io.k8s.api.core.v1.SeccompProfile"];
+    let expected =
+        json!([{"discriminator": "type", "fields-to-discriminateBy": {"localhostProfile": "LocalhostProfile"}}]);
+    assert_eq!(profile["x-kubernetes-unions"], expected);
+}
+
+#[test]
 fn paths_say_which_kind_and_which_query_parameters() {
     let document = openapi_v3("apps", "v1", &[kind("apps", "v1", "Deployment", "deployments", true)], NEWEST_MINOR);
     let paths = &document["paths"];
@@ -297,7 +306,15 @@ fn subresources_and_watches_have_their_paths() {
 
 #[test]
 fn what_is_above_the_versions_has_documents_of_its_own() {
-    for (about, path) in [("api", "/api/"), ("apis", "/apis/"), ("apis/apps", "/apis/apps/")] {
+    let places = [
+        ("api", "/api/"),
+        ("apis", "/apis/"),
+        ("apis/apps", "/apis/apps/"),
+        ("version", "/version/"),
+        ("openid/v1/jwks", "/openid/v1/jwks/"),
+        (".well-known/openid-configuration", "/.well-known/openid-configuration/"),
+    ];
+    for (about, path) in places {
         let document = openapi_v3_root(about, NEWEST_MINOR).unwrap();
         assert!(document["paths"][path]["get"]["responses"]["200"].is_object(), "{about}");
     }

@@ -32,8 +32,8 @@ pub(super) type Kept = RwLock<BTreeMap<String, Arc<Published>>>;
 pub(super) struct Published {
     /// Of the v2 document, what is below the path of the version; nothing if there is none.
     v2: Option<Bytes>,
-    /// Places of v3 documents (`apis/g/v1`) and their URLs.
-    v3: BTreeMap<String, String>,
+    /// Places of v3 documents (`apis/g/v1`) and their URLs; nothing if the server has no such documents.
+    v3: Option<BTreeMap<String, String>>,
 }
 
 impl Aggregator {
@@ -69,14 +69,31 @@ impl Aggregator {
     pub(crate) fn openapi_v3(&self) -> Vec<(String, String)> {
         let remotes = self.remotes();
         let published = remotes.values().filter_map(|remote| self.published(&remote.name));
-        published.flat_map(|published| published.v3.clone()).collect()
+        published.flat_map(|published| published.v3.clone().unwrap_or_default()).collect()
     }
 
     /// Who has the v3 document of a place.
     pub(crate) fn find_document(&self, place: &str) -> Option<Arc<Remote>> {
         let remotes = self.remotes();
-        let mut found = remotes.values();
-        found.find(|remote| self.published(&remote.name).is_some_and(|own| own.v3.contains_key(place))).cloned()
+        let has = |published: &Published| published.v3.as_ref().is_some_and(|own| own.contains_key(place));
+        remotes.values().find(|remote| self.published(&remote.name).is_some_and(|own| has(&own))).cloned()
+    }
+
+    /// Groups and versions of which there are documents of v2 alone.
+    pub(crate) fn without_v3(&self) -> Vec<(String, String)> {
+        let remotes = self.remotes();
+        let found = remotes.values().filter(|remote| self.only_v2(remote).is_some());
+        found.map(|remote| (remote.group.clone(), remote.version.clone())).collect()
+    }
+
+    /// The v2 document of a version of which there is no other.
+    pub(crate) fn v2_instead_of_v3(&self, group: &str, version: &str) -> Option<Bytes> {
+        self.only_v2(self.find(group, version)?.as_ref())
+    }
+
+    fn only_v2(&self, remote: &Remote) -> Option<Bytes> {
+        let published = self.published(&remote.name)?;
+        published.v2.clone().filter(|_| published.v3.is_none())
     }
 }
 
@@ -134,8 +151,8 @@ impl Fetches {
             core.aggregator.published(&remote.name).map_or_else(Published::default, |own| (*own).clone());
         let v3 = get(core, &remote, "/openapi/v3", None).await;
         let v3 = v3.and_then(|answer| match answer.status {
-            404 => Some(BTreeMap::new()),
-            200 => places(&answer.body),
+            404 => Some(None),
+            200 => places(&answer.body).map(Some),
             _ => None,
         });
         let v2 = get(core, &remote, "/openapi/v2", self.etag.as_ref()).await;
@@ -144,7 +161,7 @@ impl Fetches {
         if let Some(v3) = v3 {
             published.v3 = v3;
         }
-        let mut ends = published.v3.is_empty();
+        let mut ends = published.v3.is_none();
         match v2 {
             Some(answer) if answer.status == 200 => {
                 if let Ok(mut document) = serde_json::from_slice::<Value>(&answer.body) {

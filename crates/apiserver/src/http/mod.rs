@@ -168,13 +168,11 @@ fn foreign(core: &Core, path: &str) -> Option<Arc<Remote>> {
     if core.aggregator.is_empty() {
         return None;
     }
-    // The documents of a version are where the version is, and what else a server has is its own if this one does not have it.
-    let place = path.strip_prefix("/openapi/v3/");
-    let own = path::group_version(path.strip_prefix("/openapi/v3").unwrap_or(path));
-    let own = own.and_then(|(group, version)| core.aggregator.find(&group, &version));
-    own.or_else(|| {
-        place.filter(|place| !openapi::has_v3(core, place)).and_then(|place| core.aggregator.find_document(place))
-    })
+    if let Some(place) = path.strip_prefix("/openapi/v3/") {
+        return core.aggregator.find_document(place).filter(|_| !openapi::has_v3(core, place));
+    }
+    let (group, version) = path::group_version(path)?;
+    core.aggregator.find(&group, &version)
 }
 
 async fn carry_out(

@@ -10,8 +10,8 @@ use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOC
 use http::request::Parts;
 use http::{Response, StatusCode};
 use k8s_schema::{
-    OpenApiGroup, OpenApiKind, OpenApiSubresource, Schema, merge_openapi_v2, openapi_v2, openapi_v2_protobuf,
-    openapi_v3, openapi_v3_protobuf, openapi_v3_root,
+    OPENAPI_ABOUT_THE_SERVER, OpenApiGroup, OpenApiKind, OpenApiSubresource, Schema, merge_openapi_v2, openapi_v2,
+    openapi_v2_protobuf, openapi_v3, openapi_v3_of_v2, openapi_v3_protobuf, openapi_v3_root,
 };
 use serde_json::{Value, json};
 use serve::Body;
@@ -192,6 +192,19 @@ fn v2(core: &Core, served: &Served, protobuf: bool) -> Document {
     shared.entry((core.minor, about.to_owned())).or_insert_with(make).clone()
 }
 
+/// The document of a version whose server publishes v2 alone.
+fn v3_from_v2(core: &Core, served: &Served, group: &str, version: &str, protobuf: bool) -> Option<Document> {
+    let text = core.aggregator.v2_instead_of_v3(group, version)?;
+    let make = || openapi_v3_of_v2(&serde_json::from_slice(&text).unwrap_or_default());
+    let generation = core.generation(served);
+    let about = format!("{group}/{version} from v2");
+    let document = core.documents.get(generation, &about, make);
+    Some(match protobuf {
+        true => core.documents.keep(generation, &format!("{about} protobuf"), || document.in_protobuf(&make())),
+        false => document,
+    })
+}
+
 /// The documents above the versions: the roots, and groups.
 fn v3_root(core: &Core, served: &Served, about: &str, protobuf: bool) -> Option<Document> {
     if !is_root(served, about) {
@@ -205,7 +218,7 @@ fn v3_root(core: &Core, served: &Served, about: &str, protobuf: bool) -> Option<
 fn is_root(served: &Served, about: &str) -> bool {
     match about.strip_prefix("apis/") {
         Some(group) => !group.is_empty() && !served.versions(group).is_empty(),
-        None => ["api", "apis"].contains(&about),
+        None => ["api", "apis"].contains(&about) || OPENAPI_ABOUT_THE_SERVER.contains(&about),
     }
 }
 
@@ -213,7 +226,9 @@ fn is_root(served: &Served, about: &str) -> bool {
 pub(super) fn has_v3(core: &Core, place: &str) -> bool {
     let served = core.registry.served();
     match version_at(place) {
-        Some((group, version)) => served.serves_version(group, version),
+        Some((group, version)) => {
+            served.serves_version(group, version) || core.aggregator.v2_instead_of_v3(group, version).is_some()
+        }
         None => is_root(&served, place),
     }
 }
@@ -228,6 +243,7 @@ fn v3_index(core: &Core, served: &Served) -> Document {
     core.documents.get(core.generation(served), "v3", || {
         let versions = group_versions(served);
         let mut roots = vec!["api".to_owned(), "apis".to_owned()];
+        roots.extend(OPENAPI_ABOUT_THE_SERVER.map(str::to_owned));
         roots.extend(versions.iter().filter(|(group, _)| !group.is_empty()).map(|(group, _)| format!("apis/{group}")));
         roots.dedup();
         let url = |place: &str, hash: &str| json!({"serverRelativeURL": format!("/openapi/v3/{place}?hash={hash}")});
@@ -236,6 +252,13 @@ fn v3_index(core: &Core, served: &Served) -> Document {
             let place = place(group, version);
             let url = url(&place, &v3(core, served, group, version, false).hash);
             paths.insert(place, url);
+        }
+        for (group, version) in core.aggregator.without_v3() {
+            if let Some(document) = v3_from_v2(core, served, &group, &version, false) {
+                let place = place(&group, &version);
+                let url = url(&place, &document.hash);
+                paths.entry(place).or_insert(url);
+            }
         }
         for (place, url) in core.aggregator.openapi_v3() {
             paths.entry(place).or_insert_with(|| json!({"serverRelativeURL": url}));
@@ -339,9 +362,10 @@ fn version_at(place: &str) -> Option<(&str, &str)> {
 /// The v3 document of a place, if that is served.
 fn v3_at(core: &Core, served: &Served, place: &str, protobuf: bool) -> Option<Document> {
     match version_at(place) {
-        Some((group, version)) => {
-            served.serves_version(group, version).then(|| v3(core, served, group, version, protobuf))
+        Some((group, version)) if served.serves_version(group, version) => {
+            Some(v3(core, served, group, version, protobuf))
         }
+        Some((group, version)) => v3_from_v2(core, served, group, version, protobuf),
         None => v3_root(core, served, place, protobuf),
     }
 }

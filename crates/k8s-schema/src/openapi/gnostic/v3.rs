@@ -1,4 +1,4 @@
-//! `openapi.v3.Document`, of the documents that this server makes itself.
+//! `openapi.v3.Document`, of the documents that this server makes itself or from those in v2 of others.
 
 use serde_json::Value;
 
@@ -10,10 +10,12 @@ use crate::protobuf::wire::Writer;
 pub(in super::super) fn document(value: &Value) -> Vec<u8> {
     let mut out = Writer::default();
     fields(&mut out, value, &[(1, "openapi", Text)]);
-    out.message(2, |out| fields(out, &value["info"], &[(1, "title", Text), (6, "version", Text)]));
+    let info = [(1, "title", Text), (2, "description", Text), (3, "termsOfService", Text), (6, "version", Text)];
+    out.message(2, |out| fields(out, &value["info"], &info));
     out.message(4, |out| named(out, 1, &value["paths"], path_item));
     below(&mut out, 5, value, "components", |out, components| {
         below(out, 1, components, "schemas", |out, schemas| named(out, 1, schemas, schema));
+        below(out, 3, components, "parameters", |out, shared| named(out, 1, shared, parameter));
         below(out, 7, components, "securitySchemes", |out, schemes| {
             named(out, 1, schemes, |out, scheme| {
                 out.message(1, |out| {
@@ -41,6 +43,7 @@ fn path_item(out: &mut Writer, item: &Value) {
 
 fn operation(out: &mut Writer, value: &Value) {
     fields(out, value, &[(1, "tags", Texts), (2, "summary", Text), (3, "description", Text), (5, "operationId", Text)]);
+    below(out, 4, value, "externalDocs", external_docs);
     parameters(out, 6, value);
     below(out, 7, value, "requestBody", |out, body| {
         out.message(1, |out| {
@@ -51,16 +54,22 @@ fn operation(out: &mut Writer, value: &Value) {
     });
     out.message(8, |out| {
         for (code, value) in entries(&value["responses"]) {
-            entry(out, 2, code, value, |out, value| {
-                out.message(1, |out| {
-                    fields(out, value, &[(1, "description", Text)]);
-                    content(out, 3, value);
-                });
-            });
+            match code.as_str() {
+                "default" => out.message(1, |out| response(out, value)),
+                code => entry(out, 2, code, value, response),
+            }
         }
     });
     fields(out, value, &[(10, "deprecated", Flag)]);
     extensions(out, 13, value);
+}
+
+fn response(out: &mut Writer, value: &Value) {
+    or_reference(out, value, |out| {
+        fields(out, value, &[(1, "description", Text)]);
+        content(out, 3, value);
+        extensions(out, 5, value);
+    });
 }
 
 /// Forms of a body, each with its schema.
@@ -72,22 +81,29 @@ fn content(out: &mut Writer, number: u32, value: &Value) {
 
 fn parameters(out: &mut Writer, number: u32, value: &Value) {
     for own in list(&value["parameters"]) {
-        out.message(number, |out| {
-            out.message(1, |out| {
-                let table = [(1, "name", Text), (2, "in", Text), (3, "description", Text), (4, "required", Flag)];
-                fields(out, own, &table);
-                below(out, 10, own, "schema", schema);
-            });
-        });
+        out.message(number, |out| parameter(out, own));
     }
 }
 
-/// A schema, or what leads to one.
-fn schema(out: &mut Writer, value: &Value) {
+fn parameter(out: &mut Writer, value: &Value) {
+    or_reference(out, value, |out| {
+        fields(out, value, &[(1, "name", Text), (2, "in", Text), (3, "description", Text), (4, "required", Flag)]);
+        fields(out, value, &[(6, "allowEmptyValue", Flag)]);
+        below(out, 10, value, "schema", schema);
+        extensions(out, 14, value);
+    });
+}
+
+/// The thing itself, or what leads to it.
+fn or_reference(out: &mut Writer, value: &Value, write: impl FnOnce(&mut Writer)) {
     match value.get("$ref") {
         Some(_) => out.message(2, |out| fields(out, value, &[(1, "$ref", Text)])),
-        None => out.message(1, |out| keywords(out, value)),
+        None => out.message(1, write),
     }
+}
+
+fn schema(out: &mut Writer, value: &Value) {
+    or_reference(out, value, |out| keywords(out, value));
 }
 
 fn keywords(out: &mut Writer, value: &Value) {
