@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -133,10 +134,14 @@ fn a_watch_streams_until_the_server_stops() {
 
 /// The types, names and revisions that a watch tells, up to what happens to the object `end`. It must be so little that no chunk
 /// ends within an event.
-fn told(served: &Served, path: &str) -> std::thread::JoinHandle<Vec<String>> {
+fn told<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    served: &Served,
+    path: &str,
+) -> ScopedJoinHandle<'scope, Vec<String>> {
     let mut stream = served.connect(Some(&served.admin));
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).unwrap();
-    std::thread::spawn(move || {
+    scope.spawn(move || {
         let mut told = Vec::new();
         for line in BufReader::new(stream).lines() {
             let line = line.unwrap();
@@ -166,33 +171,37 @@ fn many_watchers_are_told_the_same_in_the_same_order() {
     };
     const OTHERS: &str = "/api/v1/namespaces/kube-public/configmaps";
     let began = post(CONFIG_MAPS, "begin", "a");
-    let watch = |path: &str, rest: &str| told(&served, &format!("{path}?watch=true&resourceVersion={began}{rest}"));
-    let everywhere: Vec<_> = (0..10).map(|_| watch("/api/v1/configmaps", "")).collect();
-    let here: Vec<_> = (0..10).map(|_| watch(CONFIG_MAPS, "")).collect();
-    let labelled = watch(CONFIG_MAPS, "&labelSelector=app%3Da");
-    let mut expected: Vec<(&str, String)> = Vec::new();
-    for index in 0..120 {
-        let (path, app) = (if index % 3 == 0 { OTHERS } else { CONFIG_MAPS }, if index % 2 == 0 { "a" } else { "b" });
-        let name = format!("c{index}");
-        let revision = post(path, &name, app);
-        expected.push((path, format!("\"ADDED\" \"{name}\" \"{revision}\"")));
-    }
-    let revision = post(CONFIG_MAPS, "end", "a");
-    expected.push((CONFIG_MAPS, format!("\"ADDED\" \"end\" \"{revision}\"")));
-    // One that comes when all is over is told the same.
-    let late = watch("/api/v1/configmaps", "");
-    let all: Vec<String> = expected.iter().map(|(_, event)| event.clone()).collect();
-    for watcher in everywhere.into_iter().chain([late]) {
-        assert_eq!(watcher.join().unwrap(), all);
-    }
-    let own: Vec<String> =
-        expected.iter().filter(|(path, _)| *path == CONFIG_MAPS).map(|(_, event)| event.clone()).collect();
-    for watcher in here {
-        assert_eq!(watcher.join().unwrap(), own);
-    }
-    let labelled = labelled.join().unwrap();
-    assert!(labelled.len() > 30 && labelled.len() < own.len(), "{labelled:?}");
-    assert!(labelled.iter().all(|event| own.contains(event)));
+    std::thread::scope(|scope| {
+        let watch =
+            |path: &str, rest: &str| told(scope, &served, &format!("{path}?watch=true&resourceVersion={began}{rest}"));
+        let everywhere: Vec<_> = (0..10).map(|_| watch("/api/v1/configmaps", "")).collect();
+        let here: Vec<_> = (0..10).map(|_| watch(CONFIG_MAPS, "")).collect();
+        let labelled = watch(CONFIG_MAPS, "&labelSelector=app%3Da");
+        let mut expected: Vec<(&str, String)> = Vec::new();
+        for index in 0..120 {
+            let (path, app) =
+                (if index % 3 == 0 { OTHERS } else { CONFIG_MAPS }, if index % 2 == 0 { "a" } else { "b" });
+            let name = format!("c{index}");
+            let revision = post(path, &name, app);
+            expected.push((path, format!("\"ADDED\" \"{name}\" \"{revision}\"")));
+        }
+        let revision = post(CONFIG_MAPS, "end", "a");
+        expected.push((CONFIG_MAPS, format!("\"ADDED\" \"end\" \"{revision}\"")));
+        // One that comes when all is over is told the same.
+        let late = watch("/api/v1/configmaps", "");
+        let all: Vec<String> = expected.iter().map(|(_, event)| event.clone()).collect();
+        for watcher in everywhere.into_iter().chain([late]) {
+            assert_eq!(watcher.join().unwrap(), all);
+        }
+        let own: Vec<String> =
+            expected.iter().filter(|(path, _)| *path == CONFIG_MAPS).map(|(_, event)| event.clone()).collect();
+        for watcher in here {
+            assert_eq!(watcher.join().unwrap(), own);
+        }
+        let labelled = labelled.join().unwrap();
+        assert!(labelled.len() > 30 && labelled.len() < own.len(), "{labelled:?}");
+        assert!(labelled.iter().all(|event| own.contains(event)));
+    });
 }
 
 /// Opens a WebSocket; the head of the answer, and the connection.
