@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use k8s_client::Items;
-use k8s_object::{NamespacedName, Object};
+use k8s_object::{NamespacedName, Object, Strings};
 use store::Revision;
 use world::watch;
 
@@ -38,7 +38,7 @@ const MAX_LISTED: usize = 4;
 pub(crate) struct Held {
     pub object: Arc<Object>,
     /// In the order of the cache's `selectable`.
-    pub fields: Arc<[Box<str>]>,
+    pub fields: Arc<Strings>,
 }
 
 /// One change. `gone` is the last state with the revision of the deletion.
@@ -53,11 +53,11 @@ pub(crate) struct Event {
 }
 
 pub(crate) struct State {
-    objects: BTreeMap<NamespacedName, Held>,
+    objects: BTreeMap<Arc<NamespacedName>, Held>,
     /// Those that are stored otherwise than they are read, as they are stored.
     stored: BTreeMap<NamespacedName, Arc<Object>>,
     /// Keys of objects by the value of the indexed field; empty when no field is indexed.
-    indexed: BTreeMap<Box<str>, BTreeSet<NamespacedName>>,
+    indexed: BTreeMap<Box<str>, BTreeSet<Arc<NamespacedName>>>,
     events: VecDeque<Event>,
     /// Sequence number of the first event in the ring.
     first: u64,
@@ -151,7 +151,8 @@ impl Cache {
         let (before, stored, revision) = {
             let state = self.read();
             let before: Vec<Arc<Object>> = state.objects.values().map(|held| held.object.clone()).collect();
-            let own = |(key, held): (&NamespacedName, &Held)| state.stored.get(key).unwrap_or(&held.object).clone();
+            let own =
+                |(key, held): (&Arc<NamespacedName>, &Held)| state.stored.get(&**key).unwrap_or(&held.object).clone();
             (before, state.objects.iter().map(own).collect::<Vec<_>>(), state.last)
         };
         if before.iter().zip(&stored).any(|(before, stored)| read(stored.clone()).json() != before.json()) {
@@ -295,7 +296,7 @@ impl Cache {
 /// What a change has in common with what sleepers may wait for.
 fn in_common(at: Option<usize>, key: &NamespacedName, old: &Option<Held>, new: &Option<Held>) -> BTreeSet<Common> {
     let values = [old, new].into_iter().flatten().filter_map(|held| held.fields.get(at?));
-    let mut common: BTreeSet<Common> = values.map(|value| Common::Field(value.clone())).collect();
+    let mut common: BTreeSet<Common> = values.map(|value| Common::Field(value.into())).collect();
     common.insert(Common::Name(key.name.as_str().into()));
     common.insert(Common::Namespace(key.namespace.as_str().into()));
     common
@@ -304,10 +305,12 @@ fn in_common(at: Option<usize>, key: &NamespacedName, old: &Option<Held>, new: &
 impl State {
     /// Puts an object in its place, or takes it away; returns what was there. `at` is the indexed field's.
     fn put(&mut self, at: Option<usize>, key: NamespacedName, new: Option<Held>) -> Option<Held> {
-        let value = |held: &Option<Held>| held.as_ref().and_then(|held| held.fields.get(at?).cloned());
+        let value = |held: &Option<Held>| held.as_ref().and_then(|held| held.fields.get(at?).map(Box::<str>::from));
         let now = value(&new);
         let bytes = |held: &Option<Held>| held.as_ref().map_or(0, |held| held.object.json_len());
         self.object_bytes += bytes(&new);
+        // The index has the very key that the objects have.
+        let key = self.objects.get_key_value(&key).map_or_else(|| Arc::new(key), |(own, _)| own.clone());
         let old = match new {
             Some(held) => self.objects.insert(key.clone(), held),
             None => self.objects.remove(&key),
@@ -339,9 +342,9 @@ impl State {
     ) -> impl Iterator<Item = (&'a NamespacedName, &'a Held)> {
         let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
         let keys = self.indexed.get(value).into_iter();
-        let keys = keys.flat_map(move |keys| keys.range((start.clone(), Bound::Unbounded)));
+        let keys = keys.flat_map(move |keys| keys.range::<NamespacedName, _>((start.clone(), Bound::Unbounded)));
         let keys = keys.filter(move |key| namespace.is_empty() || key.namespace == namespace);
-        keys.filter_map(|key| self.objects.get_key_value(key))
+        keys.filter_map(|key| Some((&**key, self.objects.get(key)?)))
     }
 
     /// Objects that may be selected, in order of their keys, after `after`.
@@ -377,8 +380,8 @@ impl State {
             (Bound::Excluded(start) | Bound::Included(start), Bound::Excluded(end)) => start >= end,
             _ => false,
         };
-        let range = (!is_empty).then(|| self.objects.range((start, end)));
-        range.into_iter().flatten()
+        let range = (!is_empty).then(|| self.objects.range::<NamespacedName, _>((start, end)));
+        range.into_iter().flatten().map(|(key, held)| (&**key, held))
     }
 
     /// The list of all objects of a namespace (of all when empty), if it was asked for since the last change.
@@ -491,7 +494,7 @@ mod tests {
         cache.apply(vec![(key("y"), None)], 5, Duration::ZERO);
         let state = cache.read();
         let then = state.before(3).unwrap();
-        assert_eq!(then[&key("x")].as_ref().unwrap().fields[0].as_ref(), "Pending");
+        assert_eq!(then[&key("x")].as_ref().unwrap().fields.get(0), Some("Pending"));
         assert_eq!(then[&key("y")].as_ref().unwrap().object.meta().resource_version, "3");
         assert!(state.before(1).unwrap().values().all(Option::is_none));
         assert!(state.before(0).is_none());

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_kinds::Kind;
-use k8s_object::Object;
+use k8s_object::{Object, Strings};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
@@ -41,15 +41,15 @@ impl Extractor {
     }
 
     /// The values, in the order of the paths.
-    pub(crate) fn extract(&self, object: &Object) -> Arc<[Box<str>]> {
+    pub(crate) fn extract(&self, object: &Object) -> Arc<Strings> {
         if self.paths.is_empty() {
             return Arc::default();
         }
         match self.lookup {
-            None => pick(object.bytes(), &self.paths).into(),
+            None => Arc::new(pick(object.bytes(), &self.paths).into_iter().collect()),
             Some(lookup) => {
                 let value = object.value();
-                self.paths.iter().map(|path| lookup(&value, path).into()).collect()
+                Arc::new(self.paths.iter().map(|path| lookup(&value, path)).collect())
             }
         }
     }

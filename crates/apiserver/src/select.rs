@@ -1,7 +1,5 @@
 //! Which objects a list or watch is about: namespace, labels, fields.
 
-use std::sync::Arc;
-
 use k8s_object::{ApiError, FieldSelector, LabelSelector};
 
 use crate::cache::Held;
@@ -120,13 +118,9 @@ impl Selection {
         let field = |field: &Field| match field {
             Field::Name => meta.name.as_str(),
             Field::Namespace => meta.namespace.as_str(),
-            Field::Extracted(index) => extracted(&held.fields, *index),
+            Field::Extracted(index) => held.fields.get(*index).unwrap_or(""),
         };
         self.fields.iter().all(|(own, value, equal)| (field(own) == value) == *equal)
             && self.labels.matches(&meta.labels)
     }
-}
-
-fn extracted(fields: &Arc<[Box<str>]>, index: usize) -> &str {
-    fields.get(index).map_or("", |value| value)
 }

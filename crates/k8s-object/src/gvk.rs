@@ -53,10 +53,13 @@ const KNOWN: &[&str] = &[
     "Secret",
     "Service",
     "ServiceAccount",
+    "StatefulSet",
+    "apps/v1",
+    "batch/v1",
     "v1",
 ];
 
-fn known(name: &str) -> Name {
+pub(crate) fn known(name: &str) -> Name {
     match KNOWN.binary_search(&name) {
         Ok(at) => Cow::Borrowed(KNOWN[at]),
         Err(_) => Cow::Owned(name.to_owned()),

@@ -7,6 +7,7 @@ mod meta;
 mod object;
 mod quantity;
 mod selector;
+mod strings;
 mod user;
 pub mod views;
 
@@ -16,4 +17,5 @@ pub use meta::{ObjectMeta, OwnerReference, Properties};
 pub use object::{DecodeError, NamespacedName, Object, encode, encode_with};
 pub use quantity::{ParseQuantityError, Quantity};
 pub use selector::{FieldSelector, LabelSelector, ParseSelectorError, Requirement};
+pub use strings::Strings;
 pub use user::UserInfo;

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::atomic::{self, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes};
@@ -77,6 +78,26 @@ pub struct Object {
     gap: Option<u32>,
     kind: GroupVersionKind,
     meta: ObjectMeta,
+    /// Of most objects nothing is ever made.
+    made: OnceLock<Box<Made>>,
+}
+
+/// Bytes of messages that all objects of the process keep: as much as the objects that are read again and again have. Beyond it a
+/// message is made each time.
+const MAX_MESSAGES: usize = 64 << 20;
+static MESSAGES: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(message) = self.protobuf.get() {
+            MESSAGES.fetch_sub(message.len(), atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+/// What was made of an object for those who read it.
+#[derive(Default)]
+struct Made {
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
     protobuf: OnceLock<Bytes>,
 }
@@ -154,7 +175,7 @@ impl Object {
     }
 
     fn of(bytes: Bytes, gap: Option<u32>, kind: GroupVersionKind, meta: ObjectMeta) -> Object {
-        Object { bytes, gap, kind, meta, typed: OnceLock::new(), protobuf: OnceLock::new() }
+        Object { bytes, gap, kind, meta, made: OnceLock::new() }
     }
 
     /// From a JSON value.
@@ -311,24 +332,29 @@ impl Object {
         value
     }
 
-    /// The object as a protobuf message, made from its JSON by `make` at the first call and kept from then on, since
-    /// those who want one want the same one.
+    /// The object as a protobuf message, made from its JSON by `make`, and kept as long as not too much is: those who want one want
+    /// the same one.
     ///
     /// # Errors
     /// Those of `make`.
     pub fn protobuf<E>(&self, make: impl FnOnce(&[u8]) -> Result<Bytes, E>) -> Result<Bytes, E> {
-        if let Some(known) = self.protobuf.get() {
+        if let Some(known) = self.made.get().and_then(|made| made.protobuf.get()) {
             return Ok(known.clone());
         }
         let made = make(&self.json())?;
-        // A race makes it twice and keeps one; both are equal.
-        Ok(self.protobuf.get_or_init(|| made).clone())
+        if MESSAGES.fetch_add(made.len(), atomic::Ordering::Relaxed) + made.len() > MAX_MESSAGES
+            || self.made.get_or_init(Box::default).protobuf.set(made.clone()).is_err()
+        {
+            // There is no room, or another was faster, whose is equal.
+            MESSAGES.fetch_sub(made.len(), atomic::Ordering::Relaxed);
+        }
+        Ok(made)
     }
 
     /// The object as `T`, decoded at the first call and shared from then on. One type per object is kept;
     /// asking for a second type decodes each time.
     pub fn view<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>, DecodeError> {
-        if let Some(known) = self.typed.get()
+        if let Some(known) = self.made.get().and_then(|made| made.typed.get())
             && let Ok(view) = known.clone().downcast::<T>()
         {
             return Ok(view);
@@ -339,7 +365,7 @@ impl Object {
         })?;
         let view = Arc::new(view);
         // A race decodes twice and keeps one; both are equal.
-        let _ = self.typed.set(view.clone());
+        let _ = self.made.get_or_init(Box::default).typed.set(view.clone());
         Ok(view)
     }
 }
@@ -464,6 +490,27 @@ mod tests {
         for bytes in [&b"{}"[..], b"", b"[]", br#"{"metadata":{"name":3}}"#] {
             assert!(Object::from_stored(bytes, 1).is_err());
         }
+    }
+
+    #[test]
+    fn messages_are_kept_until_there_are_too_many() {
+        let object = || Object::from_value(&json!({"metadata": {"name": "a"}})).unwrap();
+        let made = |object: &Object, bytes: usize| {
+            let mut asked = false;
+            let message = object.protobuf(|_| {
+                asked = true;
+                Ok::<_, ()>(Bytes::from(vec![0; bytes]))
+            });
+            (asked, message.unwrap().len())
+        };
+        let (large, small) = (object(), object());
+        assert_eq!(
+            (made(&large, MAX_MESSAGES - 1), made(&large, 1)),
+            ((true, MAX_MESSAGES - 1), (false, MAX_MESSAGES - 1))
+        );
+        assert_eq!((made(&small, 2), made(&small, 2)), ((true, 2), (true, 2)), "there is no room");
+        drop(large);
+        assert_eq!((made(&small, 2), made(&small, 2)), ((true, 2), (false, 2)));
     }
 
     #[test]

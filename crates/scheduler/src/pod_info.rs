@@ -164,7 +164,7 @@ impl Shape {
         let spec = &pod.spec;
         let (namespace, labels) = (object.meta().namespace.as_str(), &object.meta().labels);
         let controller = object.meta().controller();
-        let controller = controller.filter(|owner| SPREAD_CONTROLLERS.contains(&owner.kind.as_str()));
+        let controller = controller.filter(|owner| SPREAD_CONTROLLERS.contains(&owner.kind.as_ref()));
         let mut spread: Vec<SpreadConstraint> =
             spec.topology_spread_constraints.iter().map(|c| spread_constraint(c, namespace, labels)).collect();
         let spread_is_default = spread.is_empty() && controller.is_some();
