@@ -130,8 +130,9 @@ fn share_parameters(item: &mut Value) {
     if let [operation] = operations.as_mut_slice()
         && let Some(Value::Array(own)) = operation.get_mut("parameters")
     {
-        let (body, others) = std::mem::take(own).into_iter().partition(|one| one["in"] == "body");
-        shared.extend(Vec::<Value>::from(others));
+        let (body, others): (Vec<Value>, Vec<Value>) =
+            std::mem::take(own).into_iter().partition(|one| one["in"] == "body");
+        shared.extend(others);
         *own = body;
         if own.is_empty()
             && let Value::Object(operation) = operation
