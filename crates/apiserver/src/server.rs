@@ -159,6 +159,10 @@ impl ApiServer {
         tasks.spawn("API service availability", async move {
             stop.or(aggregation::check_availability(looking)).await;
         });
+        let (fetching, stop) = (core.clone(), tasks.stop());
+        tasks.spawn("OpenAPI of other servers", async move {
+            stop.or(aggregation::keep_documents(fetching)).await;
+        });
         let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });
         Ok(ApiServer { core, api })
     }
