@@ -34,6 +34,7 @@ mod ports;
 mod proxy;
 mod read;
 mod registry;
+mod runs;
 mod schema;
 mod select;
 mod selectors;
