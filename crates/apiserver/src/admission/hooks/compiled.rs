@@ -7,7 +7,7 @@ use k8s_object::{ApiError, LabelSelector, Object};
 use serde_json::Value;
 
 use super::super::Review;
-use super::super::expressions::{Asks, Expression, Inputs, May, all_hold, environment};
+use super::super::expressions::{Asks, Expression, Inputs, May, Yields, all_hold, environment};
 use super::super::rules::{self, Rule};
 use super::ask::ReviewVersion;
 use crate::core::Core;
@@ -69,7 +69,7 @@ impl Hook {
             objects: rules::selector(&hook["objectSelector"]),
             conditions: conditions
                 .iter()
-                .map(|own| Expression::compile(&env, own["expression"].as_str().unwrap_or("")))
+                .map(|own| Expression::compile(&env, own["expression"].as_str().unwrap_or(""), Yields::Flag))
                 .collect(),
             ignores_failure: text("failurePolicy") == "Ignore",
             timeout: Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_SECONDS)),
@@ -107,7 +107,7 @@ impl Hook {
         let request = super::ask::request(review, object, version);
         let asks = Asks::of(review.call, name);
         let mut inputs = Inputs::new(object, review.old, &request);
-        inputs.asks = Some(&asks);
+        inputs.asks = Some(asks.input());
         match all_hold(&self.conditions, &inputs, !self.ignores_failure) {
             Ok(true) => Ok(Some(version)),
             Ok(false) => Ok(None),

@@ -6,9 +6,7 @@ use k8s_object::{ApiError, Cause, Object, Reason};
 use k8s_schema::{Atom, Step, Typed};
 use serde_json::Value;
 
-use super::super::expressions::{
-    Asks, Expression, Inputs, May, all_hold, environment, namespace_object, with_variables,
-};
+use super::super::expressions::{Asks, Expression, Inputs, May, NULL, Yields, all_hold, environment, namespace_object};
 use super::super::reinvocation::Reinvocation;
 use super::super::{Operation, Review, hooks, rules, taken};
 use super::compiled::{Binding, Constraints, list, param_kind, text, variables};
@@ -43,13 +41,14 @@ impl MutatingPolicy {
         let params = param_kind(spec);
         let env = environment(May { params: params.is_some(), authorizer: true, mutation: false });
         let mutating = environment(May { params: params.is_some(), authorizer: true, mutation: true });
-        let variables = variables(&env, spec);
-        let mutating = with_variables(mutating, variables.iter().map(|(name, _)| name.as_str()));
+        let (variables, types) = variables(&env, spec);
+        let (env, mutating) = (types.within(env), types.within(mutating));
         let mutations = list(&spec["mutations"]).iter().map(|own| {
-            let compile = |field: &str| Expression::compile(&mutating, &text(&own[field], "expression"));
+            let compile =
+                |field: &str, yields| Expression::compile(&mutating, &text(&own[field], "expression"), yields);
             match own["patchType"].as_str() {
-                Some("JSONPatch") => Mutation::Patch(compile("jsonPatch")),
-                _ => Mutation::Apply(compile("applyConfiguration")),
+                Some("JSONPatch") => Mutation::Patch(compile("jsonPatch", Yields::JsonPatch)),
+                _ => Mutation::Apply(compile("applyConfiguration", Yields::ApplyConfiguration)),
             }
         });
         MutatingPolicy {
@@ -58,7 +57,7 @@ impl MutatingPolicy {
             fails: spec["failurePolicy"] != "Ignore",
             conditions: list(&spec["matchConditions"])
                 .iter()
-                .map(|own| Expression::compile(&env, &text(own, "expression")))
+                .map(|own| Expression::compile(&env, &text(own, "expression"), Yields::Flag))
                 .collect(),
             mutations: mutations.collect(),
             reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
@@ -200,16 +199,16 @@ impl Turn<'_, '_, '_> {
     fn over<T>(
         &self,
         object: &Value,
+        namespace: &Value,
         evaluate: impl FnOnce(&Inputs<'_>, &Value) -> Result<T, String>,
     ) -> Result<T, String> {
         let call = self.review.call;
         let (seen, old) = (self.seen(object), self.review.old.map(|old| self.seen(old)));
         let request = hooks::request(self.review, Some(object), self.version);
-        let namespace = namespace_object(call);
         let asks = Asks::of(call, rules::name(call, Some(object)));
         let mut inputs = Inputs::new(Some(&seen), old.as_ref(), &request).with_variables(&self.policy.variables);
-        inputs.namespace = &namespace;
-        inputs.asks = Some(&asks);
+        inputs.namespace = namespace;
+        inputs.asks = Some(asks.input());
         if let Some(param) = self.param {
             inputs.params = param;
         }
@@ -220,11 +219,13 @@ impl Turn<'_, '_, '_> {
         if self.policy.conditions.is_empty() {
             return Ok(true);
         }
-        self.over(object, |inputs, _| all_hold(&self.policy.conditions, inputs, self.policy.fails))
+        // Conditions see no namespace, as upstream's.
+        self.over(object, &NULL, |inputs, _| all_hold(&self.policy.conditions, inputs, self.policy.fails))
     }
 
     fn mutated(&self, mutation: &Mutation, object: &Value) -> Result<Value, String> {
-        let changed = self.over(object, |inputs, seen| {
+        let namespace = namespace_object(self.review.call);
+        let changed = self.over(object, &namespace, |inputs, seen| {
             let mut budget = Budget::new(MAX_REQUEST_COST);
             match mutation {
                 Mutation::Apply(expression) => {
