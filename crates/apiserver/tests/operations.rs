@@ -112,6 +112,7 @@ fn health_is_told_check_by_check() {
             ("/livez/shutdown", 404, "404 page not found\n"),
             ("/readyz/shutdown", 200, "ok"),
             ("/readyz/poststarthook/rbac/bootstrap-roles", 200, "ok"),
+            ("/readyz/poststarthook/start-apiextensions-controllers", 200, "ok"),
             ("/readyz/none", 404, "404 page not found\n"),
         ];
         for (path, status, text) in cases {
@@ -130,6 +131,21 @@ fn health_is_told_check_by_check() {
         assert_eq!(answer.status, 500);
         assert!(answer.text().ends_with("[-]shutdown failed: reason withheld\nreadyz check failed\n"));
         assert_eq!(send(&cluster, "GET /livez", &[], serve::empty()).await.status, 200, "it lives until it is gone");
+    });
+}
+
+#[test]
+fn a_duty_that_has_ended_is_told() {
+    with_options(with_names, |cluster| async move {
+        cluster.tasks.abort();
+        // Tasks end when they are next looked at.
+        cluster.world.sleep(std::time::Duration::from_secs(1)).await;
+        let answer = ask(&cluster, "admin", "GET /livez", &[], "").await;
+        let text = answer.text();
+        assert_eq!(answer.status, 500, "{text}");
+        for told in ["[-]poststarthook/start-apiextensions-controllers failed", "[-]autoregister-completion failed", "[+]ping ok"] {
+            assert!(text.contains(told), "{told}: {text}");
+        }
     });
 }
 
