@@ -89,10 +89,9 @@ impl IamTokens {
 
     async fn verify(&self, token: &str) -> Result<UserInfo, AuthError> {
         let inner = self.inner.upgrade().ok_or_else(|| AuthError::Unavailable("the region is stopping".to_owned()))?;
-        let aws_auth = aws_auth(&inner, &self.cluster).await?;
         let now = inner.world.now();
-        let version = aws_auth.as_ref().map(|object| object.meta().resource_version.as_str());
-        let found = self.known.find(token, version, now).await;
+        let version = aws_auth_version(&inner, &self.cluster).await?;
+        let found = self.known.find(token, version.as_deref(), now).await;
         let ticket = match found.map_err(|error| AuthError::Unavailable(error.to_string()))? {
             Ok(known) => {
                 self.policies.set(&known.user, &known.policies);
@@ -108,11 +107,12 @@ impl IamTokens {
             verified = self.verify_for(&inner, token, std::slice::from_ref(&host)).await?;
         }
         let (caller, expires_at) = verified.map_err(|error| AuthError::Invalid(error.to_string()))?;
+        let aws_auth = aws_auth(&inner, &self.cluster).await?;
         let mapping = aws_auth.as_deref().map(mapping);
         let (user, policies) = identify_with(&inner, &self.cluster, &caller, mapping.as_ref()).await?;
         let policies: Arc<[AssociatedPolicy]> = policies.into();
         self.policies.set(&user, &policies);
-        let aws_auth = version.map(str::to_owned);
+        let aws_auth = aws_auth.map(|object| object.meta().resource_version.clone());
         self.known.keep(ticket, Known { user: user.clone(), policies, expires_at, aws_auth }, now);
         Ok(user)
     }
@@ -186,6 +186,13 @@ async fn aws_auth(inner: &Arc<Inner>, cluster: &str) -> Result<Option<Arc<Object
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(AuthError::Unavailable(error.to_string())),
     }
+}
+
+/// The revision of the ConfigMap aws-auth, if the cluster has one: all that a request costs whose token is known.
+async fn aws_auth_version(inner: &Arc<Inner>, cluster: &str) -> Result<Option<String>, AuthError> {
+    let Some(plane) = inner.control_plane(cluster) else { return Ok(None) };
+    let version = plane.server.resource_version(&CONFIG_MAPS, "kube-system", "aws-auth").await;
+    version.map_err(|error| AuthError::Unavailable(error.to_string()))
 }
 
 /// What aws-auth says.
