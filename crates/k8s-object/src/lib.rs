@@ -2,6 +2,7 @@
 //! quantities, `Status` errors, and typed views of the kinds that components read. Pure: no clock, no io, no API server.
 
 mod error;
+mod escape;
 mod gvk;
 mod meta;
 mod object;
@@ -10,6 +11,7 @@ mod selector;
 mod user;
 pub mod views;
 
+pub use escape::escaped;
 pub use error::{ApiError, Cause, Reason};
 pub use gvk::{GroupVersionKind, GroupVersionResource, resources};
 pub use meta::{ObjectMeta, OwnerReference, Properties};
