@@ -20,6 +20,7 @@ pub(crate) enum Duty {
     AccountSecrets,
     ApiServices,
     Availability,
+    Documents,
 }
 
 impl Duty {
@@ -35,6 +36,7 @@ impl Duty {
             Duty::AccountSecrets => "secrets of service accounts",
             Duty::ApiServices => "API services",
             Duty::Availability => "API service availability",
+            Duty::Documents => "OpenAPI of other servers",
         }
     }
 

@@ -2,13 +2,13 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_object::{GroupVersionResource, resources};
 use serde_json::{Value, json};
 use store::Store;
-use support::hooks::Hooks;
+use support::hooks::{Answer, Hooks};
 use support::http::{ask, with_names};
 use support::{Cluster, start_with};
 use world::World;
@@ -24,8 +24,12 @@ fn answer(path: &str, _: &Value) -> Option<(u16, Value)> {
             "resources": [{"name": "pods", "singularName": "", "namespaced": true, "kind": "PodMetrics", "verbs": ["get", "list"]}],
         }),
         "/openapi/v3" => {
-            json!({"paths": {"apis/metrics.example/v1": {"serverRelativeURL": "/openapi/v3/apis/metrics.example/v1?hash=X"}}})
+            let url = |place: &str| json!({"serverRelativeURL": format!("/openapi/v3/{place}?hash=X")});
+            json!({"paths": {
+                "api": url("api"), "apis/metrics.example/v1": url("apis/metrics.example/v1"), "extra": url("extra"),
+            }})
         }
+        "/openapi/v3/extra?hash=X" => json!({"openapi": "3.0.0", "info": {"title": "Metrics"}}),
         "/openapi/v3/apis/metrics.example/v1?hash=X" => json!({"openapi": "3.0.0"}),
         "/apis/metrics.example/v1/namespaces/default/pods?limit=x" => json!({"kind": "PodMetricsList", "items": []}),
         _ => return Some((404, json!({"kind": "Status", "code": 404}))),
@@ -53,10 +57,14 @@ async fn until(cluster: &Cluster, name: &str, reason: &str) -> (String, String, 
 }
 
 fn with_others<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Arc<Hooks>) -> F) {
+    with_server(Arc::new(answer), test);
+}
+
+fn with_server<F: Future<Output = ()>>(answer: Answer, test: impl FnOnce(Cluster, Arc<Hooks>) -> F) {
     let (world, mut simulation) = World::simulated(1);
     let store = Store::memory(&world, store::Limits::default());
     simulation.block_on(async move {
-        let hooks = Hooks::new(&world, &["metrics.default.svc"], Arc::new(answer));
+        let hooks = Hooks::new(&world, &["metrics.default.svc"], answer);
         let dialer = hooks.clone();
         let cluster = start_with(&world, &store, |options| {
             with_names(options);
@@ -137,6 +145,10 @@ fn versions_of_other_servers_are_served_as_long_as_they_are_there() {
         let paths = get("admin", "/openapi/v3").await.json()["paths"].clone();
         let url = paths["apis/metrics.example/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
         assert_eq!(get("admin", &url).await.json()["openapi"], "3.0.0");
+        let url = |place: &str| paths[place]["serverRelativeURL"].as_str().unwrap().to_owned();
+        assert_eq!(get("admin", &url("extra")).await.json()["info"]["title"], "Metrics", "what only they have");
+        assert!(!url("api").ends_with("?hash=X"), "what this server has is its own");
+        assert_eq!(get("admin", &url("api")).await.json()["info"]["title"], "Kubernetes");
 
         client.delete(&resources::SERVICES, "default", "metrics", Default::default()).await.unwrap();
         until(&cluster, name, "ServiceNotFound").await;
@@ -173,5 +185,111 @@ fn what_this_server_serves_is_registered() {
             .await
             .unwrap();
         until(&cluster, "v1.own.example", "").await;
+    });
+}
+
+/// A document with one path of the version, one of a type that everybody has, and one outside of the version.
+fn published(field: &str) -> Value {
+    let leads_to = |name: &str| {
+        let schema = json!({"$ref": format!("#/definitions/{name}")});
+        json!({
+            "get": {"responses": {"200": {"description": "OK", "schema": schema}}, "parameters": [{"$ref": "#/parameters/p"}]},
+        })
+    };
+    let mut metrics = json!({"type": "object", "properties": {}});
+    metrics["properties"][field] = json!({"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.Status"});
+    json!({
+        "swagger": "2.0", "info": {"title": "Metrics", "version": "1"},
+        "paths": {"/apis/metrics.example/v1/pods": leads_to("example.PodMetrics"), "/other/": leads_to("example.Info")},
+        "definitions": {
+            "example.Info": {"type": "object"}, "example.PodMetrics": metrics,
+            "io.k8s.apimachinery.pkg.apis.meta.v1.Status": {"type": "string"},
+        },
+        "parameters": {"p": {"name": "p", "in": "query", "type": "string", "uniqueItems": true}},
+    })
+}
+
+#[test]
+fn the_v2_documents_of_other_servers_are_merged() {
+    let document = Arc::new(Mutex::new((200, published("cpu"))));
+    let told = document.clone();
+    let answers = move |path: &str, asked: &Value| match path {
+        "/openapi/v2" => Some(told.lock().unwrap().clone()),
+        // A server that publishes v2 alone.
+        "/openapi/v3" => Some((404, json!(null))),
+        _ => answer(path, asked),
+    };
+    with_server(Arc::new(answers), |cluster, hooks| async move {
+        let client = cluster.admin();
+        let ports = json!([{"name": "https", "port": 443}]);
+        let service = json!({"metadata": {"name": "metrics"}, "spec": {"ports": ports, "type": "NodePort"}});
+        client.create(&resources::SERVICES, "default", service).await.unwrap();
+        let slice = json!({
+            "metadata": {"name": "metrics", "labels": {"kubernetes.io/service-name": "metrics"}}, "addressType": "IPv4",
+            "endpoints": [{"addresses": [ADDRESS]}], "ports": [{"name": "https", "port": 443}],
+        });
+        client.create(&resources::ENDPOINT_SLICES, "default", slice).await.unwrap();
+        let get = async |headers: &[&str]| ask(&cluster, "admin", "GET /openapi/v2", headers, "").await;
+        let before = get(&[]).await.header("etag").to_owned();
+        let spec = json!({
+            "group": "metrics.example", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100,
+            "service": {"namespace": "default", "name": "metrics"}, "caBundle": hooks.ca,
+        });
+        let name = "v1.metrics.example";
+        client.create(&API_SERVICES, "", json!({"metadata": {"name": name}, "spec": spec})).await.unwrap();
+        let until = async |what: &str, is_there: &dyn Fn(&Value) -> bool| {
+            for _ in 0..300 {
+                let document = get(&[]).await.json();
+                if is_there(&document) {
+                    return document;
+                }
+                cluster.world.sleep(Duration::from_secs(1)).await;
+            }
+            panic!("not in time: {what}");
+        };
+        const PATH: &str = "/apis/metrics.example/v1/pods";
+        let has = |document: &Value, field: &str| {
+            document["definitions"]["example.PodMetrics"]["properties"][field].is_object()
+        };
+        let merged = until("their part", &|document| has(document, "cpu")).await;
+        assert_eq!(merged["info"]["title"], "Kubernetes");
+        assert_eq!(merged["paths"][PATH]["get"]["parameters"][0]["$ref"], "#/parameters/p");
+        assert_eq!(merged["parameters"]["p"]["name"], "p");
+        assert!(merged["paths"]["/apis/apps/v1/deployments"].is_object());
+        assert!(merged["paths"].get("/other/").is_none() && merged["definitions"].get("example.Info").is_none());
+        // A type of one name that is another.
+        const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+        let renamed = format!("{STATUS}_v2");
+        let reference = &merged["definitions"]["example.PodMetrics"]["properties"]["cpu"]["$ref"];
+        assert_eq!(*reference, format!("#/definitions/{renamed}"));
+        assert_eq!(
+            (&merged["definitions"][&renamed]["type"], &merged["definitions"][STATUS]["type"]),
+            (&json!("string"), &json!("object"))
+        );
+        let protobuf = get(&["accept: application/com.github.proto-openapi.spec.v2.v1.0+protobuf"]).await.body;
+        assert!(protobuf.windows(PATH.len()).any(|part| part == PATH.as_bytes()));
+
+        let index = ask(&cluster, "admin", "GET /openapi/v3", &[], "").await.json();
+        let url = index["paths"]["apis/metrics.example/v1"]["serverRelativeURL"].as_str().unwrap();
+        let theirs = ask(&cluster, "admin", &format!("GET {url}"), &[], "").await.json();
+        let schema = &theirs["paths"][PATH]["get"]["responses"]["200"]["description"];
+        assert_eq!((&theirs["openapi"], schema), (&json!("3.0.0"), &json!("OK")));
+        assert!(theirs["components"]["schemas"]["example.PodMetrics"].is_object());
+        let accept = ["accept: application/com.github.proto-openapi.spec.v3.v1.0+protobuf"];
+        let protobuf = ask(&cluster, "admin", &format!("GET {url}"), &accept, "").await;
+        assert_eq!(protobuf.status, 200);
+        assert!(protobuf.body.windows(PATH.len()).any(|part| part == PATH.as_bytes()));
+
+        *document.lock().unwrap() = (200, published("memory_bytes"));
+        until("what has changed", &|document| has(document, "memory_bytes") && !has(document, "cpu")).await;
+        let sent: Vec<_> =
+            hooks.headers.lock().unwrap().iter().filter_map(|sent| sent.get("if-none-match").cloned()).collect();
+        assert_eq!(sent[0], format!("\"{}\"", published("cpu").to_string().len()), "what is known is told");
+        *document.lock().unwrap() = (500, json!("out of order"));
+        cluster.world.sleep(Duration::from_secs(300)).await;
+        until("what is known of a server that fails", &|document| has(document, "memory_bytes")).await;
+        client.delete(&API_SERVICES, "", name, Default::default()).await.unwrap();
+        until("without their part", &|document| document["paths"].get(PATH).is_none()).await;
+        assert_eq!(get(&[]).await.header("etag"), before, "as it was before");
     });
 }

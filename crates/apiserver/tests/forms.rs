@@ -127,7 +127,26 @@ fn openapi_describes_what_is_served() {
         assert!(document["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"].is_object());
         let tag = answer.header("etag").to_owned();
         assert!(apps.ends_with(&format!("?hash={}", tag.trim_matches('"'))), "{apps} {tag}");
-        assert_eq!(get(&apps, &[&format!("if-none-match: {tag}")]).await.status, 304);
+        for known in [tag.clone(), format!("\"other\", W/{tag}"), "*".to_owned()] {
+            assert_eq!(get(&apps, &[&format!("if-none-match: {known}")]).await.status, 304, "{known}");
+        }
+        let protobuf = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+        for asked in [protobuf, "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"] {
+            let answer = get(&apps, &[&format!("accept: {asked}")]).await;
+            assert_eq!((answer.header("content-type"), answer.header("vary")), (protobuf, "Accept"));
+            assert_eq!((answer.header("etag"), answer.header("cache-control")), (tag.as_str(), "public, immutable"));
+            assert!(answer.body.starts_with(b"\x0a\x053.0.0\x12"), "a message whose first field is its version");
+            assert_eq!(get("/openapi/v3/apis?hash=old", &[&format!("accept: {asked}")]).await.status, 301);
+        }
+        for (path, accept, status) in [
+            ("/openapi/v3/apis/apps/v1", "text/html", 406),
+            ("/openapi/v3/apis/apps/v1", "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", 406),
+            ("/openapi/v3/apis/other/v1", "text/html", 404),
+            ("/openapi/v3", protobuf, 200),
+            ("/openapi/v3/apis/apps", protobuf, 200),
+        ] {
+            assert_eq!(get(path, &[&format!("accept: {accept}")]).await.status, status, "{path} {accept}");
+        }
         assert_eq!(get("/openapi/v3/apis/stable.example.com/v1", &[]).await.status, 404);
 
         let definition = json!({
@@ -146,6 +165,10 @@ fn openapi_describes_what_is_served() {
         let custom = get(&url("apis/stable.example.com/v1", &root).unwrap(), &[]).await.json();
         let spec = &custom["components"]["schemas"]["com.example.stable.v1.CronTab"]["properties"]["spec"];
         assert_eq!(spec["properties"]["cron"]["type"], "string");
+        let url = url("apis/stable.example.com/v1", &root).unwrap();
+        let custom = get(&url, &[&format!("accept: {protobuf}")]).await.body;
+        let name = b"com.example.stable.v1.CronTab";
+        assert!(custom.windows(name.len()).any(|part| part == name));
         let v2 = get("/openapi/v2", &[]).await.json();
         assert!(v2["definitions"]["com.example.stable.v1.CronTab"].is_object());
     });
@@ -205,4 +228,39 @@ fn json_is_escaped_as_go_escapes_it() {
         let yaml = ask(&cluster, "admin", &format!("GET {path}/a"), &["accept: application/yaml"], "").await;
         assert!(yaml.text().contains("<a> && b"), "{}", yaml.text());
     });
+}
+
+#[test]
+fn every_type_and_field_that_is_served_is_described() {
+    for minor in k8s_schema::OLDEST_MINOR..=k8s_schema::NEWEST_MINOR {
+        let options = move |options: &mut apiserver::Options| {
+            with_names(options);
+            options.minor = minor;
+        };
+        with_options(options, |cluster| async move {
+            let document = ask(&cluster, "admin", "GET /openapi/v2", &[], "").await.json();
+            let definitions = document["definitions"].as_object().unwrap();
+            let is_described =
+                |value: &serde_json::Value| value["description"].as_str().is_some_and(|text| !text.is_empty());
+            let mut missing = Vec::new();
+            let mut fields = 0;
+            for (name, definition) in definitions {
+                if !is_described(definition) {
+                    missing.push(name.clone());
+                }
+                for (field, property) in definition["properties"].as_object().into_iter().flatten() {
+                    fields += 1;
+                    if !is_described(property) {
+                        missing.push(format!("{name}.{field}"));
+                    }
+                }
+            }
+            assert!(missing.is_empty(), "1.{minor} does not describe {missing:#?}");
+            assert!(
+                definitions.len() > 500 && fields > 2_000,
+                "1.{minor}: {} types, {fields} fields",
+                definitions.len()
+            );
+        });
+    }
 }

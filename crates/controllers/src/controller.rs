@@ -62,6 +62,8 @@ pub type Planned = Result<Plan, DecodeError>;
 pub struct Controller {
     /// Upstream's name, e.g. `deployment-controller`.
     pub name: &'static str,
+    /// The component that its events come from, which upstream names by itself. That of the row's name where upstream tells nothing.
+    pub event_source: &'static str,
     /// The service account in `kube-system` whose bootstrap role is `system:controller:<this>`.
     pub service_account: &'static str,
     /// What it is for, in one sentence.
@@ -171,6 +173,8 @@ pub enum Action {
     },
     /// Deletes all objects of a namespace.
     DeleteAll { resource: GroupVersionResource, namespace: String },
+    /// One more attempt at something below the key, which [`View::backoff`] then makes wait, longer each time. Never fails a plan.
+    Backoff { item: String },
     /// Tells users what happened. Never fails a plan.
     Event { about: Arc<Object>, warning: bool, reason: &'static str, message: String },
 }
@@ -241,6 +245,7 @@ impl std::fmt::Display for Action {
                 write!(f, "delete {} {object}{propagation}", resource.resource)
             }
             Action::DeleteAll { resource, namespace } => write!(f, "delete all {} {namespace}", resource.resource),
+            Action::Backoff { item } => write!(f, "back off {item}"),
             Action::Event { about, reason, message, .. } => write!(f, "event {} {reason}: {message}", about.key()),
         }
     }

@@ -1,15 +1,15 @@
 //! All controllers together on simulated time, over the small API server of the tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_client::{Client, Options as CallOptions, Propagation, Verb, WatchEvent};
 use k8s_object::resources::{
-    CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, JOBS, NAMESPACES, NODES, PODS,
-    REPLICA_SETS, SERVICE_ACCOUNTS, SERVICES,
+    CONFIG_MAPS, CONTROLLER_REVISIONS, CUSTOM_RESOURCE_DEFINITIONS, DAEMON_SETS, DEPLOYMENTS, ENDPOINT_SLICES, EVENTS,
+    JOBS, NAMESPACES, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS, SERVICES,
 };
-use k8s_object::views::{Deployment, Node, Pod, ReplicaSet};
+use k8s_object::views::{ControllerRevision, DaemonSet, Deployment, Node, Pod, ReplicaSet};
 use k8s_object::{ApiError, GroupVersionResource, Object};
 use serde_json::{Value, json};
 use world::{Simulation, Tasks, World};
@@ -434,6 +434,14 @@ fn a_silent_node_loses_its_pods_after_40_and_300_seconds() {
         node.condition("Ready").unwrap().status == "Unknown"
     };
     cluster.until("noticed", unknown);
+    cluster.until("told by the component that upstream names", |fake| {
+        let mut events = fake.list(&EVENTS).into_iter().map(|event| event.value());
+        events.any(|event| {
+            event["reason"] == "NodeNotReady"
+                && event["source"]["component"] == "node-controller"
+                && event["reportingComponent"] == "node-controller"
+        })
+    });
     let noticed = cluster.world.elapsed() - silent;
     assert!((30..=40).contains(&noticed.as_secs()), "{noticed:?} after the last but one renewal");
     let ready = |fake: &Fake| active_pods(fake).iter().filter(|pod| pod.is_ready()).count();
@@ -563,6 +571,106 @@ fn every_pod_of_a_job_counts_once_whatever_the_view_shows() {
         assert_eq!(denied, [""; 0], "controllers do what their roles allow");
         cluster.stop();
     }
+}
+
+fn daemon_set(image: &str) -> Value {
+    let template = json!({
+        "metadata": {"labels": {"app": "agent"}},
+        "spec": {"nodeSelector": {"topology.kubernetes.io/zone": "a"}, "containers": [{"name": "c", "image": image}]},
+    });
+    json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "agent"}}, "revisionHistoryLimit": 10, "template": template,
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
+        },
+    })
+}
+
+/// What `kubectl rollout status` waits for, with a pod on so many nodes.
+fn runs_on(nodes: i64) -> impl Fn(&Fake) -> bool {
+    move |fake| {
+        let Some(object) = fake.get(&DAEMON_SETS, "a", "agent") else { return false };
+        let status = &object.view::<DaemonSet>().unwrap().status;
+        let counts = [status.desired_number_scheduled, status.updated_number_scheduled, status.number_available];
+        status.observed_generation == object.meta().generation && counts == [nodes; 3]
+    }
+}
+
+#[test]
+fn a_daemon_set_follows_its_nodes_and_its_template() {
+    for seed in 0..10 {
+        let mut cluster = Cluster::start(seed);
+        cluster.nodes(&["n1", "n2", "n3"]);
+        cluster.create(&DAEMON_SETS, "a", daemon_set("1"));
+        cluster.until("everywhere", runs_on(3));
+        let creates = |fake: &Fake| {
+            fake.requests().iter().filter(|line| line.contains("daemon-set-controller create pods")).count()
+        };
+        assert_eq!(creates(&cluster.fake), 3, "seed {seed}: none too many");
+        let mut elsewhere = cluster.fake.get(&NODES, "", "n2").unwrap().value();
+        let mut back = elsewhere.clone();
+        elsewhere["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!("b");
+        cluster.fake.put(&NODES, elsewhere);
+        cluster.until("it has left", |fake| runs_on(2)(fake) && fake.list(&PODS).len() == 2);
+        back["spec"]["taints"] = json!([{"key": "k", "effect": "NoSchedule"}]);
+        cluster.fake.put(&NODES, back.clone());
+        cluster.pass(Duration::from_secs(10));
+        assert!(runs_on(2)(&cluster.fake), "seed {seed}: a taint keeps it away");
+        crate::json::remove(&mut back, "spec");
+        cluster.fake.put(&NODES, back);
+        cluster.until("it is back", runs_on(3));
+        for image in ["2", "3", "1"] {
+            let template = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}});
+            cluster.patch(&DAEMON_SETS, "agent", template);
+            cluster.until("rolled out", runs_on(3));
+            let pods = active_pods(&cluster.fake);
+            assert!(pods.iter().all(|pod| pod.spec.containers[0].image == image), "seed {seed}");
+        }
+        let revisions: Vec<i64> = cluster
+            .fake
+            .list(&CONTROLLER_REVISIONS)
+            .iter()
+            .map(|own| own.view::<ControllerRevision>().unwrap().revision)
+            .collect();
+        assert_eq!(revisions.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from([2, 3, 4]), "seed {seed}");
+        let before = cluster.fake.requests().len();
+        cluster.pass(Duration::from_secs(3));
+        let later = cluster.fake.requests();
+        let own: Vec<&String> = later[before..].iter().filter(|line| line.contains("daemon-set-controller")).collect();
+        assert!(own.is_empty(), "seed {seed}: it is at rest: {own:?}");
+        cluster.delete(&DAEMON_SETS, "a", "agent", CallOptions::default());
+        cluster.until("gone", |fake| fake.list(&PODS).is_empty() && fake.list(&CONTROLLER_REVISIONS).is_empty());
+        let denied: Vec<String> = cluster.fake.requests().into_iter().filter(|line| line.contains("may not")).collect();
+        assert_eq!(denied, [""; 0], "controllers do what their roles allow");
+        cluster.stop();
+    }
+}
+
+#[test]
+fn daemons_that_fail_again_and_again_come_back_ever_later() {
+    let mut cluster = Cluster::start(3);
+    cluster.nodes(&["n1"]);
+    cluster.create(&DAEMON_SETS, "a", daemon_set("1"));
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        let alone = |fake: &Fake| fake.list(&PODS).len() == 1 && active_pods(fake).iter().all(|pod| pod.is_ready());
+        cluster.until("it runs", |fake| alone(fake) && runs_on(1)(fake) && active_pods(fake).len() == 1);
+        let pod = cluster.fake.list(&PODS)[0].clone();
+        let mut failed = pod.value();
+        failed["status"]["phase"] = json!("Failed");
+        cluster.fake.put(&PODS, failed);
+        let (begin, uid) = (cluster.world.elapsed(), pod.meta().uid.clone());
+        let is_gone =
+            move |fake: &Fake| fake.list(&PODS).iter().all(|pod| pod.meta().uid != uid || pod.meta().is_terminating());
+        cluster.until("it is deleted", is_gone);
+        waits.push((cluster.world.elapsed() - begin).as_secs());
+    }
+    assert!(waits.is_sorted() && waits[0] == 0 && (24..32).contains(&waits[6]), "{waits:?}");
+    let events = cluster.fake.list(&EVENTS);
+    let told = events.iter().map(|event| event.value()).find(|event| event["reason"] == "FailedDaemonPod").unwrap();
+    assert_eq!((&told["type"], &told["reportingComponent"]), (&json!("Warning"), &json!("daemonset-controller")));
+    cluster.stop();
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What planners see: the watched objects, the server's answers to questions they asked, and the failure they recover from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use k8s_client::{Informers, Verb};
 use k8s_object::{ApiError, GroupVersionResource, NamespacedName, Object};
+use world::Timestamp;
 
+use crate::executor::Backoffs;
 use crate::options::{Options, ResourceInfo};
 
 /// A question to the server itself, for decisions that a stale view must not make.
@@ -57,7 +60,7 @@ impl Sources {
     }
 
     pub(crate) fn view<'a>(&'a self, answers: &'a Answers, failure: Option<&'a Failure>) -> View<'a> {
-        View { sources: self, answers, failure }
+        View { sources: self, answers, failure, backoffs: None }
     }
 
     /// The informers that hold a resource, if it is watched.
@@ -76,9 +79,20 @@ pub struct View<'a> {
     sources: &'a Sources,
     answers: &'a Answers,
     failure: Option<&'a Failure>,
+    backoffs: Option<&'a Mutex<Backoffs>>,
 }
 
 impl<'a> View<'a> {
+    pub(crate) fn with_backoffs(self, backoffs: &'a Mutex<Backoffs>) -> View<'a> {
+        View { backoffs: Some(backoffs), ..self }
+    }
+
+    /// How long something that was tried in vain by [`crate::Action::Backoff`] has to wait.
+    pub fn backoff(&self, item: &str, now: Timestamp) -> Duration {
+        let backoffs = self.backoffs.map(|backoffs| backoffs.lock().unwrap_or_else(PoisonError::into_inner));
+        backoffs.map_or(Duration::ZERO, |backoffs| backoffs.remaining(item, now))
+    }
+
     /// The manager's options.
     pub fn options(&self) -> &'a Options {
         &self.sources.options

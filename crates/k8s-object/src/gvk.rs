@@ -129,6 +129,7 @@ pub mod resources {
     pub const CONTROLLER_REVISIONS: Gvr = Gvr::of("apps", "v1", "controllerrevisions");
     pub const CRON_JOBS: Gvr = Gvr::of("batch", "v1", "cronjobs");
     pub const CUSTOM_RESOURCE_DEFINITIONS: Gvr = Gvr::of("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    pub const DAEMON_SETS: Gvr = Gvr::of("apps", "v1", "daemonsets");
     pub const DEPLOYMENTS: Gvr = Gvr::of("apps", "v1", "deployments");
     pub const ENDPOINTS: Gvr = Gvr::of("", "v1", "endpoints");
     pub const ENDPOINT_SLICES: Gvr = Gvr::of("discovery.k8s.io", "v1", "endpointslices");

@@ -28,7 +28,8 @@ pub use decode::{DecodeError, Decoded, MAX_DEPTH, decode, decode_from};
 pub use error::{FieldError, FieldErrorKind, MAX_FIELD_ERRORS, TypeMismatch};
 pub use model::{EnumValue, Field, KindEntry, LifeCycle, Minor, NEWEST_MINOR, OLDEST_MINOR, kinds};
 pub use openapi::{
-    OpenApiGroup, OpenApiKind, OpenApiSubresource, openapi_v2, openapi_v2_protobuf, openapi_v3, openapi_v3_root,
+    OPENAPI_ABOUT_THE_SERVER, OpenApiGroup, OpenApiKind, OpenApiSubresource, keep_openapi_v2_paths, merge_openapi_v2,
+    openapi_v2, openapi_v2_protobuf, openapi_v3, openapi_v3_of_v2, openapi_v3_protobuf, openapi_v3_root,
 };
 pub use order::sort_as_in_text;
 pub use patch::{MAX_JSON_PATCH_OPERATIONS, PatchError, json_patch, merge_patch};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_schema::{
     NEWEST_MINOR, OpenApiGroup, OpenApiKind, OpenApiSubresource, Schema, kinds, openapi_v2, openapi_v2_protobuf,
-    openapi_v3, openapi_v3_root,
+    openapi_v3, openapi_v3_protobuf, openapi_v3_root,
 };
 use serde_json::{Value, json};
 
@@ -127,6 +127,15 @@ fn the_deployment_is_described_with_its_extensions() {
     assert_eq!(schemas["io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"]["x-kubernetes-map-type"], "atomic");
     assert_eq!(schemas["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]["format"], "int-or-string");
     assert_eq!(schemas.get("io.k8s.api.core.v1.Node"), None, "nothing that is not reachable");
+}
+
+#[test]
+fn unions_are_published() {
+    let pods = openapi_v3("", "v1", &[kind("", "v1", "Pod", "pods", true)], NEWEST_MINOR);
+    let profile = &pods["components"]["schemas"]["io.k8s.api.core.v1.SeccompProfile"];
+    let expected =
+        json!([{"discriminator": "type", "fields-to-discriminateBy": {"localhostProfile": "LocalhostProfile"}}]);
+    assert_eq!(profile["x-kubernetes-unions"], expected);
 }
 
 #[test]
@@ -297,7 +306,15 @@ fn subresources_and_watches_have_their_paths() {
 
 #[test]
 fn what_is_above_the_versions_has_documents_of_its_own() {
-    for (about, path) in [("api", "/api/"), ("apis", "/apis/"), ("apis/apps", "/apis/apps/")] {
+    let places = [
+        ("api", "/api/"),
+        ("apis", "/apis/"),
+        ("apis/apps", "/apis/apps/"),
+        ("version", "/version/"),
+        ("openid/v1/jwks", "/openid/v1/jwks/"),
+        (".well-known/openid-configuration", "/.well-known/openid-configuration/"),
+    ];
+    for (about, path) in places {
         let document = openapi_v3_root(about, NEWEST_MINOR).unwrap();
         assert!(document["paths"][path]["get"]["responses"]["200"].is_object(), "{about}");
     }
@@ -374,6 +391,50 @@ fn the_message_of_the_v2_document_says_all_of_it() {
         5,
         "four in the query, one in the body"
     );
+}
+
+#[test]
+fn the_message_of_a_v3_document_says_all_of_it() {
+    let kinds = [kind("apps", "v1", "Deployment", "deployments", true), custom()];
+    let document = openapi_v3("apps", "v1", &kinds, NEWEST_MINOR);
+    let bytes = openapi_v3_protobuf(&document);
+    assert_eq!((first(&bytes, 1), first(first(&bytes, 2), 1)), (&b"3.0.0"[..], &b"Kubernetes"[..]));
+    let named = |bytes, number| -> Vec<(String, &[u8])> {
+        let entries = fields(bytes).into_iter().filter(|(own, _)| *own == number);
+        entries.map(|(_, entry)| (String::from_utf8(first(entry, 1).to_vec()).unwrap(), first(entry, 2))).collect()
+    };
+    let paths = named(first(&bytes, 4), 1);
+    let names: Vec<&str> = paths.iter().map(|(name, _)| name.as_str()).collect();
+    let expected: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, expected);
+    let (_, item) = paths.iter().find(|(name, _)| name.ends_with("/deployments/{name}")).unwrap();
+    let patch = first(item, 10);
+    assert_eq!(first(patch, 5), b"patchAppsV1NamespacedDeployment");
+    let body = first(first(patch, 7), 1);
+    assert_eq!(named(first(body, 2), 1).len(), 4, "the forms of a patch");
+    let responses = named(first(patch, 8), 2);
+    let codes: Vec<&str> = responses.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!(codes, ["200", "201", "401"]);
+
+    let components = first(&bytes, 5);
+    let schemas = named(first(components, 1), 1);
+    assert_eq!(schemas.len(), document["components"]["schemas"].as_object().unwrap().len());
+    let schema = |name: &str| {
+        let (_, found) = schemas.iter().find(|(own, _)| own == name).unwrap();
+        first(found, 1)
+    };
+    let extension = first(schema("io.k8s.api.apps.v1.Deployment"), 36);
+    assert_eq!(first(extension, 1), b"x-kubernetes-group-version-kind");
+    let properties = named(first(schema("io.k8s.api.apps.v1.DeploymentSpec"), 31), 1);
+    let property = |name: &str| first(properties.iter().find(|(own, _)| own == name).unwrap().1, 1);
+    let strategy = property("strategy");
+    let reference = b"#/components/schemas/io.k8s.api.apps.v1.DeploymentStrategy";
+    assert_eq!(first(first(first(strategy, 26), 2), 1), reference);
+    assert_eq!(first(strategy, 33), b"", "an object, which has no form there");
+    let container = named(first(schema("io.k8s.api.core.v1.Container"), 31), 1);
+    let (_, name) = container.iter().find(|(name, _)| name == "name").unwrap();
+    let default = fields(first(first(name, 1), 33));
+    assert_eq!(default, [(3, &b""[..])], "the empty text is written");
 }
 
 #[test]

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_object::views::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod};
-use k8s_object::{ObjectMeta, Properties, Quantity};
+use k8s_object::Quantity;
+use k8s_object::views::{Node, Pod};
 
 use crate::pod::Outcome;
 
@@ -130,7 +130,7 @@ pub(crate) fn admit(
             return Err(out_of(&resource, requested, taken, capacity));
         }
     }
-    if !matches_node(pod, &node.metadata) {
+    if !pod.spec.selects_node(&node.metadata) {
         return Err(predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
     }
     if host_ports(pod).iter().any(|port| used.host_ports.contains_key(port)) {
@@ -142,37 +142,6 @@ pub(crate) fn admit(
         return Err(predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate"));
     }
     Ok(())
-}
-
-fn matches_node(pod: &Pod, node: &ObjectMeta) -> bool {
-    let selected = pod.spec.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value.as_str()));
-    let affinity = pod.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|selector| selector.node_selector_terms.iter().any(|term| term_matches(term, node)))
-}
-
-/// All requirements of a term hold; a term without any matches nothing.
-fn term_matches(term: &NodeSelectorTerm, node: &ObjectMeta) -> bool {
-    let name: Properties = [("metadata.name", node.name.as_str())].into_iter().collect();
-    let empty = term.match_expressions.is_empty() && term.match_fields.is_empty();
-    !empty
-        && term.match_expressions.iter().all(|requirement| holds(requirement, &node.labels))
-        && term.match_fields.iter().all(|requirement| holds(requirement, &name))
-}
-
-fn holds(requirement: &NodeSelectorRequirement, labels: &Properties) -> bool {
-    let value = labels.get(&requirement.key);
-    let listed = |value: &str| requirement.values.iter().any(|own| own == value);
-    let bound = || Some((value?.parse::<i64>().ok()?, requirement.values.first()?.parse::<i64>().ok()?));
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => bound().is_some_and(|(value, bound)| value > bound),
-        "Lt" => bound().is_some_and(|(value, bound)| value < bound),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

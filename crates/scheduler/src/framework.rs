@@ -14,7 +14,31 @@ use crate::snapshot::{Slot, Snapshot};
 pub const MAX_NODE_SCORE: i64 = 100;
 
 /// Whether a pod can run on a node; if not, the diagnosis is told why.
-pub type Filter = fn(&PodInfo, &NodeInfo, &Cycle, &mut Diagnosis) -> bool;
+pub type Filter = fn(&PodInfo, &NodeInfo, &Cycle, &mut Diagnosis) -> Verdict;
+
+/// What a plugin says of a pod on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Fits,
+    /// Not with the pods that the node has.
+    Refused,
+    /// Not with any others either: making room for the pod there is in vain (upstream's `UnschedulableAndUnresolvable`).
+    Hopeless,
+}
+
+impl Verdict {
+    pub fn or_refused(fits: bool) -> Verdict {
+        if fits { Verdict::Fits } else { Verdict::Refused }
+    }
+
+    pub fn or_hopeless(fits: bool) -> Verdict {
+        if fits { Verdict::Fits } else { Verdict::Hopeless }
+    }
+}
+
+/// Corrects what was noted about a pod for another that is counted on a node (1), or no longer (-1). Afterwards the notes are
+/// good for that node alone.
+pub type Adjust = fn(&PodInfo, &PodInfo, &NodeInfo, i64, &mut Cycle);
 
 /// One plugin: its name and the extension points at which it has something to say.
 pub struct Plugin {
@@ -25,6 +49,8 @@ pub struct Plugin {
     pub pre_filter: Option<fn(&PodInfo, &Snapshot, &mut Cycle) -> PreFilter>,
     /// Whether a pod can run on a node; if not, says why.
     pub filter: Option<Filter>,
+    /// For plugins that note something before nodes are tried: what changes when a pod of a node comes or goes.
+    pub adjust: Option<Adjust>,
     /// How good a node is.
     pub score: Option<Scoring>,
     /// What can change this plugin's mind about a pod that it refused.
@@ -41,6 +67,7 @@ impl Plugin {
             pre_enqueue: None,
             pre_filter: None,
             filter: None,
+            adjust: None,
             score: None,
             events: Events::NONE,
             hint: |_, _| true,
@@ -60,7 +87,7 @@ pub enum PreFilter {
 }
 
 /// What plugins note about a pod for the rest of one decision.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Cycle {
     pub affinity: inter_pod_affinity::State,
     pub spread: pod_topology_spread::State,

@@ -15,7 +15,7 @@ use crate::snapshot::Slot;
 const ZONE_LABELS: [&str; 2] = ["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"];
 
 /// One node.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NodeInfo {
     pub name: Arc<str>,
     /// Where it stands in the snapshot.
@@ -33,7 +33,7 @@ pub struct NodeInfo {
     pub scoring_requested: (i64, i64),
     pub host_ports: Vec<HostPort>,
     /// Sizes in bytes by name.
-    pub images: BTreeMap<String, i64>,
+    pub images: Arc<BTreeMap<String, i64>>,
     pods: BTreeMap<PodKey, Arc<PodInfo>>,
 }
 
@@ -59,7 +59,7 @@ impl NodeInfo {
             requested: Amounts::default(),
             scoring_requested: (0, 0),
             host_ports: Vec::new(),
-            images,
+            images: Arc::new(images),
             pods: BTreeMap::new(),
             object,
         })
@@ -92,6 +92,13 @@ impl NodeInfo {
         self.scoring_requested.1 += pod.shape.scoring_requests.1;
         self.host_ports.extend_from_slice(&pod.shape.host_ports);
         self.pods.insert(pod.key.clone(), pod);
+    }
+
+    /// Puts what is known of a pod now in the place of what was; what it takes is the same.
+    pub(crate) fn replace(&mut self, pod: &Arc<PodInfo>) {
+        if let Some(known) = self.pods.get_mut(&pod.key) {
+            *known = pod.clone();
+        }
     }
 
     /// Counts a pod no longer.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_object::views::{Container, Pod, PodAffinity, PodAffinityTerm, Toleration, TopologySpreadConstraint};
 use k8s_object::{DecodeError, NamespacedName, Object, Properties};
+use world::Timestamp;
 
 use crate::groups::{PodGroup, PodTerm};
 use crate::node_selector::Term;
@@ -23,15 +24,28 @@ pub struct PodInfo {
     pub scheduler_name: Box<str>,
     /// Reason and message of its condition PodScheduled when that is False.
     pub failure: Option<(Box<str>, Box<str>)>,
+    /// `status.nominatedNodeName`: where room is made for it.
+    pub nominated: Box<str>,
+    pub started: Option<Timestamp>,
+    /// `metadata.generation`; zero where pods have none.
+    pub generation: i64,
     pub terminating: bool,
+    /// Whether it is being deleted to make room for another.
+    pub preempted: bool,
     pub finished: bool,
     pub shape: Shape,
 }
+
+/// The condition of a pod that is deleted for others' sake, and its reason when those are pods of higher priority.
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+pub const PREEMPTED: &str = "PreemptionByScheduler";
 
 /// What decides where a pod can run: two pods of the same shape are scheduled the same way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     pub priority: i32,
+    /// `spec.preemptionPolicy` is `Never`.
+    pub never_preempts: bool,
     pub labels: Properties,
     pub requests: Amounts,
     /// CPU in thousandths and memory in bytes with the defaults that scoring assumes.
@@ -124,6 +138,9 @@ impl HostPort {
 impl PodInfo {
     pub fn new(object: &Object) -> Result<PodInfo, DecodeError> {
         let pod = object.view::<Pod>()?;
+        let terminating = object.meta().is_terminating();
+        let disrupted =
+            || pod.condition(DISRUPTION_TARGET).is_some_and(|c| c.status == "True" && c.reason == PREEMPTED);
         let failure = pod.condition("PodScheduled").filter(|condition| condition.status == "False");
         Ok(PodInfo {
             key: Arc::new(object.key()),
@@ -131,7 +148,11 @@ impl PodInfo {
             node_name: pod.spec.node_name.as_str().into(),
             scheduler_name: pod.spec.scheduler_name.as_str().into(),
             failure: failure.map(|condition| (condition.reason.as_str().into(), condition.message.as_str().into())),
-            terminating: object.meta().is_terminating(),
+            nominated: pod.status.nominated_node_name.as_str().into(),
+            started: pod.status.start_time.as_deref().and_then(|time| Timestamp::parse(time).ok()),
+            generation: object.meta().generation,
+            terminating,
+            preempted: terminating && disrupted(),
             finished: pod.is_finished(),
             shape: Shape::new(&pod, object),
         })
@@ -161,6 +182,7 @@ impl Shape {
         let sidecars = spec.init_containers.iter().filter(|c| c.restart_policy.as_deref() == Some("Always"));
         Shape {
             priority: spec.priority.unwrap_or(0),
+            never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
             labels: labels.clone(),
             requests: resources::requests(pod),
             scoring_requests: resources::scoring_requests(pod),

@@ -54,6 +54,14 @@ struct Entry {
     attempts: u32,
     /// Who refused it the last time.
     refused_by: PluginSet,
+    /// While room is made for it; whether something has happened since that may help it.
+    preempting: Option<Helped>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Helped {
+    No,
+    Yes,
 }
 
 impl Entry {
@@ -101,7 +109,7 @@ impl Queue {
             let refused_by = PluginSet::default();
             self.entries.insert(
                 key.clone(),
-                Entry { pod, place: Place::InFlight, since: now, sequence, attempts: 0, refused_by },
+                Entry { pod, place: Place::InFlight, since: now, sequence, attempts: 0, refused_by, preempting: None },
             );
             self.place(&key, place);
             return;
@@ -122,6 +130,10 @@ impl Queue {
             Place::Gated => {
                 entry.since = now;
                 Place::Active
+            }
+            Place::Unschedulable { .. } if entry.preempting.is_some() => {
+                entry.preempting = Some(Helped::Yes);
+                place
             }
             Place::Unschedulable { .. } => retry(entry, now),
             place => place,
@@ -174,8 +186,31 @@ impl Queue {
         self.place(&key, place);
     }
 
+    /// Others are told to make room for an unschedulable pod. Until [`Queue::preemption_ended`] it is not tried again, since it
+    /// would only find them leaving.
+    pub fn preempting(&mut self, key: &NamespacedName) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.preempting = Some(Helped::No);
+        }
+    }
+
+    /// They are told. The pod is tried again if something else has happened that may help it, or if `retry` asks for it.
+    pub fn preemption_ended(&mut self, key: &NamespacedName, retry: bool, now: Duration) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let helped = entry.preempting.take() == Some(Helped::Yes);
+        if (helped || retry) && matches!(entry.place, Place::Unschedulable { .. }) {
+            let key = entry.pod.key.clone();
+            self.retry(&key, now);
+        }
+    }
+
     /// Tries again those unschedulable pods that an event may give a place to.
     pub fn event(&mut self, event: &Event<'_>, now: Duration) {
+        self.event_up_to(event, i32::MAX, now);
+    }
+
+    /// The same for pods of this priority at most.
+    pub fn event_up_to(&mut self, event: &Event<'_>, priority: i32, now: Duration) {
         let concerned = |plugin: usize| PLUGINS[plugin].events.intersects(event.events);
         let any = (0..self.refused.len()).any(|plugin| self.refused[plugin] > 0 && concerned(plugin));
         if !any && self.refused_by_none == 0 {
@@ -187,12 +222,16 @@ impl Queue {
             .filter(|(.., key)| {
                 let entry = &self.entries[key];
                 let may_help = |plugin: usize| concerned(plugin) && (PLUGINS[plugin].hint)(&entry.pod, event);
-                entry.refused_by.is_empty() || entry.refused_by.iter().any(may_help)
+                entry.pod.shape.priority <= priority
+                    && (entry.refused_by.is_empty() || entry.refused_by.iter().any(may_help))
             })
             .map(|(.., key)| key.clone())
             .collect();
         for key in helped {
-            self.retry(&key, now);
+            match self.entries.get_mut(&key).and_then(|entry| entry.preempting.as_mut()) {
+                Some(helped) => *helped = Helped::Yes,
+                None => self.retry(&key, now),
+            }
         }
     }
 

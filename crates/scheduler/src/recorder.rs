@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use world::{Stop, World};
 
-use crate::pod_info::PodInfo;
+use crate::pod_info::{PodInfo, PodKey};
 
 /// Events that wait to be written; what comes beyond is dropped.
 const WAITING: usize = 10_000;
@@ -23,11 +23,27 @@ const BURST: Duration = Duration::from_millis(500);
 /// Names of objects are DNS subdomains of at most this many characters; the suffix of an event's name takes 17.
 const MAX_NAME: usize = 253 - 17;
 
+/// The longest message of an event in bytes (events.k8s.io `NoteLengthLimit`).
+const MAX_MESSAGE: usize = 1024;
+
+fn truncated(message: &str) -> String {
+    const MORE: &str = " ...";
+    if message.len() <= MAX_MESSAGE {
+        return message.to_owned();
+    }
+    let end = (0..=MAX_MESSAGE - MORE.len()).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}{MORE}", &message[..end])
+}
+
 struct Record {
     pod: Arc<PodInfo>,
     reason: &'static str,
+    /// What the scheduler was doing.
+    action: &'static str,
     warning: bool,
     message: String,
+    /// Another pod that it is about.
+    related: Option<(PodKey, Box<str>)>,
 }
 
 /// Where to leave events. Cheap to clone; leaving one never waits.
@@ -43,16 +59,29 @@ impl Recorder {
 
     pub fn scheduled(&self, pod: &Arc<PodInfo>, node: &str) {
         let message = format!("Successfully assigned {} to {node}", pod.key);
-        self.record(pod, "Scheduled", false, message);
+        self.record(pod, ("Scheduled", "Binding"), false, message, None);
     }
 
     pub fn failed(&self, pod: &Arc<PodInfo>, message: &str) {
-        self.record(pod, "FailedScheduling", true, message.to_owned());
+        self.record(pod, ("FailedScheduling", "Scheduling"), true, truncated(message), None);
     }
 
-    fn record(&self, pod: &Arc<PodInfo>, reason: &'static str, warning: bool, message: String) {
+    pub fn preempted(&self, victim: &Arc<PodInfo>, preemptor: &PodInfo, node: &str) {
+        let message = format!("Preempted by pod {} on node {node}", preemptor.uid);
+        let related = Some((preemptor.key.clone(), preemptor.uid.clone()));
+        self.record(victim, ("Preempted", "Preempting"), false, message, related);
+    }
+
+    fn record(
+        &self,
+        pod: &Arc<PodInfo>,
+        (reason, action): (&'static str, &'static str),
+        warning: bool,
+        message: String,
+        related: Option<(PodKey, Box<str>)>,
+    ) {
         // A full channel drops the event, and so does one whose reader has stopped.
-        let _ = self.0.try_send(Record { pod: pod.clone(), reason, warning, message });
+        let _ = self.0.try_send(Record { pod: pod.clone(), reason, action, warning, message, related });
     }
 }
 
@@ -67,7 +96,7 @@ async fn write(client: Client, world: World, component: String, stop: Stop, mut 
         let now = world.now().to_string();
         let key = &record.pod.key;
         let name: String = key.name.chars().take(MAX_NAME).collect();
-        let event = json!({
+        let mut event = json!({
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"namespace": key.namespace, "name": format!("{name}.{:016x}", world.random())},
@@ -75,6 +104,7 @@ async fn write(client: Client, world: World, component: String, stop: Stop, mut 
                 "apiVersion": "v1", "kind": "Pod", "namespace": key.namespace, "name": key.name, "uid": record.pod.uid,
             },
             "reason": record.reason,
+            "action": record.action,
             "message": record.message,
             "type": if record.warning { "Warning" } else { "Normal" },
             "source": {"component": component},
@@ -84,6 +114,11 @@ async fn write(client: Client, world: World, component: String, stop: Stop, mut 
             "lastTimestamp": now,
             "count": 1,
         });
+        if let Some((related, uid)) = &record.related {
+            event["related"] = json!({
+                "apiVersion": "v1", "kind": "Pod", "namespace": related.namespace, "name": related.name, "uid": uid,
+            });
+        }
         // An event that cannot be written, e.g. because its namespace is being deleted, is lost; nothing depends on it.
         let _ = client.create(&resources::EVENTS, &key.namespace, event).await;
     }

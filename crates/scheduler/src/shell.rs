@@ -6,14 +6,17 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_client::{Client, Informers, InformersBuilder, PatchType};
-use k8s_object::{ApiError, NamespacedName, resources};
-use serde_json::json;
+use k8s_object::{ApiError, GroupVersionResource, NamespacedName, resources};
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use world::{Stop, Tasks, World};
 
-use crate::core::{Core, CoreOptions, Decision};
+use crate::core::{Core, CoreOptions, Decision, Nominate};
+use crate::evict;
 use crate::pod_info::PodInfo;
 use crate::recorder::Recorder;
+
+const BUDGETS: GroupVersionResource = GroupVersionResource::of("policy", "v1", "poddisruptionbudgets");
 
 /// Decisions between two looks at what has changed.
 const DECISIONS_PER_TURN: usize = 64;
@@ -41,7 +44,7 @@ impl Default for Options {
 
 /// Adds what the scheduler reads to informers that are shared with others.
 pub fn watches(builder: InformersBuilder) -> InformersBuilder {
-    builder.with(resources::NODES, &[]).with(resources::PODS, &[])
+    builder.with(BUDGETS, &[]).with(resources::NODES, &[]).with(resources::PODS, &[])
 }
 
 /// Starts a scheduler with informers of its own; it stops with `tasks`.
@@ -54,7 +57,7 @@ pub fn run(client: Client, tasks: &Tasks, options: Options) {
 /// Starts a scheduler on informers built with [`watches`]. They must be started afterwards, so that it misses nothing.
 pub fn run_with(client: Client, informers: &Informers, tasks: &Tasks, options: Options) {
     let inbox = Arc::new(Inbox::default());
-    for (resource, list) in [(resources::NODES, List::Nodes), (resources::PODS, List::Pods)] {
+    for (resource, list) in [(BUDGETS, List::Budgets), (resources::NODES, List::Nodes), (resources::PODS, List::Pods)] {
         let inbox = inbox.clone();
         informers.subscribe(&resource, move |change| inbox.note(list, &change.key));
     }
@@ -83,6 +86,7 @@ pub fn run_with(client: Client, informers: &Informers, tasks: &Tasks, options: O
 
 #[derive(Debug, Clone, Copy)]
 enum List {
+    Budgets,
     Nodes,
     Pods,
 }
@@ -103,15 +107,20 @@ impl Names {
 }
 
 /// How a request of this scheduler ended.
-enum Outcome {
+pub(crate) enum Outcome {
     Bound(Arc<PodInfo>),
     BindFailed(Arc<PodInfo>),
+    /// Of those that make room for the pod, the last is about to be told. The request goes on.
+    Preempting(Arc<PodInfo>),
+    /// All are told; whether the pod has to try again, since none of them will wake it.
+    Preempted(Arc<PodInfo>, bool),
     /// The condition of a pod was written, or not; nothing depends on it.
     Told,
 }
 
 #[derive(Default)]
 struct Notes {
+    budgets: Names,
     nodes: Names,
     pods: Names,
     /// At most as many as requests in flight.
@@ -120,7 +129,7 @@ struct Notes {
 
 /// What the scheduler's task has not looked at yet.
 #[derive(Default)]
-struct Inbox {
+pub(crate) struct Inbox {
     notes: Mutex<Notes>,
     arrived: Notify,
 }
@@ -133,6 +142,7 @@ impl Inbox {
     fn note(&self, list: List, name: &NamespacedName) {
         let mut notes = self.lock();
         match list {
+            List::Budgets => notes.budgets.note(name),
             List::Nodes => notes.nodes.note(name),
             List::Pods => notes.pods.note(name),
         }
@@ -140,7 +150,7 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    fn finish(&self, outcome: Outcome) {
+    pub(crate) fn finish(&self, outcome: Outcome) {
         self.lock().outcomes.push(outcome);
         self.arrived.notify_one();
     }
@@ -199,14 +209,24 @@ impl Shell {
         let notes = std::mem::take(&mut *self.inbox.lock());
         let now = self.world.elapsed();
         for outcome in notes.outcomes {
-            self.in_flight -= 1;
+            if !matches!(outcome, Outcome::Preempting(_)) {
+                self.in_flight -= 1;
+            }
             match outcome {
                 Outcome::Bound(pod) => self.core.bound(&pod),
                 Outcome::BindFailed(pod) => self.core.bind_failed(&pod, now),
+                Outcome::Preempting(pod) => self.core.preemption_ends(&pod, now),
+                Outcome::Preempted(pod, retry) => self.core.preemption_ended(&pod, retry, now),
                 Outcome::Told => {}
             }
         }
         let (nodes, pods) = (self.informers.read(&resources::NODES), self.informers.read(&resources::PODS));
+        if !notes.budgets.order.is_empty() {
+            let budgets = self.informers.read(&BUDGETS);
+            for key in notes.budgets.order {
+                self.core.set_budget(&key, budgets.get(&key).as_deref());
+            }
+        }
         for key in notes.nodes.order {
             self.core.set_node(&key.name, nodes.get(&key).as_ref(), now);
         }
@@ -239,23 +259,43 @@ impl Shell {
                     inbox.finish(outcome);
                 });
             }
-            Decision::Unschedulable { pod, message } => {
-                // What is said already is not said again: every write of a pod wakes everybody who watches pods.
-                let said =
-                    pod.failure.as_ref().is_some_and(|(reason, said)| &**reason == UNSCHEDULABLE && **said == *message);
-                if said {
-                    return true;
+            Decision::Unschedulable { pod, message, nominate, preemption } => {
+                self.tell(&pod, message, nominate);
+                if let Some(preemption) = preemption {
+                    self.in_flight += 1;
+                    let (client, inbox, recorder, world) =
+                        (self.client.clone(), self.inbox.clone(), self.recorder.clone(), self.world.clone());
+                    self.tasks.spawn("scheduler-preempt", async move {
+                        evict::evict(&client, &world, &recorder, &inbox, pod, preemption).await;
+                    });
                 }
-                self.recorder.failed(&pod, &message);
-                self.in_flight += 1;
-                let (client, inbox, world) = (self.client.clone(), self.inbox.clone(), self.world.clone());
-                self.tasks.spawn("scheduler-condition", async move {
-                    set_condition(&client, &world, &pod, UNSCHEDULABLE, &message).await;
-                    inbox.finish(Outcome::Told);
-                });
             }
         }
         true
+    }
+
+    /// Tells that a pod found no node.
+    fn tell(&mut self, pod: &Arc<PodInfo>, message: String, nominate: Nominate) {
+        // What is said already is not said again: every write of a pod wakes everybody who watches pods.
+        let failure = pod.failure.as_ref();
+        let said = failure.is_some_and(|(reason, said)| &**reason == UNSCHEDULABLE && **said == *message);
+        let nominated = match &nominate {
+            Nominate::Keep => true,
+            Nominate::Clear => pod.nominated.is_empty(),
+            Nominate::Node(node) => *pod.nominated == **node,
+        };
+        if !said {
+            self.recorder.failed(pod, &message);
+        }
+        if said && nominated {
+            return;
+        }
+        self.in_flight += 1;
+        let (client, inbox, world, pod) = (self.client.clone(), self.inbox.clone(), self.world.clone(), pod.clone());
+        self.tasks.spawn("scheduler-condition", async move {
+            set_condition(&client, &world, &pod, UNSCHEDULABLE, &message, &nominate).await;
+            inbox.finish(Outcome::Told);
+        });
     }
 }
 
@@ -281,16 +321,38 @@ async fn bind_failed(client: &Client, world: &World, recorder: &Recorder, pod: &
     }
     let message = format!("running Bind plugin \"DefaultBinder\": {}", error.message);
     recorder.failed(pod, &message);
-    set_condition(client, world, pod, SCHEDULER_ERROR, &message).await;
+    set_condition(client, world, pod, SCHEDULER_ERROR, &message, &Nominate::Clear).await;
 }
 
-/// Says in the pod's status why it has no node. A failure to say so is not one of scheduling; the next attempt says it again.
-async fn set_condition(client: &Client, world: &World, pod: &PodInfo, reason: &str, message: &str) {
+/// Says in the pod's status why it has no node, and where room is made for it. A failure to say so is not one of scheduling; the
+/// next attempt says it again.
+async fn set_condition(
+    client: &Client,
+    world: &World,
+    pod: &PodInfo,
+    reason: &str,
+    message: &str,
+    nominate: &Nominate,
+) {
     let mut condition = json!({"type": "PodScheduled", "status": "False", "reason": reason, "message": message});
     if pod.failure.is_none() {
         condition["lastTransitionTime"] = json!(world.now().to_string());
     }
-    let patch = json!({"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}});
+    if pod.generation > 0 {
+        condition["observedGeneration"] = json!(pod.generation);
+    }
+    let mut status = json!({"conditions": [condition]});
+    match nominate {
+        Nominate::Node(node) => status["nominatedNodeName"] = json!(node),
+        Nominate::Clear if !pod.nominated.is_empty() => status["nominatedNodeName"] = Value::Null,
+        Nominate::Clear | Nominate::Keep => {}
+    }
+    let _ = patch_status(client, pod, status).await;
+}
+
+/// Patches the status of a pod, unless another has its name by now.
+pub(crate) async fn patch_status(client: &Client, pod: &PodInfo, status: Value) -> Result<(), ApiError> {
+    let patch = json!({"metadata": {"uid": pod.uid}, "status": status});
     let (namespace, name) = (&pod.key.namespace, &pod.key.name);
-    let _ = client.patch(&resources::PODS, namespace, name, "status", PatchType::Strategic, patch).await;
+    client.patch(&resources::PODS, namespace, name, "status", PatchType::Strategic, patch).await.map(drop)
 }

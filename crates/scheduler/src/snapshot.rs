@@ -136,6 +136,15 @@ impl Snapshot {
         self.slots[slot].as_mut().expect("slots in use have a node").add(pod);
     }
 
+    /// Puts what is known of a pod now in the place of what was; it is of the same shape.
+    pub fn replace_pod(&mut self, node: &str, pod: &Arc<PodInfo>) {
+        if let Some(slot) = self.slot(node) {
+            self.slots[slot].as_mut().expect("slots in use have a node").replace(pod);
+        } else if let Some(known) = self.homeless.get_mut(node).and_then(|pods| pods.get_mut(&pod.key)) {
+            *known = pod.clone();
+        }
+    }
+
     /// Counts a pod on a node no longer.
     pub fn remove_pod(&mut self, node: &str, key: &PodKey) -> Option<Arc<PodInfo>> {
         if let Some(slot) = self.slot(node) {
@@ -154,6 +163,11 @@ impl Snapshot {
     /// How many pods of a group each node has; the group is one of the pod that was prepared for.
     pub fn per_slot(&self, group: &PodGroup) -> &PerSlot {
         self.tallies.per_slot(group)
+    }
+
+    /// The lowest priority that a pod with a node has.
+    pub fn lowest_priority(&self) -> Option<i32> {
+        self.tallies.lowest_priority()
     }
 
     /// What pods with nodes want of others.

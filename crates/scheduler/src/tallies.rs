@@ -80,6 +80,8 @@ pub struct Tallies {
     /// Groups of controllers by uid: a pod is in one at most, so these cost little and are all kept.
     controllers: BTreeMap<Box<str>, PerSlot>,
     held: BTreeMap<(Wish, Box<str>, Box<str>), Held>,
+    /// How many pods have each priority.
+    priorities: BTreeMap<i32, usize>,
     decisions: u64,
     empty: PerSlot,
 }
@@ -87,6 +89,11 @@ pub struct Tallies {
 impl Tallies {
     /// Counts a pod on a node (1), or no longer (-1).
     pub fn count(&mut self, slot: Slot, pod: &PodInfo, by: i32) {
+        let of_priority = self.priorities.entry(pod.shape.priority).or_default();
+        *of_priority = of_priority.saturating_add_signed(by as isize);
+        if *of_priority == 0 {
+            self.priorities.remove(&pod.shape.priority);
+        }
         for counter in self.counters.values_mut() {
             if counter.group.contains(pod) {
                 counter.per_slot.adjust(slot, by);
@@ -146,6 +153,11 @@ impl Tallies {
             Some(uid) => self.controllers.get(uid).unwrap_or(&self.empty),
             None => &self.counters.get(&group.key).expect("groups are prepared before a decision").per_slot,
         }
+    }
+
+    /// The lowest priority of all pods.
+    pub fn lowest_priority(&self) -> Option<i32> {
+        self.priorities.keys().next().copied()
     }
 
     /// What pods with nodes want of others.

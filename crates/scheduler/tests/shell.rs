@@ -102,13 +102,25 @@ impl Server {
                 Ok(Reply::Value(json!({"kind": "Status", "status": "Success"})))
             }
             (Verb::Patch, "status") => {
-                let condition = &body["status"]["conditions"][0];
-                let text =
-                    format!("{}: {}", condition["reason"].as_str().unwrap(), condition["message"].as_str().unwrap());
-                self.0.lock().unwrap().log.push(format!("condition of {} {text}", request.name));
                 let mut pod = self.pod(&request.name);
-                pod["status"]["conditions"] = json!([condition]);
+                if let Some(condition) = body["status"]["conditions"].get(0) {
+                    let (reason, message) = (condition["reason"].as_str(), condition["message"].as_str());
+                    let text = format!("{}: {}", reason.unwrap(), message.unwrap());
+                    self.0.lock().unwrap().log.push(format!("condition of {} {text}", request.name));
+                    pod["status"]["conditions"] = json!([condition]);
+                }
+                if let Some(node) = body["status"].get("nominatedNodeName") {
+                    self.0.lock().unwrap().log.push(format!("{} is nominated to {node}", request.name));
+                    pod["status"]["nominatedNodeName"] = node.clone();
+                }
                 Ok(Reply::Object(self.set(&resources::PODS, pod)))
+            }
+            (Verb::Delete, "") => {
+                let pod = self.pod(&request.name);
+                assert_eq!(request.options.preconditions.uid.as_deref(), pod["metadata"]["uid"].as_str());
+                self.0.lock().unwrap().log.push(format!("delete {}", request.name));
+                self.delete(&resources::PODS, &key.1);
+                Ok(Reply::Value(json!({"kind": "Status", "status": "Success"})))
             }
             (Verb::Create, "") if key.0 == resources::EVENTS => {
                 let about = body["involvedObject"]["name"].as_str().unwrap();
@@ -218,7 +230,8 @@ fn an_unschedulable_pod_is_told_why_once_and_bound_when_there_is_room() {
         world.sleep(Duration::from_secs(1)).await;
         let mut log = server.log();
         log.sort();
-        let why = "0/1 nodes are available: 1 Insufficient cpu.";
+        let why = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+                   1 No preemption victims found for incoming pod.";
         let expected =
             [format!("condition of second Unschedulable: {why}"), format!("event FailedScheduling of second: {why}")];
         assert_eq!(log, expected);
@@ -230,6 +243,47 @@ fn an_unschedulable_pod_is_told_why_once_and_bound_when_there_is_room() {
         server.delete(&resources::PODS, &NamespacedName::new("default", "first"));
         world.sleep(Duration::from_secs(1)).await;
         assert_eq!(server.log()[0], "bind second to a");
+    });
+}
+
+#[test]
+fn pods_of_lower_priority_make_room() {
+    let server = Server::default();
+    server.set(&resources::NODES, node("a", "2"));
+    let running = |name: &str, priority: i32| {
+        let mut value = pod(name, "1");
+        value["spec"]["nodeName"] = json!("a");
+        value["spec"]["priority"] = json!(priority);
+        server.set(&resources::PODS, value);
+    };
+    running("low", 1);
+    running("lower", 0);
+    with_scheduler(&server, async |world, _| {
+        world.sleep(Duration::from_secs(1)).await;
+        let mut high = pod("high", "2");
+        high["spec"]["priority"] = json!(10);
+        server.set(&resources::PODS, high);
+        world.sleep(Duration::from_secs(3)).await;
+        let told = "PreemptionByScheduler: default-scheduler: preempting to accommodate a higher priority pod";
+        let mut expected = vec![
+            "bind high to a".to_owned(),
+            "condition of high Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.".to_owned(),
+            "event FailedScheduling of high: 0/1 nodes are available: 1 Insufficient cpu.".to_owned(),
+            "event Scheduled of high: Successfully assigned default/high to a".to_owned(),
+            "high is nominated to \"a\"".to_owned(),
+        ];
+        for victim in ["low", "lower"] {
+            expected.push(format!("condition of {victim} {told}"));
+            expected.push(format!("delete {victim}"));
+            expected.push(format!("event Preempted of {victim}: Preempted by pod uid-of-high on node a"));
+        }
+        let log = server.log();
+        let at = |text: &str| log.iter().position(|line| line == text);
+        assert!(at("delete low") < at("delete lower") && at("delete lower") < at("bind high to a"), "{log:?}");
+        let mut sorted = log.clone();
+        sorted.sort();
+        expected.sort();
+        assert_eq!(sorted, expected);
     });
 }
 

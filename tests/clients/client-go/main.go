@@ -77,7 +77,14 @@ func run() error {
 		return err
 	}
 	fmt.Println("metadata")
-	return describe(client.Discovery())
+	if err := describe(client.Discovery()); err != nil {
+		return err
+	}
+	if err := documents(ctx, client.Discovery()); err != nil {
+		return fmt.Errorf("documents: %w", err)
+	}
+	fmt.Println("documents")
+	return nil
 }
 
 func objects(ctx context.Context, client kubernetes.Interface) error {

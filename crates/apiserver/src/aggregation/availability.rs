@@ -71,8 +71,7 @@ async fn look(core: &Core, remote: &Remote) -> Found {
         Some(problem) => problem,
         None => match resources(core, remote).await {
             Ok(resources) => {
-                let openapi = openapi(core, remote).await;
-                core.aggregator.set_said(&remote.name, Some(Told { resources, openapi }));
+                core.aggregator.set_said(&remote.name, Some(Told { resources }));
                 return ("True", "Passed", "all checks passed".to_owned());
             }
             Err(why) => ("False", "FailedDiscoveryCheck", why),
@@ -126,13 +125,6 @@ async fn resources(core: &Core, remote: &Remote) -> Result<Value, String> {
         }
     }
     Err(last)
-}
-
-/// Where the server says that its OpenAPI document is.
-async fn openapi(core: &Core, remote: &Remote) -> Option<String> {
-    let root = ask(core, remote, "/openapi/v3").await.ok()?;
-    let own = &root["paths"][remote.path().trim_start_matches('/')];
-    own["serverRelativeURL"].as_str().map(str::to_owned)
 }
 
 /// A document of a remote server.

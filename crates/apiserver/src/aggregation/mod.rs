@@ -2,6 +2,7 @@
 
 mod availability;
 mod discovery;
+mod documents;
 mod priorities;
 mod proxy;
 mod register;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 pub(crate) use availability::run as check_availability;
 pub(crate) use discovery::{aggregated_versions, group_versions};
+pub(crate) use documents::run as keep_documents;
 pub(crate) use proxy::{answer, set_user};
 pub(crate) use register::run as register;
 
@@ -115,6 +117,7 @@ pub(crate) struct Aggregator {
     remotes: RwLock<Arc<Remotes>>,
     /// What each said when it was last asked, by the name of its APIService.
     said: RwLock<BTreeMap<String, Arc<Told>>>,
+    documents: documents::Kept,
     /// Counts changes of all this, for documents that are kept.
     generation: AtomicU64,
 }
@@ -124,8 +127,6 @@ pub(crate) struct Aggregator {
 struct Told {
     /// An `APIResourceList`.
     resources: Value,
-    /// Where its OpenAPI document is, with a hash; nothing if it has none.
-    openapi: Option<String>,
 }
 
 impl Aggregator {
@@ -186,17 +187,6 @@ impl Aggregator {
     /// Whether this server serves all there is.
     pub(crate) fn is_empty(&self) -> bool {
         self.remotes.read().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// Places of OpenAPI documents of other servers (`apis/g/v1`) and their URLs.
-    pub(crate) fn openapi(&self) -> Vec<(String, String)> {
-        let remotes = self.remotes();
-        let available = remotes.values().filter(|remote| remote.available);
-        let found = available.filter_map(|remote| {
-            let url = self.said(&remote.name)?.openapi.clone()?;
-            Some((remote.path().trim_start_matches('/').to_owned(), url))
-        });
-        found.collect()
     }
 
     fn said(&self, name: &str) -> Option<Arc<Told>> {

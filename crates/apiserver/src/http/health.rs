@@ -71,8 +71,8 @@ const CHECKS: &[Check] = &[
     at_start("poststarthook/apiservice-discovery-controller"),
     lasting!("poststarthook/kube-apiserver-autoregistration", ApiServices),
     lasting!("autoregister-completion", ApiServices),
-    at_start("poststarthook/apiservice-openapi-controller"),
-    at_start("poststarthook/apiservice-openapiv3-controller"),
+    lasting!("poststarthook/apiservice-openapi-controller", Documents),
+    lasting!("poststarthook/apiservice-openapiv3-controller", Documents),
     Check { name: "shutdown", ready_only: true, passes: Some(|core| !core.stop.is_stopped()) },
 ];
 

@@ -169,8 +169,10 @@ fn foreign(core: &Core, path: &str) -> Option<Arc<Remote>> {
     if core.aggregator.is_empty() {
         return None;
     }
-    // The documents of a version are where the version is.
-    let (group, version) = path::group_version(path.strip_prefix("/openapi/v3").unwrap_or(path))?;
+    if let Some(place) = path.strip_prefix("/openapi/v3/") {
+        return core.aggregator.find_document(place).filter(|_| !openapi::has_v3(core, place));
+    }
+    let (group, version) = path::group_version(path)?;
     core.aggregator.find(&group, &version)
 }
 

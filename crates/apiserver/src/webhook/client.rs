@@ -54,7 +54,6 @@ fn title(method: &Method) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub status: u16,
-    #[allow(dead_code)] // For clients that cache what they are given.
     pub headers: HeaderMap,
     pub body: Bytes,
 }

@@ -23,6 +23,7 @@ const BY_CLAIM: Index =
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "persistentvolumeclaim-protection-controller",
+    event_source: "persistentvolumeclaim-protection-controller",
     service_account: "pvc-protection-controller",
     about: "Lets claims go that are being deleted when no pod uses them.",
     // Claims are watched where the cluster serves them.

@@ -22,6 +22,7 @@ const AGGREGATED: Index = Index {
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "clusterrole-aggregation-controller",
+    event_source: "clusterrole-aggregation-controller",
     service_account: "clusterrole-aggregation-controller",
     about: "Keeps the rules of aggregated ClusterRoles equal to the rules of the roles they select.",
     watches: &[Watched { resource: CLUSTER_ROLES, indices: &[AGGREGATED] }],

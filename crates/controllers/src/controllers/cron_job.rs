@@ -25,6 +25,7 @@ use due::Due;
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "cronjob-controller",
+    event_source: "cronjob-controller",
     service_account: "cronjob-controller",
     about: "Makes Jobs by the schedules of CronJobs.",
     watches: &[Watched { resource: CRON_JOBS, indices: &[] }, Watched { resource: JOBS, indices: &[Index::OWNER] }],

@@ -26,6 +26,7 @@ use crate::view::{Failure, Read, View};
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "deployment-controller",
+    event_source: "deployment-controller",
     service_account: "deployment-controller",
     about: "Rolls pod templates out through ReplicaSets.",
     watches: &[

@@ -20,6 +20,7 @@ use crate::view::View;
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "disruption-controller",
+    event_source: "controllermanager",
     service_account: "disruption-controller",
     about: "Counts how many pods of a PodDisruptionBudget may be evicted.",
     watches: &[

@@ -21,6 +21,7 @@ use crate::view::{Failure, View};
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "endpoints-controller",
+    event_source: "endpoint-controller",
     service_account: "endpoint-controller",
     about: "Keeps the Endpoints of Services with selectors.",
     watches: &[

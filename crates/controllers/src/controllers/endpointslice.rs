@@ -37,6 +37,7 @@ const BY_SERVICE: Index = Index {
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "endpointslice-controller",
+    event_source: "endpoint-slice-controller",
     service_account: "endpointslice-controller",
     about: "Keeps the EndpointSlices of Services with selectors.",
     watches: &[

@@ -28,6 +28,7 @@ const MIRRORED: Index =
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "endpointslice-mirroring-controller",
+    event_source: "endpoint-slice-mirroring-controller",
     service_account: "endpointslicemirroring-controller",
     about: "Mirrors Endpoints of Services without selectors in EndpointSlices.",
     watches: &[

@@ -25,6 +25,7 @@ use crate::view::{Read, View};
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "garbage-collector-controller",
+    event_source: "garbage-collector-controller",
     service_account: "generic-garbage-collector",
     about: "Deletes the dependents of objects that are gone or going.",
     watches: &[],

@@ -27,6 +27,7 @@ use crate::view::View;
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "job-controller",
+    event_source: "job-controller",
     service_account: "job-controller",
     about: "Runs the pods of Jobs until enough of them have succeeded or too many have failed.",
     watches: &[

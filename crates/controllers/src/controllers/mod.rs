@@ -2,7 +2,9 @@
 
 mod claim_protection;
 mod clusterrole_aggregation;
+mod controller_revision;
 mod cron_job;
+mod daemon_set;
 mod deployment;
 mod disruption;
 mod endpoint_subsets;
@@ -36,6 +38,7 @@ use crate::controller::Controller;
 pub static CONTROLLERS: &[&Controller] = &[
     &clusterrole_aggregation::CONTROLLER,
     &cron_job::CONTROLLER,
+    &daemon_set::CONTROLLER,
     &deployment::CONTROLLER,
     &disruption::CONTROLLER,
     &endpoints::CONTROLLER,
@@ -116,5 +119,20 @@ mod tests {
             assert!(row.about.ends_with('.') && row.concurrency > 0, "{row:?}");
             assert!(!row.watches.is_empty() || row.watches_everything, "{row:?} is never triggered");
         }
+    }
+
+    #[test]
+    fn events_come_from_the_components_that_upstream_names() {
+        let differ = CONTROLLERS.iter().filter(|row| row.event_source != row.name);
+        let differ: Vec<(&str, &str)> = differ.map(|row| (row.name, row.event_source)).collect();
+        let expected = [
+            ("disruption-controller", "controllermanager"),
+            ("endpoints-controller", "endpoint-controller"),
+            ("endpointslice-controller", "endpoint-slice-controller"),
+            ("endpointslice-mirroring-controller", "endpoint-slice-mirroring-controller"),
+            ("node-lifecycle-controller", "node-controller"),
+            ("replicationcontroller-controller", "replication-controller"),
+        ];
+        assert_eq!(differ, expected);
     }
 }

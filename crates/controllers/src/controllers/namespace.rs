@@ -19,6 +19,7 @@ use crate::view::{Read, View};
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "namespace-controller",
+    event_source: "namespace-controller",
     service_account: "namespace-controller",
     about: "Deletes the content of namespaces that are being deleted, then the namespaces.",
     watches: &[Watched { resource: NAMESPACES, indices: &[] }],

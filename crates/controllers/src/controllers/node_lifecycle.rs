@@ -38,6 +38,7 @@ const UNREADY: Index = Index {
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "node-lifecycle-controller",
+    event_source: "node-controller",
     service_account: "node-controller",
     about: "Marks nodes that fall silent, taints nodes by their conditions, and marks the pods of lost nodes.",
     watches: &[

@@ -26,6 +26,7 @@ const FINISHED: Index = Index {
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "pod-garbage-collector-controller",
+    event_source: "pod-garbage-collector-controller",
     service_account: "pod-garbage-collector",
     about: "Deletes pods of nodes that are gone, pods that were deleted before they were bound, and surplus finished pods.",
     watches: &[Watched { resource: NODES, indices: &[] }, Watched { resource: PODS, indices: &[BY_NODE, FINISHED] }],

@@ -22,6 +22,7 @@ use crate::view::View;
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "replicaset-controller",
+    event_source: "replicaset-controller",
     service_account: "replicaset-controller",
     about: "Creates and deletes pods until a ReplicaSet has as many as it asks for.",
     watches: &[

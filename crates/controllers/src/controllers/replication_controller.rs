@@ -14,6 +14,7 @@ use crate::ownership::ORPHAN;
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "replicationcontroller-controller",
+    event_source: "replication-controller",
     service_account: "replication-controller",
     about: "Creates and deletes pods until a ReplicationController has as many as it asks for.",
     watches: &[

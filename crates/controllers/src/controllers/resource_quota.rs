@@ -22,6 +22,7 @@ const CLAIMS: GroupVersionResource = GroupVersionResource::of("", "v1", "persist
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "resourcequota-controller",
+    event_source: "resourcequota-controller",
     service_account: "resourcequota-controller",
     about: "Keeps the status of ResourceQuotas: what is allowed and what is used.",
     watches: &[Watched { resource: QUOTAS, indices: &[] }],

@@ -13,6 +13,7 @@ use crate::view::View;
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "root-ca-certificate-publisher-controller",
+    event_source: "root-ca-certificate-publisher-controller",
     service_account: "root-ca-cert-publisher",
     about: "Keeps the ConfigMap `kube-root-ca.crt` in every namespace.",
     watches: &[Watched { resource: CONFIG_MAPS, indices: &[] }, Watched { resource: NAMESPACES, indices: &[] }],

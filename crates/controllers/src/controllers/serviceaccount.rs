@@ -13,6 +13,7 @@ use crate::view::View;
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "serviceaccount-controller",
+    event_source: "serviceaccount-controller",
     service_account: "service-account-controller",
     about: "Creates the ServiceAccount `default` in every namespace, and again when it was deleted.",
     watches: &[Watched { resource: NAMESPACES, indices: &[] }, Watched { resource: SERVICE_ACCOUNTS, indices: &[] }],

@@ -23,6 +23,7 @@ use replica::ordinal;
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "statefulset-controller",
+    event_source: "statefulset-controller",
     service_account: "statefulset-controller",
     about: "Keeps the pods and claims of StatefulSets.",
     watches: &[

@@ -15,6 +15,7 @@ use crate::view::View;
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "taint-eviction-controller",
+    event_source: "taint-eviction-controller",
     service_account: "node-controller",
     about: "Deletes pods that do not tolerate the NoExecute taints of their node, after the seconds they tolerate them.",
     watches: &[Watched { resource: NODES, indices: &[] }, Watched { resource: PODS, indices: &[BY_NODE] }],

@@ -14,6 +14,7 @@ use crate::view::{Read, View};
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "ttl-after-finished-controller",
+    event_source: "ttl-after-finished-controller",
     service_account: "ttl-after-finished-controller",
     about: "Deletes Jobs that have ended when their time to live is over.",
     watches: &[Watched { resource: JOBS, indices: &[] }],

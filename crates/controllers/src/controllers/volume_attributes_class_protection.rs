@@ -18,6 +18,7 @@ const FINALIZER: &str = "kubernetes.io/vac-protection";
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "volumeattributesclass-protection-controller",
+    event_source: "volumeattributesclass-protection-controller",
     service_account: "volumeattributesclass-protection-controller",
     about: "Lets classes of volume attributes go that are being deleted when no claim or volume has them.",
     // Where the cluster serves classes.

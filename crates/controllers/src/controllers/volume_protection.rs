@@ -16,6 +16,7 @@ const FINALIZER: &str = "kubernetes.io/pv-protection";
 
 pub(super) static CONTROLLER: Controller = Controller {
     name: "persistentvolume-protection-controller",
+    event_source: "persistentvolume-protection-controller",
     service_account: "pv-protection-controller",
     about: "Lets volumes go that are being deleted when no claim is bound to them.",
     // Where the cluster serves volumes.

@@ -175,6 +175,10 @@ impl Runner {
                 let object = NamespacedName::new(namespace.as_str(), "");
                 outcome.map(|()| None).map_err(|error| failed(Verb::DeleteCollection, resource, object, error))
             }
+            Action::Backoff { item } => {
+                lock(&self.backoffs).note(item, self.world.now());
+                Ok(None)
+            }
             Action::Event { about, warning, reason, message } => {
                 self.event(about, *warning, reason, message).await;
                 Ok(None)

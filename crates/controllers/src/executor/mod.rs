@@ -1,6 +1,7 @@
 //! Carries out plans: one [`Runner`] per controller. Nothing here knows what any controller is for.
 
 mod apply;
+mod backoffs;
 mod events;
 mod expectations;
 mod queue;
@@ -15,6 +16,7 @@ use world::{Tasks, Timestamp, World};
 use crate::controller::{Controller, Key, Plan};
 use crate::view::{Answers, Failure, Sources};
 use apply::Stopped;
+pub(crate) use backoffs::Backoffs;
 use events::Recorder;
 use expectations::Expectations;
 use queue::{Outcome, Queue, Spawn};
@@ -55,6 +57,7 @@ pub(crate) struct Runner {
     alarm: Notify,
     expectations: Mutex<Expectations>,
     recorder: Mutex<Recorder>,
+    backoffs: Mutex<Backoffs>,
     metrics: Mutex<Metrics>,
     log: Option<ActionLog>,
 }
@@ -80,7 +83,8 @@ impl Runner {
             queue: Mutex::new(Queue::new(row.concurrency, row.rest)),
             alarm: Notify::new(),
             expectations: Mutex::default(),
-            recorder: Mutex::new(Recorder::new(row.name)),
+            recorder: Mutex::new(Recorder::new(row.event_source)),
+            backoffs: Mutex::default(),
             metrics: Mutex::default(),
             log,
         })
@@ -218,7 +222,7 @@ impl Runner {
 
     fn plan(&self, key: &Key, answers: &Answers, failure: Option<&Failure>) -> Result<Plan, Stopped> {
         lock(&self.metrics).plans += 1;
-        let view = self.sources.view(answers, failure);
+        let view = self.sources.view(answers, failure).with_backoffs(&self.backoffs);
         (self.row.plan)(&view, key, self.world.now()).map_err(|error| Stopped::Unreadable(error.to_string()))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_client::{Client, Options, PatchType, WatchEvent};
 use k8s_object::Object;
 use k8s_object::resources::{LEASES, NODES, PODS};
-use k8s_object::views::{Node, Pod};
+use k8s_object::views::{Node, Pod, PodSpec};
 use serde_json::{Value, json};
 use world::{Tasks, World};
 
@@ -122,7 +122,9 @@ impl Kubelets {
         let pods = self.fake.list(&PODS);
         let load = |name: &str| pods.iter().filter(|pod| pod.view::<Pod>().unwrap().spec.node_name == name).count();
         let nodes = self.fake.list(&NODES);
-        let free = nodes.iter().filter(|node| node.view::<Node>().unwrap().spec.taints.is_empty());
+        let spec = &object.view::<Pod>().unwrap().spec;
+        let fits = |node: &Node| spec.selects_node(&node.metadata) && tolerates(spec, node);
+        let free = nodes.iter().filter(|node| fits(&node.view::<Node>().unwrap()));
         if let Some(node) = free.min_by_key(|node| (load(&node.meta().name), node.meta().name.clone())) {
             self.patch(object, "", json!({"spec": {"nodeName": node.meta().name}})).await;
         }
@@ -132,4 +134,8 @@ impl Kubelets {
         let (namespace, name) = (&object.meta().namespace, &object.meta().name);
         let _ = self.client.patch(&PODS, namespace, name, subresource, PatchType::Merge, body).await;
     }
+}
+
+fn tolerates(spec: &PodSpec, node: &Node) -> bool {
+    node.spec.taints.iter().all(|taint| spec.tolerations.iter().any(|toleration| toleration.tolerates(taint)))
 }

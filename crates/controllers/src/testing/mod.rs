@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use k8s_client::{Client, Identity};
 use k8s_object::resources::{
-    CLUSTER_ROLES, CONFIG_MAPS, CONTROLLER_REVISIONS, CRON_JOBS, DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, JOBS,
-    LEASES, NAMESPACES, NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICE_ACCOUNTS, SERVICES, STATEFUL_SETS,
+    CLUSTER_ROLES, CONFIG_MAPS, CONTROLLER_REVISIONS, CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS,
+    EVENTS, JOBS, LEASES, NAMESPACES, NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICE_ACCOUNTS, SERVICES,
+    STATEFUL_SETS,
 };
 use k8s_object::{GroupVersionResource, Object, UserInfo};
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (CONFIG_MAPS, "ConfigMap", true),
     (CONTROLLER_REVISIONS, "ControllerRevision", true),
     (CRON_JOBS, "CronJob", true),
+    (DAEMON_SETS, "DaemonSet", true),
     (DEPLOYMENTS, "Deployment", true),
     (ENDPOINTS, "Endpoints", true),
     (ENDPOINT_SLICES, "EndpointSlice", true),

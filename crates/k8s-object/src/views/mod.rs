@@ -3,6 +3,7 @@
 
 mod batch;
 mod node;
+mod node_selection;
 mod pod;
 mod rbac;
 mod workloads;

@@ -1,12 +1,63 @@
-//! Deployment, ReplicaSet, ReplicationController, StatefulSet, ControllerRevision, Service, Endpoints, EndpointSlice.
+//! DaemonSet, Deployment, ReplicaSet, ReplicationController, StatefulSet, ControllerRevision, Service, Endpoints, EndpointSlice.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Condition, IntOrString};
+use super::{Condition, IntOrString, PodSpec};
 use crate::{LabelSelector, ObjectMeta};
+
+/// A pod template, both as JSON, which controllers pass on and compare whole, and as what its pods will be like.
+#[derive(Debug, Clone, Default)]
+pub struct PodTemplate {
+    pub json: Value,
+    pub spec: PodSpec,
+}
+
+impl<'de> Deserialize<'de> for PodTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PodTemplate, D::Error> {
+        let json = Value::deserialize(deserializer)?;
+        let spec = match &json["spec"] {
+            Value::Null => PodSpec::default(),
+            spec => PodSpec::deserialize(spec).map_err(D::Error::custom)?,
+        };
+        Ok(PodTemplate { json, spec })
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct DaemonSet {
+    pub metadata: ObjectMeta,
+    pub spec: DaemonSetSpec,
+    pub status: DaemonSetStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DaemonSetSpec {
+    pub selector: Option<LabelSelector>,
+    pub template: PodTemplate,
+    pub update_strategy: DeploymentStrategy,
+    pub min_ready_seconds: i64,
+    pub revision_history_limit: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DaemonSetStatus {
+    pub observed_generation: i64,
+    pub current_number_scheduled: i64,
+    pub number_misscheduled: i64,
+    pub desired_number_scheduled: i64,
+    pub number_ready: i64,
+    pub updated_number_scheduled: i64,
+    pub number_available: i64,
+    pub number_unavailable: i64,
+    pub collision_count: Option<i64>,
+}
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -33,7 +84,7 @@ pub struct DeploymentSpec {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeploymentStrategy {
-    /// `RollingUpdate` or `Recreate`.
+    /// `RollingUpdate`, or `Recreate` of a Deployment, or `OnDelete` of a DaemonSet.
     #[serde(rename = "type")]
     pub kind: String,
     pub rolling_update: Option<RollingUpdate>,

@@ -81,14 +81,14 @@ impl Place<'_> {
 
     fn parameters_with(&self, options: &str) -> Vec<Value> {
         let mut parameters = self.parameters.clone();
-        let fields = model().by_kind("", "v1", options).map(|id| &model().get(id).body);
-        let Some(Body::Struct(fields)) = fields else { return parameters };
+        let Some(def) = model().by_kind("", "v1", options).map(|id| model().get(id)) else { return parameters };
+        let Body::Struct(fields) = &def.body else { return parameters };
         let mut own: Vec<_> =
             fields.fields.iter().filter(|field| !["apiVersion", "kind"].contains(&field.name)).collect();
         // A field that differs between minors stands there for each of them.
         own.dedup_by_key(|field| field.name);
         parameters.extend(own.into_iter().map(|field| {
-            let description = descriptions::of_field(options, field.name, None);
+            let description = descriptions::of_field(def, field.name, None).unwrap_or_default();
             (self.parameter)(self.flavour, "query", field.name, json_type(&field.ty), &description)
         }));
         parameters

@@ -4,14 +4,21 @@
 //! notation are in [`Flavour`], nowhere else.
 
 mod connect;
+mod convert;
 mod descriptions;
 mod gnostic;
+mod merge;
 mod paths;
+mod server;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+
+pub use convert::openapi_v3_of_v2;
+pub use merge::{keep_openapi_v2_paths, merge_openapi_v2};
+pub use server::OPENAPI_ABOUT_THE_SERVER;
 
 use crate::model::{Minor, TypeId, model};
 use crate::schema::Schema;
@@ -96,8 +103,12 @@ pub fn openapi_v3(group: &str, version: &str, kinds: &[OpenApiKind], minor: Mino
     v3(&paths, &Value::Object(schemas(Flavour::V3, &groups, minor)), minor)
 }
 
-/// The document of what is above the versions, served at `/openapi/v3/<about>`: `api`, `apis`, or `apis/<group>`.
+/// The document of what is above the versions, served at `/openapi/v3/<about>`: `api`, `apis`, `apis/<group>`, or one of
+/// [`OPENAPI_ABOUT_THE_SERVER`].
 pub fn openapi_v3_root(about: &str, minor: Minor) -> Option<Value> {
+    if let Some((path, item, schemas)) = server::root(Flavour::V3, about) {
+        return Some(v3(&json!({ path: item }), &Value::Object(schemas), minor));
+    }
     let (path, item, answer) = paths::root(Flavour::V3, about)?;
     let mut out = Map::new();
     reach(Flavour::V3, model().by_full_name(answer).into_iter().collect(), minor, &mut out);
@@ -115,6 +126,10 @@ pub fn openapi_v2(groups: &[OpenApiGroup<'_>], minor: Minor) -> Value {
         paths.insert(path, item);
         reach(Flavour::V2, model().by_full_name(answer).into_iter().collect(), minor, &mut definitions);
     }
+    for (path, item, schemas) in OPENAPI_ABOUT_THE_SERVER.iter().filter_map(|about| server::root(Flavour::V2, about)) {
+        paths.insert(path, item);
+        definitions.extend(schemas);
+    }
     json!({
         "swagger": "2.0",
         "info": info(minor),
@@ -127,7 +142,12 @@ pub fn openapi_v2(groups: &[OpenApiGroup<'_>], minor: Minor) -> Value {
 
 /// The same document as gnostic's message.
 pub fn openapi_v2_protobuf(document: &Value) -> Vec<u8> {
-    gnostic::document(document)
+    gnostic::v2::document(document)
+}
+
+/// A v3 document, as [`openapi_v3`] and [`openapi_v3_root`] make them, as gnostic's message.
+pub fn openapi_v3_protobuf(document: &Value) -> Vec<u8> {
+    gnostic::v3::document(document)
 }
 
 /// Schemas of the kinds, of their lists, and of all types that they lead to.

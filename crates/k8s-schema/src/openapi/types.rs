@@ -8,22 +8,42 @@ use crate::model::{Body, EnumValue, Field, Leaf, Minor, Named, Struct, Ty, TyKin
 pub(super) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 pub(super) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
+/// A field whose value says which of other fields is set, with the values (`+union`).
+type Union = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// Types with unions: package without its version, name, and the union.
+const UNIONS: [(&str, &str, Union); 5] = [
+    ("core", "AppArmorProfile", ("type", &[("localhostProfile", "LocalhostProfile")])),
+    ("core", "SeccompProfile", ("type", &[("localhostProfile", "LocalhostProfile")])),
+    ("flowcontrol", "LimitResponse", ("type", &[("queuing", "Queuing")])),
+    ("flowcontrol", "PriorityLevelConfigurationSpec", ("type", &[("exempt", "Exempt"), ("limited", "Limited")])),
+    ("flowcontrol", "Subject", ("kind", &[("group", "Group"), ("serviceAccount", "ServiceAccount"), ("user", "User")])),
+];
+
 /// The schema of a type of the table. Types that it refers to are added to `queue`.
 pub(super) fn builtin(flavour: Flavour, def: &'static TypeDef, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
     let mut schema = match &def.body {
-        Body::Struct(body) => structure(flavour, def.name, body, minor, queue),
+        Body::Struct(body) => structure(flavour, def, body, minor, queue),
         Body::Leaf(leaf) => leaf_schema(flavour, *leaf),
         Body::Named(named) => named_schema(flavour, named, minor, queue),
     };
-    schema["description"] = json!(descriptions::of_type(def.name));
+    if let Some(sentence) = descriptions::of_type(def) {
+        schema["description"] = json!(sentence);
+    }
     schema
 }
 
-fn structure(flavour: Flavour, name: &str, body: &'static Struct, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
+fn structure(
+    flavour: Flavour,
+    def: &'static TypeDef,
+    body: &'static Struct,
+    minor: Minor,
+    queue: &mut Vec<TypeId>,
+) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for field in body.fields_of(minor) {
-        properties.insert(field.name.to_owned(), property(flavour, name, field, minor, queue));
+        properties.insert(field.name.to_owned(), property(flavour, def, field, minor, queue));
         if field.required {
             required.push(field.name);
         }
@@ -38,13 +58,28 @@ fn structure(flavour: Flavour, name: &str, body: &'static Struct, minor: Minor, 
     if body.atomic {
         schema["x-kubernetes-map-type"] = json!("atomic");
     }
+    let package = def.package.short.split('/').next();
+    if let Some((_, _, (discriminator, fields))) =
+        UNIONS.iter().find(|(own, name, _)| Some(*own) == package && *name == def.name)
+    {
+        let fields: Map<String, Value> =
+            fields.iter().map(|(field, value)| ((*field).to_owned(), json!(value))).collect();
+        schema["x-kubernetes-unions"] = json!([{ "discriminator": discriminator, "fields-to-discriminateBy": fields }]);
+    }
     schema
 }
 
-fn property(flavour: Flavour, owner: &str, field: &'static Field, minor: Minor, queue: &mut Vec<TypeId>) -> Value {
+fn property(
+    flavour: Flavour,
+    owner: &'static TypeDef,
+    field: &'static Field,
+    minor: Minor,
+    queue: &mut Vec<TypeId>,
+) -> Value {
     let mut extra = Map::new();
-    let sentence = descriptions::of_field(owner, field.name, name_of(&field.ty));
-    extra.insert("description".to_owned(), json!(sentence));
+    if let Some(sentence) = descriptions::of_field(owner, field.name, named(&field.ty)) {
+        extra.insert("description".to_owned(), json!(sentence));
+    }
     // Upstream's v2 document has no defaults.
     if flavour == Flavour::V3
         && let Some(default) = field.default.clone().or_else(|| zero(&field.ty, field.omit_empty))
@@ -84,11 +119,11 @@ fn beside(flavour: Flavour, mut schema: Value, extra: Map<String, Value>) -> Val
 }
 
 /// The named type that a type expression leads to, through lists and maps.
-fn name_of(ty: &'static Ty) -> Option<&'static str> {
+fn named(ty: &'static Ty) -> Option<&'static TypeDef> {
     match &ty.kind {
-        TyKind::Named(id) => Some(model().get(*id).name),
-        TyKind::List(item) => name_of(item),
-        TyKind::Map { value, .. } => name_of(value),
+        TyKind::Named(id) => Some(model().get(*id)),
+        TyKind::List(item) => named(item),
+        TyKind::Map { value, .. } => named(value),
         _ => None,
     }
 }
@@ -170,7 +205,7 @@ fn leaf_schema(flavour: Flavour, leaf: Leaf) -> Value {
 
 /// What every object has. Descriptions of a custom schema's own stay where it has some.
 fn type_fields(flavour: Flavour, meta: &str) -> [(&'static str, Value); 3] {
-    let sentence = |name: &str| descriptions::of_field("", name, None);
+    let sentence = |name: &str| descriptions::of_any_field(name);
     let mut metadata = match flavour {
         Flavour::V2 => flavour.reference(meta),
         Flavour::V3 => json!({ "allOf": [flavour.reference(meta)] }),
@@ -281,12 +316,12 @@ pub(super) fn custom_list(flavour: Flavour, item: &str) -> Value {
         "items".to_owned(),
         json!({
             "type": "array", "items": flavour.reference(item),
-            "description": descriptions::of_field("", "items", None),
+            "description": descriptions::of_any_field("items"),
         }),
     );
     let kind = item.rsplit('.').next().unwrap_or(item);
     json!({
         "type": "object", "required": ["items"], "properties": properties,
-        "description": descriptions::of_type(&format!("{kind}List")),
+        "description": descriptions::of_list(kind),
     })
 }

@@ -16,5 +16,8 @@ fn a_go_program_works_in_protobuf() {
     assert!(built.status.success(), "{}", text(&built));
     let minato = Minato::up(&["--nodes", "0"]);
     let seen = minato.ok(program, &[]);
-    assert_eq!(seen.lines().collect::<Vec<_>>(), ["objects", "deployments", "informers", "metadata", "discovery"]);
+    assert_eq!(
+        seen.lines().collect::<Vec<_>>(),
+        ["objects", "deployments", "informers", "metadata", "discovery", "documents"]
+    );
 }

@@ -1,6 +1,6 @@
 //! InterPodAffinity: pods run near or far from pods of a group, strictly or where possible; what runs already has its say too.
 
-use crate::framework::{Cycle, Diagnosis, Event, Events, Normalize, Plugin, PreFilter, Reason, Scoring};
+use crate::framework::{Cycle, Diagnosis, Event, Events, Normalize, Plugin, PreFilter, Reason, Scoring, Verdict};
 use crate::groups::PodTerm;
 use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
@@ -10,6 +10,7 @@ use crate::tallies::{PerSlot, Topology, Wish};
 pub const PLUGIN: Plugin = Plugin {
     pre_filter: Some(pre_filter),
     filter: Some(filter),
+    adjust: Some(adjust),
     score: Some(Scoring { weight: 2, prepare, score, normalize: Normalize::Range }),
     events: Events::NODE_ADDED.and(Events::NODE_LABELS).and(Events::POD_ADDED).and(Events::POD_REMOVED),
     hint,
@@ -17,36 +18,47 @@ pub const PLUGIN: Plugin = Plugin {
 };
 
 /// What is known of pods near each node during a decision.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct State {
     /// One per required term: pods of the group by domain.
     near: Vec<Near>,
-    /// No pod matches yet and the pod would match itself: it may be the first anywhere.
-    is_first: bool,
+    /// The pod would match itself: when no other does, it may be the first anywhere.
+    matches_itself: bool,
     /// Required anti-affinity of the pod.
     far: Vec<Near>,
     /// Required anti-affinity of pods that run already.
     forbidden: Vec<Near>,
+    /// How many more there are near the node at hand than `forbidden` says, counted for each of their terms.
+    more_forbidden: i64,
     /// What pods near by are worth, by domain.
     worth: Vec<Near>,
 }
 
 /// A number by domain.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Near {
     topology: Topology,
     by_domain: Vec<i64>,
+    total: i64,
 }
 
 impl Near {
     fn new(snapshot: &Snapshot, term: &PodTerm, per_slot: &PerSlot) -> Near {
         let topology = snapshot.topology(&term.topology_key).clone();
         let by_domain = topology.sum(per_slot);
-        Near { topology, by_domain }
+        let total = by_domain.iter().sum();
+        Near { topology, by_domain, total }
     }
 
     fn at(&self, slot: Slot) -> Option<i64> {
         self.topology.domain(slot).map(|domain| self.by_domain[domain])
+    }
+
+    fn adjust(&mut self, slot: Slot, by: i64) {
+        if let Some(domain) = self.topology.domain(slot) {
+            self.by_domain[domain] += by;
+            self.total += by;
+        }
     }
 }
 
@@ -57,8 +69,7 @@ fn pre_filter(pod: &PodInfo, snapshot: &Snapshot, cycle: &mut Cycle) -> PreFilte
         // Only pods that match all terms count for each of them.
         let per_slot = snapshot.per_slot(all);
         state.near = affinity.required.iter().map(|term| Near::new(snapshot, term, per_slot)).collect();
-        let nobody = state.near.iter().all(|near| near.by_domain.iter().all(|pods| *pods == 0));
-        state.is_first = nobody && all.contains(pod);
+        state.matches_itself = all.contains(pod);
     }
     let far = affinity.required_anti.iter();
     state.far = far.map(|term| Near::new(snapshot, term, snapshot.per_slot(&term.group))).collect();
@@ -67,24 +78,43 @@ fn pre_filter(pod: &PodInfo, snapshot: &Snapshot, cycle: &mut Cycle) -> PreFilte
     PreFilter::All
 }
 
-fn filter(_: &PodInfo, node: &NodeInfo, cycle: &Cycle, diagnosis: &mut Diagnosis) -> bool {
+fn filter(_: &PodInfo, node: &NodeInfo, cycle: &Cycle, diagnosis: &mut Diagnosis) -> Verdict {
     let state = &cycle.affinity;
-    let some = |near: &Near| near.at(node.slot).is_some_and(|pods| pods > 0);
-    let reachable = state.near.iter().all(|near| match near.at(node.slot) {
-        None => false,
-        Some(pods) => pods > 0 || state.is_first,
-    });
-    let refused = if !reachable {
-        "node(s) didn't match pod affinity rules"
-    } else if state.far.iter().any(some) {
-        "node(s) didn't match pod anti-affinity rules"
-    } else if state.forbidden.iter().any(some) {
-        "node(s) didn't satisfy existing pods anti-affinity rules"
+    let pods = |near: &Near| near.at(node.slot).unwrap_or(0);
+    let (refused, verdict) = if !is_reachable(state, node) {
+        ("node(s) didn't match pod affinity rules", Verdict::Hopeless)
+    } else if state.far.iter().any(|near| pods(near) > 0) {
+        ("node(s) didn't match pod anti-affinity rules", Verdict::Refused)
+    } else if state.forbidden.iter().map(pods).sum::<i64>() + state.more_forbidden > 0 {
+        ("node(s) didn't satisfy existing pods anti-affinity rules", Verdict::Refused)
     } else {
-        return true;
+        return Verdict::Fits;
     };
     diagnosis.count(Reason::Text(refused));
-    false
+    verdict
+}
+
+/// Whether the pods that the pod requires are near the node, or it may be the first of them.
+fn is_reachable(state: &State, node: &NodeInfo) -> bool {
+    let labelled = || state.near.iter().all(|near| near.topology.domain(node.slot).is_some());
+    let nobody = || state.near.iter().all(|near| near.total == 0);
+    let near = |near: &Near| near.at(node.slot).is_some_and(|pods| pods > 0);
+    state.near.iter().all(near) || (state.matches_itself && labelled() && nobody())
+}
+
+fn adjust(pod: &PodInfo, other: &PodInfo, node: &NodeInfo, by: i64, cycle: &mut Cycle) {
+    let (affinity, state) = (&pod.shape.affinity, &mut cycle.affinity);
+    if affinity.required_all.as_ref().is_some_and(|all| all.contains(other)) {
+        state.near.iter_mut().for_each(|near| near.adjust(node.slot, by));
+    }
+    for (near, term) in state.far.iter_mut().zip(&affinity.required_anti) {
+        if term.group.contains(other) {
+            near.adjust(node.slot, by);
+        }
+    }
+    let theirs = other.shape.affinity.required_anti.iter();
+    let here = |term: &&PodTerm| term.group.contains(pod) && node.labels().get(&term.topology_key).is_some();
+    state.more_forbidden += by * theirs.filter(here).count() as i64;
 }
 
 fn prepare(pod: &PodInfo, snapshot: &Snapshot, _: &[Slot], cycle: &mut Cycle) -> bool {

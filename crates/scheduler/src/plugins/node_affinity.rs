@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::framework::{Cycle, Events, Normalize, Plugin, PreFilter, Reason, Scoring};
+use crate::framework::{Cycle, Events, Normalize, Plugin, PreFilter, Reason, Scoring, Verdict};
 use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
 use crate::snapshot::Snapshot;
@@ -14,7 +14,7 @@ pub const PLUGIN: Plugin = Plugin {
         if !accepted {
             diagnosis.count(Reason::Text("node(s) didn't match Pod's node affinity/selector"));
         }
-        accepted
+        Verdict::or_hopeless(accepted)
     }),
     score: Some(Scoring {
         weight: 2,

@@ -1,6 +1,6 @@
 //! NodeName: a pod that names its node runs there. Such pods are not scheduled, so this guards against a race only.
 
-use crate::framework::{Events, Plugin, Reason};
+use crate::framework::{Events, Plugin, Reason, Verdict};
 use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
 
@@ -10,7 +10,7 @@ pub const PLUGIN: Plugin = Plugin {
         if !accepted {
             diagnosis.count(Reason::Text("node(s) didn't match the requested node name"));
         }
-        accepted
+        Verdict::or_hopeless(accepted)
     }),
     events: Events::NODE_ADDED,
     hint: |pod, event| event.node_is(|node| accepts(pod, node)),

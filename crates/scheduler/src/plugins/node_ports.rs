@@ -1,6 +1,6 @@
 //! NodePorts: two pods of a node cannot have the same host port.
 
-use crate::framework::{Events, Plugin, Reason};
+use crate::framework::{Events, Plugin, Reason, Verdict};
 use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
 
@@ -10,7 +10,7 @@ pub const PLUGIN: Plugin = Plugin {
         if !accepted {
             diagnosis.count(Reason::Text("node(s) didn't have free ports for the requested pod ports"));
         }
-        accepted
+        Verdict::or_refused(accepted)
     }),
     events: Events::NODE_ADDED.and(Events::POD_REMOVED),
     hint: |pod, event| event.node_is(|node| accepts(pod, node)),

@@ -1,6 +1,6 @@
 //! NodeResourcesFit: a node must have left what a pod asks for; the less it has promised already, the better.
 
-use crate::framework::{Cycle, Diagnosis, Events, MAX_NODE_SCORE, Normalize, Plugin, Reason, Scoring};
+use crate::framework::{Cycle, Diagnosis, Events, MAX_NODE_SCORE, Normalize, Plugin, Reason, Scoring, Verdict};
 use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
 use crate::snapshot::Snapshot;
@@ -9,22 +9,23 @@ pub const PLUGIN: Plugin = Plugin {
     filter: Some(|pod, node, _, diagnosis| fits(pod, node, diagnosis)),
     score: Some(Scoring { weight: 1, prepare: |_, _, _, _| true, score: least_allocated, normalize: Normalize::None }),
     events: Events::NODE_ADDED.and(Events::NODE_ALLOCATABLE).and(Events::POD_REMOVED),
-    hint: |pod, event| event.node_is(|node| fits(pod, node, &mut Diagnosis::default())),
+    hint: |pod, event| event.node_is(|node| fits(pod, node, &mut Diagnosis::default()) == Verdict::Fits),
     ..Plugin::named("NodeResourcesFit")
 };
 
-/// Names every resource that is short, as upstream does.
-fn fits(pod: &PodInfo, node: &NodeInfo, diagnosis: &mut Diagnosis) -> bool {
+/// Names every resource that is short, as upstream does. A node that never had enough is hopeless.
+fn fits(pod: &PodInfo, node: &NodeInfo, diagnosis: &mut Diagnosis) -> Verdict {
     let (wanted, has, promised) = (&pod.shape.requests, &node.allocatable, &node.requested);
-    let mut fits = true;
+    let mut verdict = Verdict::Fits;
     if node.pods().len() as i64 >= node.allocatable_pods {
         diagnosis.count(Reason::Text("Too many pods"));
-        fits = false;
+        verdict = Verdict::Refused;
     }
     let mut check = |name: &str, wanted: i64, has: i64, promised: i64| {
         if wanted > 0 && wanted > has.saturating_sub(promised) {
             diagnosis.count(Reason::Insufficient(name));
-            fits = false;
+            let hopeless = wanted > has || verdict == Verdict::Hopeless;
+            verdict = if hopeless { Verdict::Hopeless } else { Verdict::Refused };
         }
     };
     check("cpu", wanted.milli_cpu, has.milli_cpu, promised.milli_cpu);
@@ -33,7 +34,7 @@ fn fits(pod: &PodInfo, node: &NodeInfo, diagnosis: &mut Diagnosis) -> bool {
     for (name, amount) in &wanted.scalar {
         check(name, *amount, has.scalar(name), promised.scalar(name));
     }
-    fits
+    verdict
 }
 
 /// The average share of CPU and memory that would be left (strategy `LeastAllocated`).

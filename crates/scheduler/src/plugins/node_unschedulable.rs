@@ -2,7 +2,7 @@
 
 use k8s_object::views::Taint;
 
-use crate::framework::{Events, Plugin, Reason};
+use crate::framework::{Events, Plugin, Reason, Verdict};
 use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
 
@@ -14,7 +14,7 @@ pub const PLUGIN: Plugin = Plugin {
         if !accepted {
             diagnosis.count(Reason::Text("node(s) were unschedulable"));
         }
-        accepted
+        Verdict::or_hopeless(accepted)
     }),
     events: Events::NODE_ADDED.and(Events::NODE_TAINTS),
     hint: |pod, event| event.node_is(|node| accepts(pod, node)),

@@ -3,7 +3,7 @@
 //! A pod without constraints is spread where possible over zones and nodes with the other pods of its ReplicaSet,
 //! ReplicationController or StatefulSet. Upstream also takes pods of the same Service; the scheduler here does not read those.
 
-use crate::framework::{Cycle, Diagnosis, Event, Events, Normalize, Plugin, PreFilter, Reason, Scoring};
+use crate::framework::{Cycle, Diagnosis, Event, Events, Normalize, Plugin, PreFilter, Reason, Scoring, Verdict};
 use crate::node_info::NodeInfo;
 use crate::pod_info::{PodInfo, SpreadConstraint};
 use crate::snapshot::{Slot, Snapshot};
@@ -14,6 +14,7 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 pub const PLUGIN: Plugin = Plugin {
     pre_filter: Some(pre_filter),
     filter: Some(filter),
+    adjust: Some(adjust),
     score: Some(Scoring { weight: 2, prepare, score, normalize: Normalize::FewestBest }),
     events: Events::NODE_ADDED
         .and(Events::NODE_LABELS)
@@ -26,7 +27,7 @@ pub const PLUGIN: Plugin = Plugin {
 };
 
 /// What is known of the pod's constraints during a decision.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct State {
     hard: Vec<Hard>,
     soft: Vec<Soft>,
@@ -34,18 +35,20 @@ pub struct State {
     soft_needs_all: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Hard {
     topology: Topology,
     /// Pods by domain; nothing for domains that cannot be used anyway.
     pods: Vec<Option<i64>>,
     fewest: i64,
+    /// Domains that the pod asks for are missing: whatever changes, the fewest pods are none.
+    missing: bool,
     /// Whether the pod itself is of its group.
     own: i64,
     max_skew: i64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Soft {
     topology: Topology,
     pods: Vec<i64>,
@@ -85,28 +88,50 @@ fn pre_filter(pod: &PodInfo, snapshot: &Snapshot, cycle: &mut Cycle) -> PreFilte
         let domains = pods.iter().flatten().count() as i64;
         // Domains that are still missing have no pods.
         let missing = constraint.min_domains.is_some_and(|min| domains < min);
-        let fewest = if missing { 0 } else { pods.iter().flatten().copied().min().unwrap_or(i64::MAX) };
+        let fewest = fewest(&pods, missing);
         let own = i64::from(constraint.group.contains(pod));
-        hard.push(Hard { topology: (*topology).clone(), pods, fewest, own, max_skew: constraint.max_skew });
+        hard.push(Hard { topology: (*topology).clone(), pods, fewest, missing, own, max_skew: constraint.max_skew });
     }
     cycle.spread.hard = hard;
     PreFilter::All
 }
 
-fn filter(_: &PodInfo, node: &NodeInfo, cycle: &Cycle, diagnosis: &mut Diagnosis) -> bool {
+fn filter(_: &PodInfo, node: &NodeInfo, cycle: &Cycle, diagnosis: &mut Diagnosis) -> Verdict {
     for constraint in &cycle.spread.hard {
         let Some(domain) = constraint.topology.domain(node.slot) else {
             diagnosis
                 .count(Reason::Text("node(s) didn't match pod topology spread constraints (missing required label)"));
-            return false;
+            return Verdict::Hopeless;
         };
         let pods = constraint.pods[domain].unwrap_or(0) + constraint.own;
         if pods.saturating_sub(constraint.fewest) > constraint.max_skew {
             diagnosis.count(Reason::Text("node(s) didn't match pod topology spread constraints"));
-            return false;
+            return Verdict::Refused;
         }
     }
-    true
+    Verdict::Fits
+}
+
+fn fewest(pods: &[Option<i64>], missing: bool) -> i64 {
+    if missing { 0 } else { pods.iter().flatten().copied().min().unwrap_or(i64::MAX) }
+}
+
+fn adjust(pod: &PodInfo, other: &PodInfo, node: &NodeInfo, by: i64, cycle: &mut Cycle) {
+    let hard = &mut cycle.spread.hard;
+    // A node without all labels counts for none.
+    if hard.iter().any(|constraint| constraint.topology.domain(node.slot).is_none()) {
+        return;
+    }
+    for (state, constraint) in hard.iter_mut().zip(pod.shape.spread.iter().filter(|constraint| constraint.hard)) {
+        let Some(domain) = state.topology.domain(node.slot) else { continue };
+        if constraint.group.contains(other)
+            && counts(pod, constraint, node)
+            && let Some(pods) = &mut state.pods[domain]
+        {
+            *pods += by;
+            state.fewest = fewest(&state.pods, state.missing);
+        }
+    }
 }
 
 fn prepare(pod: &PodInfo, snapshot: &Snapshot, feasible: &[Slot], cycle: &mut Cycle) -> bool {

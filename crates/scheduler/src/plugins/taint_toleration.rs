@@ -2,16 +2,16 @@
 
 use k8s_object::views::Taint;
 
-use crate::framework::{Events, Normalize, Plugin, Reason, Scoring};
+use crate::framework::{Events, Normalize, Plugin, Reason, Scoring, Verdict};
 use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
 
 pub const PLUGIN: Plugin = Plugin {
     filter: Some(|pod, node, _, diagnosis| match untolerated(pod, node) {
-        None => true,
+        None => Verdict::Fits,
         Some(taint) => {
             diagnosis.count(Reason::UntoleratedTaint { key: &taint.key, value: &taint.value });
-            false
+            Verdict::Hopeless
         }
     }),
     score: Some(Scoring {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use k8s_object::Object;
 use serde_json::{Value, json};
 
-use crate::framework::{Cycle, Diagnosis, Plugin, PreFilter};
+use crate::framework::{Cycle, Diagnosis, Plugin, PreFilter, Verdict};
 use crate::node_info::NodeInfo;
 use crate::pod_info::{PodInfo, PodKey};
 use crate::snapshot::{Slot, Snapshot};
@@ -61,7 +61,7 @@ pub fn node_with(value: Value, pods: Vec<PodInfo>) -> NodeInfo {
 /// Checks why a plugin refuses a node; the empty string is that it does not.
 pub fn check_filter(plugin: &Plugin, name: &str, pod: PodInfo, node: NodeInfo, expected: &str) {
     let mut diagnosis = Diagnosis::default();
-    let accepted = plugin.filter.unwrap()(&pod, &node, &Cycle::default(), &mut diagnosis);
+    let accepted = plugin.filter.unwrap()(&pod, &node, &Cycle::default(), &mut diagnosis) == Verdict::Fits;
     let message = diagnosis.message(1);
     let why =
         message.trim_start_matches("0/1 nodes are available:").trim_start().trim_end_matches('.').replace("1 ", "");
@@ -137,7 +137,8 @@ impl Cluster {
         let (pod, slots) = self.prepare(pod);
         let mut cycle = Cycle::default();
         assert_eq!(plugin.pre_filter.unwrap()(&pod, &self.snapshot, &mut cycle), PreFilter::All);
-        let accepts = |node: &&NodeInfo| plugin.filter.unwrap()(&pod, node, &cycle, &mut Diagnosis::default());
+        let accepts =
+            |node: &&NodeInfo| plugin.filter.unwrap()(&pod, node, &cycle, &mut Diagnosis::default()) == Verdict::Fits;
         slots.iter().map(|slot| self.snapshot.node(*slot)).filter(accepts).map(|node| node.name.to_string()).collect()
     }
 

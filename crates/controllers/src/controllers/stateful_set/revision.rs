@@ -5,19 +5,16 @@ use std::sync::Arc;
 
 use k8s_object::resources::CONTROLLER_REVISIONS;
 use k8s_object::views::{ControllerRevision, StatefulSet};
-use k8s_object::{DecodeError, NamespacedName, Object};
+use k8s_object::{DecodeError, Object};
 use serde_json::{Value, json};
 
-use super::super::deployment::template::hash_text;
+use super::super::controller_revision::{NewRevision, free_name, template_of};
 use super::super::time;
 use crate::controller::Action;
 use crate::json::normal;
-use crate::ownership::controller_reference;
 use crate::view::View;
 
 const HASH: &str = "controller.kubernetes.io/hash";
-/// Bytes of a set's name in the name of a revision.
-const MAX_PREFIX: usize = 223;
 
 /// A template and its name.
 #[derive(Clone)]
@@ -34,19 +31,6 @@ pub(super) struct Revisions {
     /// Makes or renumbers the newest.
     pub(super) action: Option<Action>,
     known: Vec<Arc<Object>>,
-}
-
-/// The data of a revision: a patch that replaces the template.
-fn data(template: &Value) -> Value {
-    let mut template = template.clone();
-    template["$patch"] = json!("replace");
-    json!({"spec": {"template": template}})
-}
-
-fn template_of(data: &Value) -> Value {
-    let mut template = data["spec"]["template"].clone();
-    crate::json::remove(&mut template, "$patch");
-    template
 }
 
 impl Revisions {
@@ -78,7 +62,10 @@ impl Revisions {
             }
             None => {
                 let (name, hash) = free_name(view, object, &wanted, &mut collisions);
-                (name.clone(), Some(create(object, set, &name, &hash, next)))
+                let template = &set.spec.template;
+                let new = NewRevision { name: &name, label: HASH, hash: &hash, number: next, template };
+                let action = new.create(object);
+                (name, Some(action))
             }
         };
         let update = Revision { name, template: set.spec.template.clone() };
@@ -98,38 +85,4 @@ impl Revisions {
         let surplus = unused.len().saturating_sub(limit);
         unused[..surplus].iter().map(|own| Action::delete(CONTROLLER_REVISIONS, own)).collect()
     }
-}
-
-/// A name that no other revision has, and the hash in it.
-fn free_name(view: &View<'_>, object: &Object, template: &Value, collisions: &mut i64) -> (String, String) {
-    let meta = object.meta();
-    let mut end = meta.name.len().min(MAX_PREFIX);
-    while !meta.name.is_char_boundary(end) {
-        end -= 1;
-    }
-    loop {
-        let hash = hash_text(format!("{template}{collisions}").as_bytes());
-        let name = format!("{}-{hash}", &meta.name[..end]);
-        if view.get(&CONTROLLER_REVISIONS, &NamespacedName::new(meta.namespace.as_str(), name.as_str())).is_none() {
-            return (name, hash);
-        }
-        *collisions += 1;
-    }
-}
-
-fn create(object: &Object, set: &StatefulSet, name: &str, hash: &str, number: i64) -> Action {
-    let meta = object.meta();
-    let mut metadata = json!({
-        "name": name, "namespace": meta.namespace, "ownerReferences": [controller_reference(object)],
-        "labels": set.spec.template["metadata"]["labels"],
-    });
-    metadata["labels"][HASH] = json!(hash);
-    if !meta.annotations.is_empty() {
-        metadata["annotations"] = json!(meta.annotations);
-    }
-    let body = json!({
-        "apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "data": data(&set.spec.template),
-        "revision": number,
-    });
-    Action::Create { resource: CONTROLLER_REVISIONS, namespace: meta.namespace.clone(), body, exists_ok: false }
 }
