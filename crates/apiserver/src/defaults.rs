@@ -44,7 +44,8 @@ async fn keep_flow_control(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiE
         let (_, resource) = core.registry.find(&gvr)?;
         let wanted = completed(core, &resource, flow_control::object(fixed));
         // What fails now is done at the next look.
-        let _ = own_objects::keep(core, MANAGER, &gvr, ("", fixed.name), |current| revised(fixed, current?, &wanted)).await;
+        let _ =
+            own_objects::keep(core, MANAGER, &gvr, ("", fixed.name), |current| revised(fixed, current?, &wanted)).await;
     }
     remove_unwanted(core).await
 }

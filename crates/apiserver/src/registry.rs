@@ -417,7 +417,10 @@ mod tests {
         let (core, events) = (served.entry("", "events").unwrap(), served.entry("events.k8s.io", "events").unwrap());
         assert!(Arc::ptr_eq(&core.cache, &events.cache) && Arc::ptr_eq(&core.stored, &events.stored));
         assert!(core.is_own() && !events.is_own());
-        assert_eq!((core.form(1).api_version(), events.form(1).api_version()), ("events.k8s.io/v1".into(), "v1".into()));
+        assert_eq!(
+            (core.form(1).api_version(), events.form(1).api_version()),
+            ("events.k8s.io/v1".into(), "v1".into())
+        );
         assert_eq!(served.entries().filter(|entry| !entry.equivalents.is_empty()).count(), 2);
         assert_eq!(events.versions[0].stored_field("regarding.name"), Some("involvedObject.name"));
         assert_eq!(events.versions[0].stored_field("involvedObject.name"), None);

@@ -445,9 +445,7 @@ fn owners_of_fields_are_shown_and_are_not_for_whoever_admits_to_say() {
 fn events_of_one_group_are_those_of_the_other() {
     let answer: Answer = Arc::new(|_, question| Some(review(question, json!({"allowed": true}))));
     with_hooks(answer, |cluster, hooks| async move {
-        let rules = |group: &str| {
-            json!([{"operations": ["CREATE"], "apiGroups": [group], "apiVersions": ["v1"], "resources": ["events"]}])
-        };
+        let rules = |group: &str| json!([{"operations": ["CREATE"], "apiGroups": [group], "apiVersions": ["v1"], "resources": ["events"]}]);
         let equivalent = hook(&hooks, "equivalent.example.io", json!({"rules": rules("events.k8s.io")}));
         let exact = json!({"rules": rules("events.k8s.io"), "matchPolicy": "Exact"});
         configure(&cluster, &VALIDATING, "v", &[equivalent, hook(&hooks, "exact.example.io", exact)]).await;
@@ -460,8 +458,14 @@ fn events_of_one_group_are_those_of_the_other() {
         let asked = hooks.take();
         assert_eq!(asked.len(), 1, "{asked:?}");
         let question = &asked[0];
-        assert_eq!((&question["resource"]["group"], &question["requestResource"]["group"]), (&json!("events.k8s.io"), &json!("")));
-        assert_eq!((&question["kind"]["group"], &question["object"]["apiVersion"]), (&json!("events.k8s.io"), &json!("events.k8s.io/v1")));
+        assert_eq!(
+            (&question["resource"]["group"], &question["requestResource"]["group"]),
+            (&json!("events.k8s.io"), &json!(""))
+        );
+        assert_eq!(
+            (&question["kind"]["group"], &question["object"]["apiVersion"]),
+            (&json!("events.k8s.io"), &json!("events.k8s.io/v1"))
+        );
         assert_eq!((&question["object"]["note"], &question["object"]["regarding"]["name"]), (&json!("m"), &json!("p")));
     });
 }
@@ -481,7 +485,9 @@ fn match_conditions_are_counted() {
         create(&cluster, "a", json!({})).await.unwrap();
         let page = ask(&cluster, "admin", "GET /metrics", &[], "").await.text();
         let series = |what: &str, name: &str, step: &str| {
-            format!(r#"apiserver_admission_match_condition_{what}{{kind="webhook",name="{name}.example.io",operation="CREATE",type="{step}"}} 1"#)
+            format!(
+                r#"apiserver_admission_match_condition_{what}{{kind="webhook",name="{name}.example.io",operation="CREATE",type="{step}"}} 1"#
+            )
         };
         for expected in [
             series("evaluation_errors_total", "broken", "admit"),

@@ -285,9 +285,12 @@ fn tokens_of_secrets_are_noted_and_counted() {
             }
         }
         let (events, _, _) = ring.read(from, usize::MAX);
-        let stale = events.iter().map(|event| event.to_json()).find_map(|event| {
-            event["annotations"]["authentication.k8s.io/stale-token"].as_str().map(str::to_owned)
-        });
-        assert!(stale.is_some_and(|note| note.starts_with(&format!("subject: {name}, seconds after warning threshold: "))));
+        let stale = events
+            .iter()
+            .map(|event| event.to_json())
+            .find_map(|event| event["annotations"]["authentication.k8s.io/stale-token"].as_str().map(str::to_owned));
+        assert!(
+            stale.is_some_and(|note| note.starts_with(&format!("subject: {name}, seconds after warning threshold: ")))
+        );
     });
 }

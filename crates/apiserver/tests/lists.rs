@@ -197,8 +197,10 @@ fn ten_thousand_objects_in_pages_are_each_seen_once_in_the_order_of_their_keys()
                 cluster.world.sleep(Duration::from_secs(12 * 60)).await;
             }
         }
-        let mut expected: Vec<String> =
-            (0..10_000).filter(|index| index % 3 == 2 && *index != 9998).map(|index| format!("default/n{index}")).collect();
+        let mut expected: Vec<String> = (0..10_000)
+            .filter(|index| index % 3 == 2 && *index != 9998)
+            .map(|index| format!("default/n{index}"))
+            .collect();
         expected.push("default/z-after".to_owned());
         expected.sort();
         seen.retain(|name| name != "default/kube-root-ca.crt");

@@ -143,7 +143,11 @@ fn a_duty_that_has_ended_is_told() {
         let answer = ask(&cluster, "admin", "GET /livez", &[], "").await;
         let text = answer.text();
         assert_eq!(answer.status, 500, "{text}");
-        for told in ["[-]poststarthook/start-apiextensions-controllers failed", "[-]autoregister-completion failed", "[+]ping ok"] {
+        for told in [
+            "[-]poststarthook/start-apiextensions-controllers failed",
+            "[-]autoregister-completion failed",
+            "[+]ping ok",
+        ] {
             assert!(text.contains(told), "{told}: {text}");
         }
     });

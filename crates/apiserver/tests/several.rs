@@ -197,7 +197,8 @@ fn no_two_definitions_get_the_same_name() {
         }
         let (all, _) = servers[1].admin().list(&CUSTOM_RESOURCE_DEFINITIONS, "").await.unwrap();
         assert_eq!(all.len(), 4 * ROUNDS);
-        let mut kinds: Vec<Value> = all.iter().map(|own| own.value()["status"]["acceptedNames"]["kind"].clone()).collect();
+        let mut kinds: Vec<Value> =
+            all.iter().map(|own| own.value()["status"]["acceptedNames"]["kind"].clone()).collect();
         kinds.retain(|kind| kind.as_str().is_some_and(|kind| !kind.is_empty()));
         let different: BTreeSet<&str> = kinds.iter().filter_map(Value::as_str).collect();
         assert_eq!((kinds.len(), different.len()), (ROUNDS, ROUNDS), "each kind is somebody's, and of one only");

@@ -11,8 +11,8 @@ mod selector;
 mod user;
 pub mod views;
 
-pub use escape::escaped;
 pub use error::{ApiError, Cause, Reason};
+pub use escape::escaped;
 pub use gvk::{GroupVersionKind, GroupVersionResource, resources};
 pub use meta::{ObjectMeta, OwnerReference, Properties};
 pub use object::{DecodeError, NamespacedName, Object, encode, encode_with};

@@ -37,7 +37,12 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Lingers for `time` at most, in `tasks`.
-    pub(crate) fn new(socket: TcpStream, slot: OwnedSemaphorePermit, tasks: &Tasks, time: Duration) -> (Socket, Unread) {
+    pub(crate) fn new(
+        socket: TcpStream,
+        slot: OwnedSemaphorePermit,
+        tasks: &Tasks,
+        time: Duration,
+    ) -> (Socket, Unread) {
         let unread = Unread::default();
         (Socket { open: Some((socket, slot)), unread: unread.clone(), tasks: tasks.clone(), time }, unread)
     }

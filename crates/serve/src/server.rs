@@ -207,9 +207,7 @@ impl Acceptor {
         let service = service_fn(move |request: Request<Incoming>| {
             begins.store(true, Ordering::Relaxed);
             let request = match request.version() {
-                Version::HTTP_2 => {
-                    request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync())
-                }
+                Version::HTTP_2 => request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync()),
                 _ => request.map(|body| linger::Watched::new(body, &unread).boxed_unsync()),
             };
             let (answer, bodies) = (handler.handle(&peer, request), bodies.clone());

@@ -145,7 +145,8 @@ impl cel::Authorizer for Asks<'_> {
         let about = match &check.kind {
             CheckKind::Path(path) => About::Path(path.to_string()),
             CheckKind::Resource(own) => {
-                let ResourceCheck { group, resource, subresource, namespace, name, field_selector, label_selector } = own;
+                let ResourceCheck { group, resource, subresource, namespace, name, field_selector, label_selector } =
+                    own;
                 let all = [group, resource, subresource, namespace, name, field_selector, label_selector];
                 About::Resource(all.map(String::clone))
             }

@@ -1,7 +1,6 @@
 //! Brings RBAC's default roles and bindings up to date when a server starts: what a newer one grants is added to what an older
 //! one has left, and what people have added stays (`rbac.authorization.kubernetes.io/autoupdate`).
 
-
 use k8s_auth::rbac::covers;
 use k8s_client::{Body, Options, Request, Verb};
 use k8s_object::views::PolicyRule;

@@ -55,7 +55,9 @@ pub(crate) fn failed(error: &ApiError, format: Format) -> Response<Body> {
             Ok(frame) => frames.put_slice(&frame),
             Err(error) => return respond::failure(&error, Format::Json),
         },
-        Format::Json | Format::PrettyJson | Format::Yaml => write_text(&mut frames, "ERROR", &respond::json_text(&status)),
+        Format::Json | Format::PrettyJson | Format::Yaml => {
+            write_text(&mut frames, "ERROR", &respond::json_text(&status))
+        }
     }
     respond::stream(serve::full(frames.freeze()), format)
 }

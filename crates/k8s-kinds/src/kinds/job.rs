@@ -407,7 +407,8 @@ mod tests {
         let mut old = created(json!({"suspend": true}));
         old["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
         old["spec"]["template"]["spec"]["nodeSelector"] = json!({});
-        let started = json!({"startTime": "2026-01-01T00:00:00Z", "conditions": [{"type": "Suspended", "status": "True"}]});
+        let started =
+            json!({"startTime": "2026-01-01T00:00:00Z", "conditions": [{"type": "Suspended", "status": "True"}]});
         let mut running = started.clone();
         running["active"] = json!(1);
         let (selector, container) = ("/spec/template/spec/nodeSelector", "/spec/template/spec/containers/0");

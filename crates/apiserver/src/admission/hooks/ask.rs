@@ -127,7 +127,8 @@ fn question(uid: &str, review: &Review<'_, '_>, object: Option<&Value>, version:
         json!({"group": group, "version": version, "kind": kind})
     };
     let gvr = |of: &Resource| json!({"group": of.group, "version": of.version, "resource": of.plural});
-    let in_version = |object: Option<&Value>, side| object.map_or(Value::Null, |object| shown(call, about, object, side));
+    let in_version =
+        |object: Option<&Value>, side| object.map_or(Value::Null, |object| shown(call, about, object, side));
     let name = super::super::rules::name(call, own);
     let mut request = json!({
         "uid": uid,

@@ -6,11 +6,11 @@ use std::time::Duration;
 use k8s_object::{ApiError, LabelSelector, Object};
 use serde_json::Value;
 
-use super::super::{Review, Side, shown};
-use super::super::conditions::Conditions;
 use super::super::checks::{Asks, settle};
+use super::super::conditions::Conditions;
 use super::super::expressions::{Expression, Inputs, May, environment};
 use super::super::rules::{self, Rule};
+use super::super::{Review, Side, shown};
 use super::ask::ReviewVersion;
 use crate::core::Core;
 use crate::webhook::{CallError, Client};
@@ -48,11 +48,7 @@ pub(in super::super) type Hooks = Vec<Arc<Hook>>;
 pub(in super::super) fn compile(core: &Core, configuration: &Object) -> Hooks {
     let value = configuration.value();
     let hooks = value["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default();
-    hooks
-        .iter()
-        .enumerate()
-        .map(|(index, hook)| Arc::new(Hook::of(core, configuration, index, hook)))
-        .collect()
+    hooks.iter().enumerate().map(|(index, hook)| Arc::new(Hook::of(core, configuration, index, hook))).collect()
 }
 
 impl Hook {
@@ -83,7 +79,11 @@ impl Hook {
     }
 
     /// Whether it is to be asked, and about which version of the resource (its place among the forms).
-    pub(super) async fn wants(&self, review: &Review<'_, '_>, object: Option<&Value>) -> Result<Option<usize>, ApiError> {
+    pub(super) async fn wants(
+        &self,
+        review: &Review<'_, '_>,
+        object: Option<&Value>,
+    ) -> Result<Option<usize>, ApiError> {
         loop {
             let wants = self.wants_now(review, object);
             if self.conditions.is_empty() || !settle(review.call).await {
