@@ -13,18 +13,16 @@ mod survive;
 use std::sync::OnceLock;
 
 use base::{Base, Outcome};
+use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
 use mutate::{Damage, Draw, Files, mutate};
 
-/// Draws what the fuzzer wants; zeros at the end of its input.
-struct Input<'a>(&'a [u8]);
+/// The numbers that the damage draws.
+struct Choices<'a>(Input<'a>);
 
-impl Draw for Input<'_> {
+impl Draw for Choices<'_> {
     fn below(&mut self, bound: usize) -> usize {
-        let width = self.0.len().min(if bound <= 256 { 1 } else { 3 });
-        let (taken, rest) = self.0.split_at(width);
-        self.0 = rest;
-        taken.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)) % bound.max(1)
+        self.0.below(bound)
     }
 }
 
@@ -40,14 +38,12 @@ const NAMES: [&str; 5] = [
 fuzz_target!(|data: &[u8]| {
     static BASE: OnceLock<Base> = OnceLock::new();
     let base = BASE.get_or_init(|| Base::new(0));
-    let mut input = Input(data);
+    let mut input = Choices(Input(data));
     if input.below(4) == 0 {
         let mut files = Files::new();
         for name in NAMES.iter().take(1 + input.below(NAMES.len())) {
-            let length = input.below(1 << 16).min(input.0.len());
-            let (bytes, rest) = input.0.split_at(length);
-            files.insert((*name).to_owned(), bytes.to_vec());
-            input.0 = rest;
+            let length = input.below(1 << 16);
+            files.insert((*name).to_owned(), input.0.bytes(length).to_vec());
         }
         base.check(0, &files, Damage::Lie);
         return;

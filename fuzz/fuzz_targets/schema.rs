@@ -15,25 +15,23 @@ mod published;
 use std::sync::OnceLock;
 
 use draw::Draw;
+use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// Draws what the fuzzer wants; zeros at the end of its input.
-struct Input<'a>(&'a [u8]);
+/// The numbers that the laws draw.
+struct Choices<'a>(Input<'a>);
 
-impl Draw for Input<'_> {
+impl Draw for Choices<'_> {
     fn below(&mut self, bound: usize) -> usize {
-        let width = self.0.len().min(if bound <= 256 { 1 } else { 3 });
-        let (taken, rest) = self.0.split_at(width);
-        self.0 = rest;
-        taken.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)) % bound.max(1)
+        self.0.below(bound)
     }
 }
 
 fuzz_target!(|data: &[u8]| {
     static BASE: OnceLock<(Vec<(Value, Vec<u8>)>, Value)> = OnceLock::new();
     let (objects, schema) = BASE.get_or_init(|| (published::objects(), published::definition_schema()));
-    let mut input = Input(data);
+    let mut input = Choices(Input(data));
     let (object, message) = &objects[input.below(objects.len())];
     hold::all(&mut input, object, message, schema);
 });

@@ -5,14 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use k8s_client::Items;
 use k8s_object::{NamespacedName, Object};
 use store::Revision;
 use world::watch;
 
 use crate::fields::Extractor;
+use crate::registry::Resource;
+use crate::runs::Runs;
 use crate::select::Selection;
 use crate::wake::{Common, Sleep, Sleepers, Woken};
 
@@ -24,6 +27,11 @@ const MAX_EVENT_BYTES: usize = 32 << 20;
 const KEEP_EVENTS: usize = 128;
 /// As long as a client may take between a list and the watch that follows (upstream: 75 s).
 const MAX_AGE: Duration = Duration::from_secs(75);
+
+/// Objects below which a list is not remembered.
+const MIN_LISTED: usize = 64;
+/// Lists that are remembered per resource.
+const MAX_LISTED: usize = 4;
 
 /// An object with the fields that selectors may ask for.
 #[derive(Clone)]
@@ -61,6 +69,15 @@ pub(crate) struct State {
     bytes: usize,
     /// Of the objects that there are.
     object_bytes: usize,
+    /// Lists of everything that were asked for since the last change: of a namespace (of all when empty), in a version.
+    listed: Mutex<Vec<Listed>>,
+}
+
+struct Listed {
+    group: String,
+    version: String,
+    namespace: String,
+    items: Items,
 }
 
 pub(crate) struct Cache {
@@ -71,6 +88,8 @@ pub(crate) struct Cache {
     changed: watch::Sender<u64>,
     /// Those who watch one name, field value or namespace.
     sleepers: Sleepers,
+    /// What was sent to watchers of late.
+    runs: Arc<Runs>,
 }
 
 impl Cache {
@@ -85,12 +104,14 @@ impl Cache {
             last: revision,
             bytes: 0,
             object_bytes: 0,
+            listed: Mutex::default(),
         };
         Cache {
             extractor: RwLock::new(Arc::new(extractor)),
             state: RwLock::new(state),
             changed: watch::channel(0).0,
             sleepers: Sleepers::default(),
+            runs: Arc::default(),
         }
     }
 
@@ -145,6 +166,10 @@ impl Cache {
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn runs(&self) -> &Arc<Runs> {
+        &self.runs
     }
 
     /// One object.
@@ -211,6 +236,7 @@ impl Cache {
         state.indexed.clear();
         state.stored = stored;
         state.object_bytes = 0;
+        state.forget();
         for (key, held) in held {
             state.put(at, key, Some(held));
         }
@@ -227,6 +253,7 @@ impl Cache {
         let at = self.extractor().indexed();
         let mut woken = Woken::default();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.forget();
         for (key, new) in changes {
             let old = state.put(at, key.clone(), new.clone());
             state.stored.remove(&key);
@@ -352,6 +379,38 @@ impl State {
         };
         let range = (!is_empty).then(|| self.objects.range((start, end)));
         range.into_iter().flatten()
+    }
+
+    /// The list of all objects of a namespace (of all when empty), if it was asked for since the last change.
+    pub(crate) fn listed(&self, resource: &Resource, namespace: &str) -> Option<Items> {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |listed: &&Listed| {
+            (listed.namespace.as_str(), &*listed.version, &*listed.group)
+                == (namespace, &resource.version, &resource.group)
+        };
+        listed.iter().find(same).map(|listed| listed.items.clone())
+    }
+
+    /// Remembers a list for those who ask before anything changes; small ones are as soon made anew.
+    pub(crate) fn remember(&self, resource: &Resource, namespace: &str, items: &Items) {
+        if items.len() < MIN_LISTED {
+            return;
+        }
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        if listed.len() == MAX_LISTED {
+            listed.remove(0);
+        }
+        listed.push(Listed {
+            group: resource.group.to_string(),
+            version: resource.version.to_string(),
+            namespace: namespace.to_owned(),
+            items: items.clone(),
+        });
+    }
+
+    /// Something changes: no list is what it was.
+    fn forget(&mut self) {
+        self.listed.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     pub(crate) fn get(&self, key: &NamespacedName) -> Option<&Held> {

@@ -51,6 +51,7 @@ pub(crate) struct Core {
     pub network: ServiceNetwork,
     pub event_leases: EventLeases,
     pub documents: http::Documents,
+    pub lists: http::Kept,
     pub encryption: Arc<Encryption>,
     pub horizon: Horizon,
     pub admission: Admission,

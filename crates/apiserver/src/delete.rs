@@ -91,7 +91,7 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
         }
     }
     let resource_version = call.core.revision().to_string();
-    Ok(Reply::List { items: selected, resource_version, continue_token: String::new(), remaining: None })
+    Ok(Reply::List { items: selected.into(), resource_version, continue_token: String::new(), remaining: None })
 }
 
 async fn delete_named(call: &mut Call<'_>, name: &str, options: &Options) -> Result<Reply, ApiError> {

@@ -36,6 +36,7 @@ mod ports;
 mod proxy;
 mod read;
 mod registry;
+mod runs;
 mod schema;
 mod select;
 mod selectors;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use k8s_client::Reply;
+use k8s_client::{Items, Reply};
 use k8s_object::{ApiError, NamespacedName, Object, Reason};
 use serde::{Deserialize, Serialize};
 use store::{RangeRequest, Revision, StoreError};
@@ -150,7 +150,7 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
         Reply::List { items, resource_version, continue_token, remaining }
             if crd::converts_by_webhook(&call.resource) =>
         {
-            let items = crd::convert::objects(call.core, &call.resource, items).await?;
+            let items = crd::convert::objects(call.core, &call.resource, items.to_vec()).await?.into();
             Ok(Reply::List { items, resource_version, continue_token, remaining })
         }
         reply => Ok(reply),
@@ -167,6 +167,10 @@ fn page(call: &Call<'_>, selection: &Selection, at: Option<Revision>, after: &Af
         Some(revision) => state.before(revision)?,
     };
     let mut page = Page::new(call, at.unwrap_or(now), after);
+    let whole = at.is_none() && after.key.is_none() && page.limit == usize::MAX && selection.is_plain();
+    if whole && let Some(items) = state.listed(&call.resource, selection.namespace()) {
+        return Some(page.of(items));
+    }
     if after.key.is_none()
         && let Some(name) = selection.name()
         && !selection.namespace().is_empty()
@@ -203,6 +207,11 @@ fn page(call: &Call<'_>, selection: &Selection, at: Option<Revision>, after: &Af
     }
     // Counted only where it is told: upstream says nothing where a selector leaves some out.
     let total = (full && selection.is_plain()).then(|| state.count(namespace, &then) as u64);
+    if whole {
+        let items = Items::from(std::mem::take(&mut page.items));
+        state.remember(&call.resource, selection.namespace(), &items);
+        return Some(page.of(items));
+    }
     Some(page.reply(if full { Some(total) } else { None }))
 }
 
@@ -235,12 +244,19 @@ impl<'a, 'b> Page<'a, 'b> {
         true
     }
 
+    /// The answer that has everything there is.
+    fn of(self, items: Items) -> Reply {
+        let resource_version = self.revision.to_string();
+        Reply::List { items, resource_version, continue_token: String::new(), remaining: None }
+    }
+
     /// The answer. `more` is absent when nothing is left, else how many objects all pages have together, if that is known.
     fn reply(self, more: Option<Option<u64>>) -> Reply {
-        let sent = self.sent + self.items.len() as u64;
+        let items = Items::from(self.items);
+        let sent = self.sent + items.len() as u64;
         let token = self.last.filter(|_| more.is_some()).map(|last| Token::new(self.revision, &last, sent));
         Reply::List {
-            items: self.items,
+            items,
             resource_version: self.revision.to_string(),
             continue_token: token.map(|token| token.encode()).unwrap_or_default(),
             // At least the one that had no room, whatever came and went since pages of other states were counted.

@@ -19,7 +19,7 @@ use crate::encryption::{Encryption, EncryptionConfig};
 use crate::feed::Feed;
 use crate::flow::{self, Flow};
 use crate::horizon::Horizon;
-use crate::http::{ApiHandler, Documents, is_ready};
+use crate::http::{ApiHandler, Documents, Kept, is_ready};
 use crate::leases::EventLeases;
 use crate::metrics::Metrics;
 use crate::network::{ServiceCidr, ServiceNetwork};
@@ -138,6 +138,7 @@ impl ApiServer {
             network: ServiceNetwork::new(options.service_cidr),
             event_leases: EventLeases::default(),
             documents: Documents::default(),
+            lists: Kept::default(),
             horizon: Horizon::default(),
             admission: Admission::default(),
             charging: Charging::default(),

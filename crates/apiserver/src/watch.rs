@@ -13,9 +13,11 @@ use crate::cache::{Cache, Event, Held, with_revision};
 use crate::core::{Call, Core, in_version};
 use crate::crd;
 use crate::flow::Watched;
+use crate::http::Accepted;
 use crate::list_options::{self, Beginning};
 use crate::read::parse_revision;
 use crate::registry::Resource;
+use crate::runs::{Run, Shape, Watching};
 use crate::select::Selection;
 use crate::wake::{Mark, Sleep};
 
@@ -32,7 +34,7 @@ pub(crate) struct Cursor {
     changed: watch::Receiver<u64>,
     /// Says which changes need not be read, where the selection is narrow enough.
     sleep: Option<Sleep>,
-    /// Whether there may be something in the ring at `position` that `sleep` does not tell of.
+    /// Whether there may be something to take that nothing will tell of.
     behind: bool,
     /// The next event in the ring.
     position: u64,
@@ -45,6 +47,19 @@ pub(crate) struct Cursor {
     /// Whether the client wants to be told when it has what was there at the start.
     pub announce_end: bool,
     pub bookmarks: bool,
+}
+
+/// What [`Cursor::take`] finds.
+pub(crate) enum Taken {
+    Items {
+        items: Vec<Item>,
+        /// Everything before has been sent up to this; zero when that is not known.
+        revision: Revision,
+        /// What part of the ring that is, where others may be told the same.
+        span: Option<(u64, u64)>,
+    },
+    /// What another was told.
+    Run(Run),
 }
 
 /// What a watch yields.
@@ -127,19 +142,44 @@ fn too_old(revision: Revision, now: Revision) -> ApiError {
 }
 
 impl Cursor {
-    /// What there is to send now; empty when nothing is. The revision is one that everything before has been sent up to.
+    /// What all have in common who are sent the same in this form; `None` where it depends on the objects.
+    pub(crate) fn shape(&self, accepted: Accepted) -> Option<Shape> {
+        let Resource { group, version, .. } = &*self.resource;
+        let shared = self.selection.is_plain() && !crd::converts_by_webhook(&self.resource);
+        shared.then(|| Shape {
+            accepted,
+            group: group.clone(),
+            version: version.clone(),
+            namespace: self.selection.namespace().to_owned(),
+        })
+    }
+
+    /// From now on it counts among those who send changes on.
+    pub(crate) fn enter(&self) -> Watching {
+        self.cache.runs().enter()
+    }
+
+    /// Whether there may be more to take at once.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// What there is to send now; no items when nothing is. It may be what another of the same shape was sent.
     ///
     /// # Errors
     /// `Expired` when the reader was too slow.
-    pub(crate) fn take(&mut self, core: &Core) -> Result<(Vec<Item>, Revision), ApiError> {
+    pub(crate) fn take(&mut self, core: &Core, shape: Option<&Shape>) -> Result<Taken, ApiError> {
         let mut items: Vec<Item> = self.initial.by_ref().take(BATCH).map(Item::Added).collect();
         if !items.is_empty() {
-            return Ok((items, 0));
+            return Ok(Taken::Items { items, revision: 0, span: None });
         }
         if std::mem::take(&mut self.announce_end) {
             items.push(Item::InitialEnd(self.initial_revision));
         }
+        // What only this one is told, or told from another place than others, is not theirs.
+        let shape = shape.filter(|_| items.is_empty() && self.after == 0);
         self.changed.borrow_and_update();
+        let mut from = None;
         loop {
             // A batch at a time, so that writers get their turn.
             let state = self.cache.read();
@@ -149,6 +189,15 @@ impl Cursor {
                 Some(Mark::Nothing) => self.position = state.end(),
                 Some(Mark::From(first)) => self.position = self.position.max(first),
                 Some(Mark::Lost) => return Err(lost()),
+            }
+            let begin = *from.get_or_insert(self.position);
+            if let Some(run) = shape.and_then(|shape| self.cache.runs().find(shape, begin)) {
+                self.position = run.to;
+                self.behind = self.position < state.end();
+                if !self.behind {
+                    self.sleep.as_ref().map(Sleep::take);
+                }
+                return Ok(Taken::Run(run));
             }
             let events = state.from(self.position).ok_or_else(lost)?;
             let mut seen = 0;
@@ -160,13 +209,18 @@ impl Cursor {
             }
             self.position += seen;
             self.behind = self.position < state.end();
+            let span = shape.map(|_| (begin, self.position));
+            if state.last() >= self.after {
+                // All that comes is wanted.
+                self.after = 0;
+            }
             if !self.behind {
                 // All that was told of has been read.
                 self.sleep.as_ref().map(Sleep::take);
-                return Ok((items, state.last().max(core.revision())));
+                return Ok(Taken::Items { items, revision: state.last().max(core.revision()), span });
             }
             if !items.is_empty() {
-                return Ok((items, 0));
+                return Ok(Taken::Items { items, revision: 0, span });
             }
         }
     }
@@ -230,7 +284,7 @@ impl WatchSource for InProcessWatch {
     fn next(&mut self) -> BoxFuture<'_, Result<Vec<WatchEvent>, ApiError>> {
         Box::pin(async move {
             loop {
-                let (items, _) = self.cursor.take(&self.core)?;
+                let Taken::Items { items, .. } = self.cursor.take(&self.core, None)? else { continue };
                 let items = self.cursor.convert(&self.core, items).await?;
                 if !items.is_empty() {
                     let events = items.into_iter().map(|item| match item {

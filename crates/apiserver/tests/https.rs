@@ -131,6 +131,70 @@ fn a_watch_streams_until_the_server_stops() {
     assert!(next().is_none(), "the stream has ended");
 }
 
+/// The types, names and revisions that a watch tells, up to what happens to the object `end`. It must be so little that no chunk
+/// ends within an event.
+fn told(served: &Served, path: &str) -> std::thread::JoinHandle<Vec<String>> {
+    let mut stream = served.connect(Some(&served.admin));
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).unwrap();
+    std::thread::spawn(move || {
+        let mut told = Vec::new();
+        for line in BufReader::new(stream).lines() {
+            let line = line.unwrap();
+            let Some(event) = line.find('{').and_then(|at| serde_json::from_str::<Value>(&line[at..]).ok()) else {
+                continue;
+            };
+            let metadata = &event["object"]["metadata"];
+            told.push(format!("{} {} {}", event["type"], metadata["name"], metadata["resourceVersion"]));
+            if metadata["name"] == "end" {
+                break;
+            }
+        }
+        told
+    })
+}
+
+#[test]
+fn many_watchers_are_told_the_same_in_the_same_order() {
+    let served = Served::start();
+    let post = |path: &str, name: &str, app: &str| {
+        let object = json!({"metadata": {"name": name, "labels": {"app": app}}});
+        let (status, _, answer) =
+            served.admin(&format!("POST {path}"), &["content-type: application/json"], &object.to_string());
+        assert_eq!(status, 201, "{answer}");
+        let object: Value = serde_json::from_str(&answer).unwrap();
+        object["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
+    };
+    const OTHERS: &str = "/api/v1/namespaces/kube-public/configmaps";
+    let began = post(CONFIG_MAPS, "begin", "a");
+    let watch = |path: &str, rest: &str| told(&served, &format!("{path}?watch=true&resourceVersion={began}{rest}"));
+    let everywhere: Vec<_> = (0..10).map(|_| watch("/api/v1/configmaps", "")).collect();
+    let here: Vec<_> = (0..10).map(|_| watch(CONFIG_MAPS, "")).collect();
+    let labelled = watch(CONFIG_MAPS, "&labelSelector=app%3Da");
+    let mut expected: Vec<(&str, String)> = Vec::new();
+    for index in 0..120 {
+        let (path, app) = (if index % 3 == 0 { OTHERS } else { CONFIG_MAPS }, if index % 2 == 0 { "a" } else { "b" });
+        let name = format!("c{index}");
+        let revision = post(path, &name, app);
+        expected.push((path, format!("\"ADDED\" \"{name}\" \"{revision}\"")));
+    }
+    let revision = post(CONFIG_MAPS, "end", "a");
+    expected.push((CONFIG_MAPS, format!("\"ADDED\" \"end\" \"{revision}\"")));
+    // One that comes when all is over is told the same.
+    let late = watch("/api/v1/configmaps", "");
+    let all: Vec<String> = expected.iter().map(|(_, event)| event.clone()).collect();
+    for watcher in everywhere.into_iter().chain([late]) {
+        assert_eq!(watcher.join().unwrap(), all);
+    }
+    let own: Vec<String> =
+        expected.iter().filter(|(path, _)| *path == CONFIG_MAPS).map(|(_, event)| event.clone()).collect();
+    for watcher in here {
+        assert_eq!(watcher.join().unwrap(), own);
+    }
+    let labelled = labelled.join().unwrap();
+    assert!(labelled.len() > 30 && labelled.len() < own.len(), "{labelled:?}");
+    assert!(labelled.iter().all(|event| own.contains(event)));
+}
+
 /// Opens a WebSocket; the head of the answer, and the connection.
 fn websocket(
     served: &Served,

@@ -158,15 +158,6 @@ impl Checker<'_> {
                 "type" => Type::Type(None),
                 "uint" => Type::Uint,
                 "net.IP" | "net.CIDR" => Type::Opaque(name.into(), [].into()),
-                "kubernetes.URL"
-                | "kubernetes.Quantity"
-                | "kubernetes.Semver"
-                | "kubernetes.NamedFormat"
-                | "kubernetes.authorization.Authorizer"
-                | "kubernetes.authorization.PathCheck"
-                | "kubernetes.authorization.GroupCheck"
-                | "kubernetes.authorization.ResourceCheck"
-                | "kubernetes.authorization.Decision" => Type::object(name),
                 _ => return None,
             })
         })?;

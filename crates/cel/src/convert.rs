@@ -50,8 +50,17 @@ pub(crate) fn parse_double(text: &str) -> Option<f64> {
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
     }
-    let value: f64 = text.parse().ok()?;
+    let value: f64 = without_underscores(text)?.parse().ok()?;
     value.is_finite().then_some(value)
+}
+
+/// Go takes an underscore between digits.
+fn without_underscores(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+    let between = |at: usize| is_digit(at.checked_sub(1)) && is_digit(Some(at + 1));
+    let misplaced = bytes.iter().enumerate().any(|(at, byte)| *byte == b'_' && !between(at));
+    (!misplaced).then(|| text.replace('_', ""))
 }
 
 /// Text in Go's quotes (`%q`).

@@ -157,7 +157,7 @@ impl<'e> Coster<'e> {
                 ("@values" | "@items", DeclKind::Map { values: below }) => below,
                 ("@values", DeclKind::List { items: below, .. }) => below,
                 ("@keys", DeclKind::Map { .. }) => return Some(Range::NOTHING),
-                (name, DeclKind::Object(object)) => &object.fields.get(name)?.decl,
+                (name, DeclKind::Object(object)) => &object.field(name)?.decl,
                 _ => return None,
             };
         }

@@ -68,6 +68,16 @@ pub struct ObjectDecl {
     pub fields: BTreeMap<String, FieldDecl>,
 }
 
+impl ObjectDecl {
+    /// The field that an expression names; a reserved word may be written as it is.
+    pub(crate) fn field(&self, name: &str) -> Option<&FieldDecl> {
+        self.fields.get(name).or_else(|| {
+            let is_reserved = RESERVED.binary_search(&name).is_ok();
+            is_reserved.then(|| self.fields.get(&format!("__{name}__"))).flatten()
+        })
+    }
+}
+
 #[derive(Debug, PartialEq)]
 pub struct FieldDecl {
     /// As in JSON.
@@ -160,6 +170,12 @@ impl DeclType {
             }
         }
         Self::simple(DeclKind::Object(ObjectDecl { name: name.into(), fields: declared }), min_bytes, 0)
+    }
+
+    /// An object that is no API object: its fields are named as they are.
+    pub fn plain_object(name: &str, fields: impl IntoIterator<Item = (String, Arc<Self>)>) -> Arc<Self> {
+        let fields = fields.into_iter().map(|(name, decl)| (name.clone(), FieldDecl { name, decl })).collect();
+        Self::simple(DeclKind::Object(ObjectDecl { name: name.into(), fields }), 2, 0)
     }
 
     pub fn optional(inner: Arc<Self>) -> Arc<Self> {

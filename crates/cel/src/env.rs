@@ -101,7 +101,7 @@ impl Env {
 
     fn field(&self, object: &str, field: &str) -> Option<&FieldDecl> {
         match &self.objects.get(object)?.kind {
-            DeclKind::Object(object) => object.fields.get(field),
+            DeclKind::Object(object) => object.field(field),
             _ => None,
         }
     }

@@ -16,6 +16,16 @@ use crate::val::{Key, List, Map, Struct, Text, Val};
 pub trait Activation<'a> {
     /// `None` when there is no such variable.
     fn resolve(&self, name: &str) -> Option<Result<Val<'a>, EvalError>>;
+
+    /// A field of the variable whose fields are found one by one ([`Activation::lazy`]); `None` when it has none of that name.
+    fn lazy_field(&self, _field: &str) -> Option<Result<Val<'a>, EvalError>> {
+        None
+    }
+
+    /// The variable whose fields are values only when somebody names them.
+    fn lazy(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Variables that are known beforehand.
@@ -68,9 +78,20 @@ impl<'a> Evaluator<'a, '_> {
             },
             Node::Const(value) => Ok(value.clone()),
             Node::Equal { negated, sides } => {
-                let (left, right) = self.two([&sides[0], &sides[1]])?;
+                let sides = [self.eval(&sides[0]), self.eval(&sides[1])];
+                let [left, right] = self.known(sides, |[left, right], _| Ok(charge::equality(left, right)))?;
                 self.meter.charge(charge::equality(&left, &right))?;
-                Ok(Val::Bool(equal(&left, &right, self.meter)? != *negated))
+                match (&left, &right) {
+                    // Values of Kubernetes' libraries can only be compared with their own kind.
+                    (Val::Library(a), b) if !matches!(b, Val::Null) && !a.is_comparable(b) => {
+                        if *negated {
+                            Ok(Val::Bool(true))
+                        } else {
+                            Err(EvalError::NoSuchOverload)
+                        }
+                    }
+                    _ => Ok(Val::Bool(equal(&left, &right, self.meter)? != *negated)),
+                }
             }
             Node::Fold(fold) => self.fold(fold),
             Node::List(elements) => self.list(elements),
@@ -125,15 +146,14 @@ impl<'a> Evaluator<'a, '_> {
         match &call.args[..] {
             [] => self.apply(call, &[]),
             [a] => {
-                let value = self.eval(a);
-                if value.is_err() {
-                    self.meter.charge(1)?;
-                }
-                self.apply(call, &[value?])
+                let args = [self.eval(a)];
+                let args = self.known(args, |args, meter| call.charge.cost(args, &Val::Null, meter))?;
+                self.apply(call, &args)
             }
             [a, b] => {
-                let (a, b) = self.two([a, b])?;
-                self.apply(call, &[a, b])
+                let args = [self.eval(a), self.eval(b)];
+                let args = self.known(args, |args, meter| call.charge.cost(args, &Val::Null, meter))?;
+                self.apply(call, &args)
             }
             [a, b, c] => {
                 let args = [self.eval(a)?, self.eval(b)?, self.eval(c)?];
@@ -146,14 +166,25 @@ impl<'a> Evaluator<'a, '_> {
         }
     }
 
-    /// Both sides of something that costs even when one of them has no value.
-    fn two(&mut self, sides: [&Node; 2]) -> Result<(Val<'a>, Val<'a>), EvalError> {
-        let left = self.eval(sides[0]);
-        let right = self.eval(sides[1]);
-        if left.is_err() || right.is_err() {
-            self.meter.charge(1)?;
+    /// The arguments of something that costs even when one of them has no value; such a one counts as small.
+    fn known<const N: usize>(
+        &mut self,
+        args: [Outcome<'a>; N],
+        cost: impl Fn(&[Val<'a>; N], &mut Meter) -> Result<u64, EvalError>,
+    ) -> Result<[Val<'a>; N], EvalError> {
+        let mut failure = None;
+        let args = args.map(|arg| {
+            arg.unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                Val::Null
+            })
+        });
+        let Some(failure) = failure else { return Ok(args) };
+        if failure != EvalError::CostLimit {
+            let cost = cost(&args, self.meter)?;
+            self.meter.charge(cost)?;
         }
-        Ok((left?, right?))
+        Err(failure)
     }
 
     fn apply(&mut self, call: &CallNode, args: &[Val<'a>]) -> Outcome<'a> {
@@ -168,18 +199,37 @@ impl<'a> Evaluator<'a, '_> {
     }
 
     fn resolve(&mut self, attribute: &Attribute) -> Outcome<'a> {
+        let mut qualifiers = attribute.qualifiers.as_slice();
+        let mut optional = false;
         let mut value = match &attribute.root {
             Root::Local(place) => self.locals[*place].clone()?,
             Root::Node(node) => self.eval(node)?,
+            Root::Variable(name) if self.activation.lazy() == Some(name) && !qualifiers.is_empty() => {
+                let key = self.key(&qualifiers[0])?;
+                let found = key.as_str().and_then(|field| self.activation.lazy_field(field));
+                if qualifiers[0].test {
+                    self.meter.charge(1)?;
+                    return found.transpose().map(|found| Val::Bool(found.is_some()));
+                }
+                optional = qualifiers[0].optional;
+                if found.is_none() && optional {
+                    return Ok(Val::Optional(None));
+                }
+                self.meter.charge(1)?;
+                qualifiers = &qualifiers[1..];
+                match found {
+                    Some(value) => value?,
+                    None => return Err(missing(&Val::Null, &key)),
+                }
+            }
             Root::Variable(name) => match self.activation.resolve(name) {
                 Some(value) => value?,
                 None => return Err(EvalError::new(format!("no such attribute(s): {name}"))),
             },
         };
-        if attribute.qualifiers.is_empty() {
+        if qualifiers.is_empty() && !optional {
             return Ok(value);
         }
-        let mut optional = false;
         if let Val::Optional(inner) = value {
             match inner {
                 None => return Ok(Val::Optional(None)),
@@ -187,7 +237,7 @@ impl<'a> Evaluator<'a, '_> {
             }
             optional = true;
         }
-        for qualifier in &attribute.qualifiers {
+        for qualifier in qualifiers {
             let key = self.key(qualifier)?;
             if qualifier.test {
                 self.meter.charge(1)?;
@@ -260,9 +310,8 @@ impl<'a> Evaluator<'a, '_> {
             let name = convert::to_text(&key).unwrap_or_default();
             let Some(value) = self.entry(&name, value, *optional)? else { continue };
             let Some(wanted) = Key::of(&key) else { return Err(EvalError::NoSuchOverload) };
-            if found.insert(wanted, (key, value)).is_some() {
-                return Err(EvalError::new(format!("duplicate map key: {name}")));
-            }
+            // As upstream, the last of equal keys counts.
+            found.insert(wanted, (key, value));
         }
         self.meter.charge(MAP_BASE)?;
         Ok(Val::Map(Map::Owned(Arc::new(found))))

@@ -36,6 +36,7 @@ mod pattern;
 mod plan;
 mod program;
 mod source;
+mod syntax;
 mod time;
 mod types;
 mod unify;

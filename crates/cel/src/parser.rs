@@ -1,26 +1,25 @@
 //! Tokens into a tree. Macros are expanded as their calls are read.
 //!
-//! After a syntax error nothing more is read; the texts of syntax errors follow those of upstream's generated parser.
+//! At a syntax error the text is given up; what is wrong with it is found out in [`syntax`].
 
 use crate::ast::{Call, Entry, Expr, Field, Id, Kind, Literal, Select, op};
 use crate::decl::RESERVED;
 use crate::lexer::{self, MAX_CODE_POINTS, Span, Token};
 use crate::macros;
 use crate::source::{Issue, Issues, Lines, MAX_ISSUES};
+use crate::syntax;
 
 /// Deepest nesting of expressions in each other, and longest chain of operators and selections (cel-go's default).
 const MAX_RECURSION: usize = 250;
+
+/// What is told of a name in backticks, which Kubernetes has not switched on.
+pub(crate) const ESCAPED: &str = "unsupported syntax: '`'";
 
 /// Deepest tree after macros are expanded. Everything that walks trees recurses this deep at most.
 const MAX_DEPTH: u16 = 600;
 
 /// Most nodes of one tree: macros copy, and a text may be full of them.
 const MAX_NODES: usize = 200_000;
-
-/// What may stand where an operand is expected.
-const OPERAND: &str =
-    "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
-const OPERAND_OR_PAREN: &str = "{'[', '{', '(', ')', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 
 /// What the parser must know of the environment.
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +51,31 @@ pub(crate) fn parse(text: &str, syntax: Syntax) -> std::result::Result<Parsed, I
     let lines = Lines::new(&chars);
     let mut issues = Vec::new();
     let tokens = lexer::tokens(&chars, &lines, &mut issues);
-    let mut parser =
-        Parser { chars: &chars, lines, tokens, at: 0, issues, offsets: Vec::new(), nesting: 0, chain: 0, syntax };
+    let mut parser = Parser {
+        chars: &chars,
+        lines,
+        tokens,
+        at: 0,
+        issues,
+        offsets: Vec::new(),
+        nesting: 0,
+        chain: 0,
+        is_broken: false,
+        syntax,
+    };
     let root = parser.start();
     match root {
         Ok(root) if parser.issues.is_empty() => Ok(Parsed { root, offsets: parser.offsets, lines: parser.lines }),
-        _ => Err(Issues::new(text, parser.issues)),
+        _ => {
+            let Parser { mut issues, lines, tokens, is_broken, .. } = parser;
+            if is_broken {
+                // What was told of before the place of the error is found again.
+                let found = syntax::errors(&chars, &lines, &tokens);
+                issues.retain(|issue| !found.contains(issue));
+                issues.extend(found);
+            }
+            Err(Issues::new(text, issues))
+        }
     }
 }
 
@@ -70,6 +88,8 @@ pub(crate) struct Parser<'a> {
     offsets: Vec<u32>,
     nesting: usize,
     chain: usize,
+    /// There is a syntax error.
+    is_broken: bool,
     syntax: Syntax,
 }
 
@@ -79,10 +99,7 @@ impl Parser<'_> {
         if self.token() == Token::End {
             return Ok(root);
         }
-        let extraneous = self.tokens.get(self.at + 1).is_some_and(|next| next.token == Token::End);
-        let what = if extraneous { "extraneous" } else { "mismatched" };
-        let text = self.text(self.at);
-        Err(self.syntax_error(format!("{what} input '{text}' expecting <EOF>")))
+        Err(self.broken())
     }
 
     fn token(&self) -> Token {
@@ -97,11 +114,7 @@ impl Parser<'_> {
         self.tokens[(self.at + count).min(self.tokens.len() - 1)].token
     }
 
-    fn text(&self, at: usize) -> String {
-        let span = self.tokens[at.min(self.tokens.len() - 1)];
-        if span.token == Token::End {
-            return "<EOF>".to_owned();
-        }
+    fn word(&self, span: Span) -> String {
         self.chars[span.start as usize..span.end as usize].iter().collect()
     }
 
@@ -117,13 +130,8 @@ impl Parser<'_> {
         (self.token() == token).then(|| self.advance())
     }
 
-    fn syntax_error(&mut self, message: String) -> Stop {
-        let offset = self.span().start;
-        let mut issue = self.lines.issue(offset, format!("Syntax error: {message}"));
-        if self.chars.is_empty() {
-            issue.column = -1;
-        }
-        self.push(issue);
+    fn broken(&mut self) -> Stop {
+        self.is_broken = true;
         Stop
     }
 
@@ -148,19 +156,8 @@ impl Parser<'_> {
         Stop
     }
 
-    /// Takes `token`, or fails as upstream's parser does: it looks whether one token too many or too few explains best.
-    fn expect(&mut self, token: Token, expecting: &str, follows: impl Fn(Token) -> bool) -> Result<Span> {
-        if let Some(span) = self.eat(token) {
-            return Ok(span);
-        }
-        let text = self.text(self.at);
-        Err(if self.token() != Token::End && self.ahead(1) == token {
-            self.syntax_error(format!("extraneous input '{text}' expecting {expecting}"))
-        } else if follows(self.token()) {
-            self.syntax_error(format!("missing {} at '{text}'", token.display()))
-        } else {
-            self.syntax_error(format!("mismatched input '{text}' expecting {expecting}"))
-        })
+    fn expect(&mut self, token: Token) -> Result<Span> {
+        self.eat(token).ok_or_else(|| self.broken())
     }
 
     pub(crate) fn offset_of(&self, id: Id) -> u32 {
@@ -208,8 +205,7 @@ impl Parser<'_> {
             None => condition,
             Some(mark) => {
                 let yes = self.operators()?;
-                let next_is_operand = starts_operand;
-                self.expect(Token::Colon, "':'", next_is_operand)?;
+                self.expect(Token::Colon)?;
                 let no = self.expr()?;
                 self.call(mark.start, op::CONDITIONAL, vec![condition, yes, no])?
             }
@@ -301,9 +297,6 @@ impl Parser<'_> {
         while self.eat(token).is_some() {
             count += 1;
         }
-        if self.token() == Token::End && token == Token::Not {
-            return Err(self.syntax_error(format!("extraneous input '<EOF>' expecting {OPERAND}")));
-        }
         let operand = self.member()?;
         if count % 2 == 0 { Ok(operand) } else { self.call(start, function, vec![operand]) }
     }
@@ -322,7 +315,7 @@ impl Parser<'_> {
                     let open = self.advance();
                     let optional = self.eat(Token::Question).is_some();
                     let index = self.expr()?;
-                    self.expect(Token::RightBracket, "']'", |next| !starts_operand(next))?;
+                    self.expect(Token::RightBracket)?;
                     let function = if optional { op::OPT_INDEX } else { op::INDEX };
                     operand = self.call(open.start, function, vec![operand, index])?;
                 }
@@ -343,20 +336,12 @@ impl Parser<'_> {
             }
             Token::EscapedIdent => {
                 self.advance();
-                let error = self.error(name.start, "unsupported syntax: '`'");
+                let error = self.error(name.start, ESCAPED);
                 return Ok(error);
             }
-            Token::True | Token::False | Token::Null => {
-                let text = self.text(self.at);
-                return Err(self.syntax_error(format!("mismatched input '{text}' expecting IDENTIFIER")));
-            }
-            Token::End => return Err(self.syntax_error("no viable alternative at input '.'".to_owned())),
-            _ => {
-                let text = self.text(self.at);
-                return Err(self.syntax_error(format!("no viable alternative at input '.{text}'")));
-            }
+            _ => return Err(self.broken()),
         }
-        let field: String = self.chars[name.start as usize..name.end as usize].iter().collect();
+        let field = self.word(name);
         if optional {
             let field = self.literal(name.start, Literal::String(field))?;
             return self.call(dot.start, op::OPT_SELECT, vec![operand, field]);
@@ -375,24 +360,14 @@ impl Parser<'_> {
         if self.eat(Token::RightParen).is_some() {
             return Ok(args);
         }
-        if !starts_operand(self.token()) {
-            return Err(self.no_operand(OPERAND_OR_PAREN));
-        }
         loop {
             args.push(self.expr()?);
             if self.eat(Token::Comma).is_none() {
                 break;
             }
         }
-        self.expect(Token::RightParen, "')'", |next| !starts_operand(next))?;
+        self.expect(Token::RightParen)?;
         Ok(args)
-    }
-
-    fn no_operand(&mut self, expecting: &str) -> Stop {
-        let text = self.text(self.at);
-        let extraneous = self.token() != Token::End && starts_operand(self.ahead(1));
-        let what = if extraneous { "extraneous" } else { "mismatched" };
-        self.syntax_error(format!("{what} input '{text}' expecting {expecting}"))
     }
 
     fn primary(&mut self) -> Result<Expr> {
@@ -406,7 +381,7 @@ impl Parser<'_> {
             Token::LeftParen => {
                 self.advance();
                 let inside = self.expr()?;
-                self.expect(Token::RightParen, "')'", |next| !starts_operand(next))?;
+                self.expect(Token::RightParen)?;
                 Ok(inside)
             }
             Token::LeftBracket => self.list(),
@@ -420,7 +395,7 @@ impl Parser<'_> {
             | Token::True
             | Token::False
             | Token::Null => self.constant(),
-            _ => Err(self.no_operand(OPERAND)),
+            _ => Err(self.broken()),
         }
     }
 
@@ -455,10 +430,7 @@ impl Parser<'_> {
                 Literal::String(String::from_utf8_lossy(&bytes).into_owned())
             }),
             Token::Bytes => lexer::unescape(chars, true).map(Literal::Bytes),
-            _ => {
-                self.at -= 1;
-                return Err(self.no_operand(OPERAND));
-            }
+            _ => return Err(self.broken()),
         };
         match literal {
             Ok(literal) => self.literal(span.start, literal),
@@ -468,7 +440,7 @@ impl Parser<'_> {
 
     fn name(&mut self, leading_dot: bool) -> Result<Expr> {
         let span = self.advance();
-        let word: String = self.chars[span.start as usize..span.end as usize].iter().collect();
+        let word = self.word(span);
         if let Some(end) = self.message_name() {
             return self.message(leading_dot, word, end);
         }
@@ -502,24 +474,26 @@ impl Parser<'_> {
     fn message(&mut self, leading_dot: bool, first: String, brace: usize) -> Result<Expr> {
         let mut name = if leading_dot { format!(".{first}") } else { first };
         while self.at < brace {
-            if self.advance().token == Token::Ident {
+            let span = self.advance();
+            if span.token == Token::Ident {
                 name.push('.');
-                name.push_str(&self.text(self.at - 1));
+                name.push_str(&self.word(span));
             }
         }
         let open = self.advance();
-        let mut fields = Vec::new();
+        let (first, mut fields) = (self.span().start, Vec::new());
         while !self.close(Token::RightBrace, fields.is_empty()) {
             let optional = self.eat(Token::Question).is_some();
-            let field = self.span();
-            if field.token != Token::Ident {
-                let text = self.text(self.at);
-                let expecting = "{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}";
-                return Err(self.syntax_error(format!("mismatched input '{text}' expecting {expecting}")));
+            let field = self.advance();
+            match field.token {
+                Token::Ident => {}
+                Token::EscapedIdent => {
+                    self.error(first, ESCAPED);
+                }
+                _ => return Err(self.broken()),
             }
-            self.advance();
-            let field_name: String = self.chars[field.start as usize..field.end as usize].iter().collect();
-            let colon = self.expect(Token::Colon, "':'", starts_operand)?;
+            let field_name = self.word(field);
+            let colon = self.expect(Token::Colon)?;
             let value = self.expr()?;
             let id = self.offsets.len() as Id;
             self.offsets.push(colon.start);
@@ -542,11 +516,7 @@ impl Parser<'_> {
         if self.eat(Token::Comma).is_some() || self.token() == closing {
             return Ok(());
         }
-        let text = self.text(self.at);
-        let extraneous =
-            self.token() != Token::End && matches!(self.ahead(1), Token::Comma) | (self.ahead(1) == closing);
-        let what = if extraneous { "extraneous" } else { "mismatched" };
-        Err(self.syntax_error(format!("{what} input '{text}' expecting {{{}, ','}}", closing.display())))
+        Err(self.broken())
     }
 
     fn list(&mut self) -> Result<Expr> {
@@ -567,34 +537,13 @@ impl Parser<'_> {
         while !self.close(Token::RightBrace, entries.is_empty()) {
             let optional = self.eat(Token::Question).is_some();
             let key = self.expr()?;
-            self.expect(Token::Colon, "':'", starts_operand)?;
+            self.expect(Token::Colon)?;
             let value = self.expr()?;
             entries.push(Entry { key, value, optional });
             self.separator(Token::RightBrace)?;
         }
         self.node(open.start, Kind::Map(entries))
     }
-}
-
-fn starts_operand(token: Token) -> bool {
-    matches!(
-        token,
-        Token::LeftBracket
-            | Token::LeftBrace
-            | Token::LeftParen
-            | Token::Dot
-            | Token::Minus
-            | Token::Not
-            | Token::True
-            | Token::False
-            | Token::Null
-            | Token::Float
-            | Token::Int
-            | Token::Uint
-            | Token::String
-            | Token::Bytes
-            | Token::Ident
-    )
 }
 
 /// The precedence of &&; that of || is 0.

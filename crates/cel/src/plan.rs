@@ -275,7 +275,7 @@ impl Planner<'_> {
         let regex = match (RegexUse::of(name), args.get(1)) {
             (Some(regex_use), Some(Node::Const(Val::String(source)))) => {
                 let regex = pattern::compile(source.as_str());
-                Some((regex_use, regex.map_err(|problem| format!("error parsing regexp: {problem}"))?))
+                Some((regex_use, regex?))
             }
             _ => None,
         };
@@ -363,9 +363,7 @@ fn constant_map(entries: &[(Node, Node, bool)]) -> Result<Option<Val<'static>>, 
     for entry in entries {
         let (Node::Const(key), Node::Const(value), false) = entry else { return Ok(None) };
         let Some(wanted) = Key::of(key) else { return Ok(None) };
-        if found.insert(wanted, (key.clone(), value.clone())).is_some() {
-            return Ok(None);
-        }
+        found.insert(wanted, (key.clone(), value.clone()));
     }
     Ok(Some(Val::Map(Map::Owned(Arc::new(found)))))
 }

@@ -61,7 +61,7 @@ impl Timestamp {
             digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
         };
         let at = |index: usize, expected: &[u8]| bytes.get(index).is_some_and(|b| expected.contains(b));
-        if !(at(4, b"-") && at(7, b"-") && at(10, b"Tt") && at(13, b":") && at(16, b":")) {
+        if !(at(4, b"-") && at(7, b"-") && at(10, b"T") && at(13, b":") && at(16, b":")) {
             return None;
         }
         let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
@@ -78,7 +78,7 @@ impl Timestamp {
         }
         let zone = text.get(end..)?;
         let offset = match zone.as_bytes() {
-            b"Z" | b"z" => 0,
+            b"Z" => 0,
             [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
                 let (hours, minutes) = (number(end + 1, end + 3)?, number(end + 4, end + 6)?);
                 if hours > 24 || minutes >= 60 {

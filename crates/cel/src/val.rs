@@ -475,7 +475,7 @@ impl<'a> Map<'a> {
             Self::Json(map, None) => Ok(map.get(key).map(Val::from)),
             Self::Json(map, Some(decl)) => match &decl.kind {
                 DeclKind::Object(object) => {
-                    let Some(field) = object.fields.get(key) else { return Ok(None) };
+                    let Some(field) = object.field(key) else { return Ok(None) };
                     // An absent field and one that is null are the same.
                     match map.get(&field.name).filter(|value| !value.is_null()) {
                         Some(value) => Val::typed(value, &field.decl).map(Some),

@@ -40,6 +40,7 @@ impl<'e> Walk<'e> {
                         ("duration", Literal::String(text)) => time::parse_duration(text).is_some(),
                         ("timestamp", Literal::String(text)) => Timestamp::parse(text).is_some_and(Timestamp::in_range),
                         ("timestamp", Literal::Int(seconds)) => Timestamp::new(*seconds, 0).is_ok(),
+                        ("duration" | "timestamp", _) => false,
                         ("matches", Literal::String(pattern)) => pattern::compile(pattern).is_ok(),
                         _ => true,
                     };

@@ -137,7 +137,7 @@ impl Client {
     ) -> Result<(Vec<Arc<Object>>, String), ApiError> {
         let request = Request { options, ..request(Verb::List, resource, namespace, "", "") };
         match self.call(request).await? {
-            Reply::List { items, resource_version, .. } => Ok((items, resource_version)),
+            Reply::List { items, resource_version, .. } => Ok((items.to_vec(), resource_version)),
             Reply::Object(_) | Reply::Value(_) => Err(ApiError::internal("a list was answered with something else")),
         }
     }

@@ -10,4 +10,4 @@ mod request;
 
 pub use client::{Api, Client, Identity, Watch, WatchEvent, WatchSource};
 pub use informers::{Change, Index, Indexer, Informers, InformersBuilder, Reader};
-pub use request::{Body, Options, PatchType, Preconditions, Propagation, Reply, Request, Verb};
+pub use request::{Body, Items, Options, PatchType, Preconditions, Propagation, Reply, Request, Verb};

@@ -1,6 +1,7 @@
 //! One request to an API server and its answer, free of HTTP.
 
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
 
 use k8s_object::{GroupVersionResource, Object};
 use serde_json::Value;
@@ -111,13 +112,49 @@ pub struct Request {
     pub options: Options,
 }
 
+/// The objects of a list. Those who ask for the same list of the same state share it.
+#[derive(Debug, Clone)]
+pub struct Items(Arc<[Arc<Object>]>);
+
+impl Items {
+    /// To be recognised by later, without keeping the objects.
+    pub fn downgrade(&self) -> Weak<[Arc<Object>]> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// Whether it is the very list that another was, not only an equal one.
+    pub fn is(&self, other: &Weak<[Arc<Object>]>) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.0), other.as_ptr())
+    }
+}
+
+impl From<Vec<Arc<Object>>> for Items {
+    fn from(objects: Vec<Arc<Object>>) -> Items {
+        Items(objects.into())
+    }
+}
+
+impl FromIterator<Arc<Object>> for Items {
+    fn from_iter<I: IntoIterator<Item = Arc<Object>>>(objects: I) -> Items {
+        Items(objects.into_iter().collect())
+    }
+}
+
+impl Deref for Items {
+    type Target = [Arc<Object>];
+
+    fn deref(&self) -> &[Arc<Object>] {
+        &self.0
+    }
+}
+
 /// A successful answer.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// The object, as it is after the request.
     Object(Arc<Object>),
     /// A page of a list.
-    List { items: Vec<Arc<Object>>, resource_version: String, continue_token: String, remaining: Option<u64> },
+    List { items: Items, resource_version: String, continue_token: String, remaining: Option<u64> },
     /// An answer that is not a stored object: a `Status`, a `Scale`, a `TokenRequest` …
     Value(Value),
 }

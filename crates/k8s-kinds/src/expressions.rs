@@ -15,7 +15,7 @@ pub(crate) const TYPED_VARIABLES_LIMIT: usize = 512;
 
 /// What an expression yields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Yields {
+pub enum Yields {
     /// Whether a request, a device, or whatever else it looks at is meant.
     Flag,
     Text,
@@ -56,9 +56,18 @@ pub(crate) struct Judged {
     pub stored: bool,
 }
 
+/// What the expressions of a configuration may name beside a request and its object.
+#[derive(Debug, Clone, Copy)]
+pub struct May {
+    pub params: bool,
+    pub authorizer: bool,
+    /// Make objects and patches.
+    pub mutation: bool,
+}
+
 /// The types of a policy's variables, as far as they are known.
 #[derive(Debug, Default)]
-pub(crate) struct Variables {
+pub struct Variables {
     fields: Vec<(String, Arc<DeclType>)>,
     /// There are more than are typed.
     is_cut: bool,
@@ -71,18 +80,28 @@ impl Variables {
             self.is_cut = true;
             return None;
         }
-        let compiled = compile(&Expression { variables: Some(self), ..*expression });
-        let (decl, problem) = match compiled {
-            Ok(program) => (declared(program.result_type()), None),
-            Err(problem) => (DeclType::dynamic(), Some(problem)),
-        };
-        self.fields.push((name.to_owned(), decl));
-        problem
+        let compiled = compile_expression(&Expression { variables: Some(self), ..*expression });
+        self.declare(name, compiled.as_ref().ok());
+        compiled.err()
     }
 
-    fn object(&self) -> Arc<DeclType> {
-        let fields = self.fields.iter().map(|(name, decl)| (name.clone(), decl.clone(), true));
-        DeclType::object("kubernetes.variables", fields)
+    /// Adds a variable that has the type of a program; of one that does not compile anything may be expected.
+    pub fn declare(&mut self, name: &str, program: Option<&Program>) {
+        if self.fields.len() >= TYPED_VARIABLES_LIMIT {
+            self.is_cut = true;
+            return;
+        }
+        let decl = program.map_or_else(DeclType::dynamic, |program| declared(program.result_type()));
+        self.fields.push((name.to_owned(), decl));
+    }
+
+    /// An environment in which they can be named. Where there are more than are typed, none is.
+    pub fn within(&self, env: Env) -> Env {
+        let decl = match self.is_cut {
+            true => DeclType::map(DeclType::dynamic(), None),
+            false => DeclType::plain_object("kubernetes.variables", self.fields.iter().cloned()),
+        };
+        env.variable("variables", decl)
     }
 }
 
@@ -104,15 +123,30 @@ pub(crate) fn declared(found: &Type) -> Arc<DeclType> {
 }
 
 /// Compiles an expression, and says what is wrong with it in upstream's words.
-fn compile(expression: &Expression<'_>) -> Result<Program, String> {
-    let program = environment(expression).compile(expression.text).map_err(|error| match error {
+fn compile_expression(expression: &Expression<'_>) -> Result<Program, String> {
+    let env = environment_of(expression);
+    match expression.sees {
+        Sees::Device => compile_for(&env, expression.text, expression.yields, true),
+        Sees::Request { .. } => compile(&env, expression.text, expression.yields),
+    }
+}
+
+/// As [`compile_expression`], in an environment of requests.
+///
+/// # Errors
+/// What is wrong with the expression.
+pub fn compile(env: &Env, text: &str, yields: Yields) -> Result<Program, String> {
+    compile_for(env, text, yields, false)
+}
+
+fn compile_for(env: &Env, text: &str, yields: Yields, is_device: bool) -> Result<Program, String> {
+    let program = env.compile(text).map_err(|error| match error {
         cel::CompileError::Issues(issues) => format!("compilation failed: {issues}"),
         cel::CompileError::Constant(problem) => format!("program instantiation failed: {problem}"),
     })?;
     let found = program.result_type();
-    let is_device = expression.sees == Sees::Device;
     let object = |name: &str| matches!(found, Type::Object(own) if &**own == name);
-    let (fits, wanted) = match expression.yields {
+    let (fits, wanted) = match yields {
         Yields::Any => (true, ""),
         Yields::Flag => (*found == Type::Bool || (is_device && *found == Type::Dyn), "bool"),
         Yields::Text => (*found == Type::String, "string"),
@@ -144,44 +178,47 @@ pub(crate) fn problem(expression: &Expression<'_>, field: &str) -> Option<Cause>
     if expression.variables.is_some_and(|variables| variables.is_cut) {
         return None;
     }
-    compile(expression).err().map(|problem| invalid(field, expression.text, &problem))
+    compile_expression(expression).err().map(|problem| invalid(field, expression.text, &problem))
 }
 
-fn environment(expression: &Expression<'_>) -> Env {
+/// The environment of a configuration that is stored already: it may use all functions there are.
+pub fn environment(may: May) -> Env {
+    request_environment(Env::new(EVERY_MINOR), may)
+}
+
+fn environment_of(expression: &Expression<'_>) -> Env {
     let Judged { minor, stored } = expression.judged;
     let env = Env::new(if stored { EVERY_MINOR } else { u32::from(minor).saturating_sub(1) });
-    let env = match expression.yields {
-        Yields::ApplyConfiguration | Yields::JsonPatch => env.with_mutation(),
-        _ => env,
-    };
+    let mutation = matches!(expression.yields, Yields::ApplyConfiguration | Yields::JsonPatch);
     let env = match expression.sees {
         Sees::Device => return env.variable("device", device(minor)),
-        Sees::Request { params, authorizer } => request_environment(env, params, authorizer),
+        Sees::Request { params, authorizer } => request_environment(env, May { params, authorizer, mutation }),
     };
     match expression.variables {
-        Some(variables) => env.variable("variables", variables.object()),
+        Some(variables) => variables.within(env),
         None => env,
     }
 }
 
-fn request_environment(env: Env, params: bool, authorizer: bool) -> Env {
-    let env = env
+fn request_environment(env: Env, may: May) -> Env {
+    let mut env = env
         .variable("object", DeclType::dynamic())
         .variable("oldObject", DeclType::dynamic())
         .variable("namespaceObject", namespace())
         .variable("request", request());
-    let env = if params { env.variable("params", DeclType::dynamic()) } else { env };
-    match authorizer {
-        true => env
-            .variable("authorizer", DeclType::library("kubernetes.authorization.Authorizer"))
-            .variable("authorizer.requestResource", DeclType::library("kubernetes.authorization.ResourceCheck")),
-        false => env,
+    if may.params {
+        env = env.variable("params", DeclType::dynamic());
     }
+    if may.authorizer {
+        env = env
+            .variable("authorizer", DeclType::library("kubernetes.authorization.Authorizer"))
+            .variable("authorizer.requestResource", DeclType::library("kubernetes.authorization.ResourceCheck"));
+    }
+    if may.mutation { env.with_mutation() } else { env }
 }
 
-/// An object type: fields that must be there, and others.
 fn object(name: &str, fields: &[(&str, &Arc<DeclType>)]) -> Arc<DeclType> {
-    DeclType::object(name, fields.iter().map(|(name, decl)| ((*name).to_owned(), (*decl).clone(), true)))
+    DeclType::plain_object(name, fields.iter().map(|(name, decl)| ((*name).to_owned(), (*decl).clone())))
 }
 
 pub(crate) fn request() -> Arc<DeclType> {
@@ -270,7 +307,7 @@ mod tests {
 
     fn told(text: &str, yields: Yields, sees: Sees, variables: Option<&Variables>) -> String {
         let judged = Judged { minor: 34, stored: false };
-        compile(&Expression { text, yields, sees, variables, judged }).err().unwrap_or_default()
+        compile_expression(&Expression { text, yields, sees, variables, judged }).err().unwrap_or_default()
     }
 
     #[test]
@@ -282,6 +319,7 @@ mod tests {
                 Yields::Flag,
                 "",
             ),
+            ("request.namespace == 'd' && request.name != namespaceObject.metadata.namespace", Yields::Flag, ""),
             ("authorizer.group('').resource('pods').check('get').allowed()", Yields::Flag, ""),
             ("authorizer.requestResource.check('get').allowed()", Yields::Flag, ""),
             ("6", Yields::Flag, "must evaluate to bool but got int"),

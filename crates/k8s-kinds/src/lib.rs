@@ -10,7 +10,7 @@ pub mod columns;
 mod conditions;
 pub mod cron;
 mod difference;
-mod expressions;
+pub mod expressions;
 mod fields;
 pub mod flow_control;
 mod kinds;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cel::{CompileError, DeclType, EVERY_MINOR, Env};
 use serde_json::{Value, json};
 
-use crate::expressions::{TYPED_VARIABLES_LIMIT, declared, namespace, request};
+use crate::expressions::{TYPED_VARIABLES_LIMIT, Variables, namespace, request};
 
 /// A type of objects.
 pub struct CheckedType {
@@ -51,20 +51,13 @@ fn environment(spec: &Value, object: &Arc<DeclType>, params: Option<&Arc<DeclTyp
         env = env.variable("params", params.clone());
     }
     // Each variable sees those before it.
-    let mut fields: Vec<(String, Arc<DeclType>, bool)> = Vec::new();
-    let with = |env: &Env, fields: &[(String, Arc<DeclType>, bool)]| {
-        env.clone().variable("variables", DeclType::object("kubernetes.variables", fields.to_vec()))
-    };
-    for variable in spec["variables"].as_array().into_iter().flatten() {
+    let mut variables = Variables::default();
+    for variable in spec["variables"].as_array().into_iter().flatten().take(TYPED_VARIABLES_LIMIT + 1) {
         let text = |field: &str| variable[field].as_str().unwrap_or("");
-        let compiled = match fields.len() < TYPED_VARIABLES_LIMIT {
-            true => with(&env, &fields).compile(text("expression")).ok(),
-            false => None,
-        };
-        let decl = compiled.map_or_else(DeclType::dynamic, |program| declared(program.result_type()));
-        fields.push((text("name").to_owned(), decl, true));
+        let compiled = variables.within(env.clone()).compile(text("expression")).ok();
+        variables.declare(text("name"), compiled.as_ref());
     }
-    with(&env, &fields)
+    variables.within(env)
 }
 
 fn problem(env: &Env, text: &str) -> Option<String> {

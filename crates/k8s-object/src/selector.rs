@@ -8,7 +8,7 @@ use crate::Properties;
 
 /// The text is no selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unable to parse requirement: {problem}")]
+#[error("{problem}")]
 pub struct ParseSelectorError {
     /// What is wrong, with the text it is about.
     pub problem: String,
@@ -153,7 +153,7 @@ impl<'de> Deserialize<'de> for LabelSelector {
 }
 
 fn problem(problem: String) -> ParseSelectorError {
-    ParseSelectorError { problem }
+    ParseSelectorError { problem: format!("unable to parse requirement: {problem}") }
 }
 
 fn split_outside_parentheses(text: &str) -> Vec<&str> {
@@ -249,17 +249,14 @@ pub struct FieldSelector {
 }
 
 impl FieldSelector {
-    /// Reads the text form.
+    /// Reads the text form. In values, a backslash stands before a comma, an equals sign and a backslash (apimachinery `fields`).
     pub fn parse(text: &str) -> Result<FieldSelector, ParseSelectorError> {
         let mut terms = Vec::new();
-        for part in text.split(',').filter(|part| !part.trim().is_empty()) {
-            let (pair, equal) = match part.split_once("!=") {
-                Some(pair) => (Some(pair), false),
-                None => (part.split_once("==").or_else(|| part.split_once('=')), true),
-            };
-            let (path, value) =
-                pair.ok_or_else(|| problem(format!("invalid selector: {part:?}; can't understand {part:?}")))?;
-            terms.push((path.trim().to_owned(), value.trim().to_owned(), equal));
+        for part in split_at_commas(text).into_iter().filter(|part| !part.is_empty()) {
+            let (path, operator, value) = split_at_operator(part).ok_or_else(|| ParseSelectorError {
+                problem: format!("invalid selector: '{text}'; can't understand '{part}'"),
+            })?;
+            terms.push((path.to_owned(), unescape(value)?, operator != "!="));
         }
         Ok(FieldSelector { terms })
     }
@@ -279,6 +276,53 @@ impl FieldSelector {
         let term = self.terms.iter().find(|(own, _, equal)| own == path && *equal);
         term.map(|(_, value, _)| value.as_str())
     }
+}
+
+/// Terms between commas that no backslash stands before.
+fn split_at_commas(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ',' => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// A term around its first operator.
+fn split_at_operator(term: &str) -> Option<(&str, &str, &str)> {
+    term.char_indices().find_map(|(at, _)| {
+        let operator = ["!=", "==", "="].into_iter().find(|operator| term[at..].starts_with(operator))?;
+        Some((&term[..at], operator, &term[at + operator.len()..]))
+    })
+}
+
+fn unescape(value: &str) -> Result<String, ParseSelectorError> {
+    let wrong = |problem: String| ParseSelectorError { problem: format!("invalid field selector: {problem}") };
+    let mut plain = String::with_capacity(value.len());
+    let mut characters = value.chars();
+    while let Some(character) = characters.next() {
+        plain.push(match character {
+            '\\' => match characters.next() {
+                Some(escaped @ ('\\' | ',' | '=')) => escaped,
+                other => {
+                    let sequence: String = ['\\'].into_iter().chain(other).collect();
+                    return Err(wrong(format!("invalid escape sequence: {sequence}")));
+                }
+            },
+            // Upstream tells its number.
+            ',' | '=' => return Err(wrong(format!("unescaped character in value: {}", character as u32))),
+            plain => plain,
+        });
+    }
+    Ok(plain)
 }
 
 #[cfg(test)]
@@ -336,6 +380,16 @@ mod tests {
         {
             assert_eq!(FieldSelector::parse(text).unwrap().matches(field), selected, "{text}");
         }
-        assert!(FieldSelector::parse("nonsense").is_err());
+        let cases = [
+            ("nonsense", "invalid selector: 'nonsense'; can't understand 'nonsense'"),
+            ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+            (r"a=\b", r"invalid field selector: invalid escape sequence: \b"),
+            (r"a=b\", r"invalid field selector: invalid escape sequence: \"),
+        ];
+        for (text, problem) in cases {
+            assert_eq!(FieldSelector::parse(text).unwrap_err().to_string(), problem, "{text}");
+        }
+        let terms = FieldSelector::parse(r"a!=b\,c\=\\,,d== e").unwrap().terms;
+        assert_eq!(terms, [("a".into(), r"b,c=\".to_owned(), false), ("d".into(), " e".to_owned(), true)]);
     }
 }

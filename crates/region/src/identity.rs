@@ -8,14 +8,14 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use apiserver::{AuthError, Authorizer, Decision, TokenAuthenticator};
 use cloud_eks::{AssociatedPolicy, AwsAuth, NotMapped};
-use cloud_iam::Caller;
+use cloud_iam::{Caller, CallerKind};
 use cloud_wire::TokenError;
 use k8s_auth::Attributes;
 use k8s_object::resources::CONFIG_MAPS;
 use k8s_object::{ApiError, Object, UserInfo};
 use world::{BoxFuture, Timestamp};
 
-use crate::known_tokens::{Known, KnownTokens};
+use crate::known_tokens::{Known, KnownTokens, MAX_TOKENS};
 use crate::{Inner, credentials, processes};
 
 /// Principals whose policies are remembered. Beyond that the first in order of their ARNs is forgotten, until its next token is verified.
@@ -83,7 +83,7 @@ pub(crate) struct IamTokens {
 
 impl IamTokens {
     pub(crate) fn new(inner: &Arc<Inner>, cluster: &str, policies: Arc<AccessPolicies>) -> IamTokens {
-        let known = KnownTokens::new(&inner.store);
+        let known = KnownTokens::new(&inner.store, MAX_TOKENS);
         IamTokens { inner: Arc::downgrade(inner), cluster: cluster.to_owned(), policies, known }
     }
 
@@ -95,7 +95,7 @@ impl IamTokens {
         let ticket = match found.map_err(|error| AuthError::Unavailable(error.to_string()))? {
             Ok(known) => {
                 self.policies.set(&known.user, &known.policies);
-                return Ok(known.user);
+                return Ok(Arc::unwrap_or_clone(known.user));
             }
             Err(ticket) => ticket,
         };
@@ -113,7 +113,11 @@ impl IamTokens {
         let policies: Arc<[AssociatedPolicy]> = policies.into();
         self.policies.set(&user, &policies);
         let aws_auth = aws_auth.map(|object| object.meta().resource_version.clone());
-        self.known.keep(ticket, Known { user: user.clone(), policies, expires_at, aws_auth }, now);
+        self.known.keep(
+            ticket,
+            Known { user: Arc::new(user.clone()), policies, expires_at: Some(expires_at), aws_auth },
+            now,
+        );
         Ok(user)
     }
 
@@ -150,17 +154,44 @@ impl TokenAuthenticator for IamTokens {
     }
 }
 
-/// The user that a caller is in a cluster, and the access policies of its entry.
-pub(crate) async fn identify(
+/// The user that a node's kubelet is in a cluster: it comes with the session of its instance's role.
+pub(crate) async fn identify_node(
     inner: &Arc<Inner>,
     cluster: &str,
-    caller: &Caller,
-) -> Result<(UserInfo, Vec<AssociatedPolicy>), AuthError> {
-    let aws_auth = aws_auth(inner, cluster).await?.as_deref().map(mapping);
-    identify_with(inner, cluster, caller, aws_auth.as_ref()).await
+    role: &str,
+    instance: &str,
+) -> Result<Arc<UserInfo>, AuthError> {
+    let unavailable = |error: &dyn std::fmt::Display| AuthError::Unavailable(error.to_string());
+    let now = inner.world.now();
+    let version = aws_auth_version(inner, cluster).await?;
+    // None of them can stand in a name.
+    let session = format!("{cluster}\n{role}\n{instance}");
+    let ticket =
+        match inner.known_nodes.find(&session, version.as_deref(), now).await.map_err(|error| unavailable(&error))? {
+            Ok(known) => return Ok(known.user),
+            Err(ticket) => ticket,
+        };
+    let record = inner.iam.role_by_arn(role).await.map_err(|error| unavailable(&error))?;
+    let record = record.ok_or_else(|| AuthError::Invalid(format!("there is no role {role}")))?;
+    let name = role.rsplit('/').next().unwrap_or_default();
+    let caller = Caller {
+        arn: format!("arn:aws:sts::{}:assumed-role/{name}/{instance}", inner.account),
+        user_id: format!("{}:{instance}", record.id),
+        account: inner.account.clone(),
+        kind: CallerKind::AssumedRole { role: name.to_owned(), session: instance.to_owned() },
+        access_key_id: String::new(),
+    };
+    let aws_auth = aws_auth(inner, cluster).await?;
+    let mapping = aws_auth.as_deref().map(mapping);
+    let (user, _) = identify_with(inner, cluster, &caller, mapping.as_ref()).await?;
+    let user = Arc::new(user);
+    let aws_auth = aws_auth.map(|object| object.meta().resource_version.clone());
+    let known = Known { user: user.clone(), policies: Arc::new([]), expires_at: None, aws_auth };
+    inner.known_nodes.keep(ticket, known, now);
+    Ok(user)
 }
 
-/// As [`identify`], with what aws-auth says.
+/// The user that a caller is in a cluster by what aws-auth says, and the access policies of its entry.
 async fn identify_with(
     inner: &Arc<Inner>,
     cluster: &str,

@@ -1,4 +1,5 @@
-//! IAM tokens that were verified a moment ago, so that a client that asks often is not verified at every request.
+//! IAM tokens that were verified a moment ago, so that a client that asks often is not verified at every request; and in the same
+//! way whom the kubelets of nodes are, who have no tokens but name the session of their instance.
 //!
 //! What is remembered holds exactly as long as it would be found again: until the token expires, or anything changes that it was
 //! found from: keys and roles of IAM, clusters and access entries of EKS, the ConfigMap aws-auth.
@@ -15,17 +16,24 @@ use sha2::{Digest, Sha256};
 use store::{KeyRange, Store, StoreError, WatchRequest, Watcher};
 use world::Timestamp;
 
-/// Tokens that are remembered; a client has one for some minutes.
-const MAX_TOKENS: usize = 1024;
+/// Tokens of a cluster that are remembered; a client has one for some minutes.
+pub(crate) const MAX_TOKENS: usize = 1024;
 
 /// What a token stands for.
 #[derive(Clone)]
 pub(crate) struct Known {
-    pub user: UserInfo,
+    pub user: Arc<UserInfo>,
     pub policies: Arc<[AssociatedPolicy]>,
-    pub expires_at: Timestamp,
+    /// Never, for a node.
+    pub expires_at: Option<Timestamp>,
     /// Revision of aws-auth that it was found from; none where there is no such ConfigMap.
     pub aws_auth: Option<String>,
+}
+
+impl Known {
+    fn is_good_at(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
 }
 
 /// Under which a token is remembered: nobody learns a token from how long a look-up takes.
@@ -43,6 +51,7 @@ struct State {
 /// The tokens of one cluster.
 pub(crate) struct KnownTokens {
     store: Store,
+    max: usize,
     state: Mutex<State>,
 }
 
@@ -53,8 +62,9 @@ pub(crate) struct Ticket {
 }
 
 impl KnownTokens {
-    pub(crate) fn new(store: &Store) -> KnownTokens {
-        KnownTokens { store: store.clone(), state: Mutex::default() }
+    /// Remembers so many at most.
+    pub(crate) fn new(store: &Store, max: usize) -> KnownTokens {
+        KnownTokens { store: store.clone(), max, state: Mutex::default() }
     }
 
     /// What the token stands for, if that is known; `aws_auth` is the present revision of that ConfigMap.
@@ -79,7 +89,7 @@ impl KnownTokens {
         state.look();
         let ticket = Ticket { key, generation: state.generation };
         Ok(match state.tokens.get(&key) {
-            Some(known) if known.aws_auth.as_deref() == aws_auth && now < known.expires_at => Ok(known.clone()),
+            Some(known) if known.aws_auth.as_deref() == aws_auth && known.is_good_at(now) => Ok(known.clone()),
             _ => Err(ticket),
         })
     }
@@ -91,10 +101,10 @@ impl KnownTokens {
         if state.generation != ticket.generation {
             return;
         }
-        if state.tokens.len() >= MAX_TOKENS {
-            state.tokens.retain(|_, known| now < known.expires_at);
+        if state.tokens.len() >= self.max {
+            state.tokens.retain(|_, known| known.is_good_at(now));
         }
-        if state.tokens.len() >= MAX_TOKENS {
+        if state.tokens.len() >= self.max {
             state.tokens.pop_first();
         }
         state.tokens.insert(ticket.key, known);
@@ -140,9 +150,9 @@ mod tests {
 
     fn known(expires: i64, aws_auth: Option<&str>) -> Known {
         Known {
-            user: UserInfo::new("jane", &[]),
+            user: Arc::new(UserInfo::new("jane", &[])),
             policies: Arc::new([]),
-            expires_at: Timestamp::from_seconds(expires),
+            expires_at: Some(Timestamp::from_seconds(expires)),
             aws_auth: aws_auth.map(str::to_owned),
         }
     }
@@ -152,7 +162,7 @@ mod tests {
         let (world, mut simulation) = World::simulated(1);
         simulation.block_on(async move {
             let store = Store::memory(&world, Limits::default());
-            let tokens = KnownTokens::new(&store);
+            let tokens = KnownTokens::new(&store, MAX_TOKENS);
             let at = Timestamp::from_seconds;
             let is_known =
                 async |aws_auth: Option<&str>, now: i64| tokens.find("token", aws_auth, at(now)).await.unwrap().is_ok();
@@ -185,7 +195,7 @@ mod tests {
     fn no_more_than_so_many_are_remembered() {
         let (world, mut simulation) = World::simulated(1);
         simulation.block_on(async move {
-            let tokens = KnownTokens::new(&Store::memory(&world, Limits::default()));
+            let tokens = KnownTokens::new(&Store::memory(&world, Limits::default()), MAX_TOKENS);
             for index in 0..MAX_TOKENS + 10 {
                 let at = Timestamp::from_seconds(0);
                 let Err(ticket) = tokens.find(&index.to_string(), None, at).await.unwrap() else { panic!("known") };

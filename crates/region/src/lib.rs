@@ -53,6 +53,7 @@ use store::{Keyspace, Store};
 use world::{Tasks, World};
 
 use control_plane::ControlPlane;
+use known_tokens::KnownTokens;
 use lead::Lead;
 use planes::Planes;
 
@@ -162,6 +163,8 @@ pub(crate) struct Inner {
     ec2: Ec2,
     eks: Eks,
     administrator: Administrator,
+    /// Who the kubelets of nodes are.
+    known_nodes: KnownTokens,
     /// The control planes that run in this process.
     clusters: Mutex<BTreeMap<String, Arc<ControlPlane>>>,
     /// Whose turn it is to start or stop a control plane.
@@ -225,6 +228,7 @@ impl Region {
             audit_folder,
             outside,
             keys: kms::Keys::new(&world, &store),
+            known_nodes: KnownTokens::new(&store, kubelet::MAX_NODES),
             endpoint,
             world,
             address,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud_ec2::{Instance, InstanceChange, InstanceState};
-use cloud_iam::{Caller, CallerKind};
 use k8s_client::{Identity, Preconditions};
 use k8s_object::resources::NODES;
 use k8s_object::views::Taint;
@@ -172,19 +171,7 @@ async fn node_identity(inner: &Arc<Inner>, cluster: &str, instance: &Instance) -
         let (inner, cluster, id, role) = (inner.clone(), cluster.clone(), id.clone(), role.clone());
         Box::pin(async move {
             let inner = inner.upgrade().ok_or_else(k8s_object::ApiError::unauthorized)?;
-            let Ok(Some(record)) = inner.iam.role_by_arn(&role).await else {
-                return Err(k8s_object::ApiError::unauthorized());
-            };
-            let name = role.rsplit('/').next().unwrap_or_default();
-            let caller = Caller {
-                arn: format!("arn:aws:sts::{}:assumed-role/{name}/{id}", inner.account),
-                user_id: format!("{}:{id}", record.id),
-                account: inner.account.clone(),
-                kind: CallerKind::AssumedRole { role: name.to_owned(), session: id },
-                access_key_id: String::new(),
-            };
-            let (user, _) = identity::identify(&inner, &cluster, &caller).await.map_err(identity::refused)?;
-            Ok(Arc::new(user))
+            identity::identify_node(&inner, &cluster, &role, &id).await.map_err(identity::refused)
         })
     }))
 }

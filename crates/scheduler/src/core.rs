@@ -284,7 +284,7 @@ impl Core {
                 }
                 self.nominate(&pod, &nominate, now);
                 if let Some(preemption) = &preemption {
-                    self.begin_preemption(&pod, preemption);
+                    self.begin_preemption(&pod, preemption, now);
                 }
                 Some(Decision::Unschedulable { pod, message, nominate, preemption })
             }
@@ -306,10 +306,11 @@ impl Core {
         self.nomination_ended(ended, now);
     }
 
-    fn begin_preemption(&mut self, pod: &PodInfo, preemption: &Preemption) {
+    fn begin_preemption(&mut self, pod: &PodInfo, preemption: &Preemption, now: Duration) {
         for displaced in &preemption.displaced {
-            // Nobody is told that the node has room: it is for the pod of higher priority.
+            // It must look for another place. Nobody else is told: the room is for the pod of higher priority.
             self.nominations.remove(&displaced.key);
+            self.queue.wake(&displaced.key, now);
         }
         if preemption.victims.iter().any(|victim| !victim.terminating) {
             self.queue.preempting(&pod.key);

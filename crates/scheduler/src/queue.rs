@@ -228,10 +228,17 @@ impl Queue {
             .map(|(.., key)| key.clone())
             .collect();
         for key in helped {
-            match self.entries.get_mut(&key).and_then(|entry| entry.preempting.as_mut()) {
-                Some(helped) => *helped = Helped::Yes,
-                None => self.retry(&key, now),
-            }
+            self.wake(&key, now);
+        }
+    }
+
+    /// Tries an unschedulable pod again, once those are told who make room for it.
+    pub fn wake(&mut self, key: &PodKey, now: Duration) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        match (&mut entry.preempting, entry.place) {
+            (Some(helped), _) => *helped = Helped::Yes,
+            (None, Place::Unschedulable { .. }) => self.retry(key, now),
+            (None, _) => {}
         }
     }
 

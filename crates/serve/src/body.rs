@@ -1,5 +1,6 @@
 //! Bodies of requests and responses: whole, streamed, and read up to a limit.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -33,6 +34,30 @@ pub fn empty() -> Body {
 /// These bytes.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// These bytes, one part after the other.
+pub fn chunks(parts: impl Into<VecDeque<Bytes>>) -> Body {
+    Chunks(parts.into()).boxed_unsync()
+}
+
+struct Chunks(VecDeque<Bytes>);
+
+impl HttpBody for Chunks {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+    }
 }
 
 /// The chunks that `next` yields, until it yields `None`. An error breaks the connection off, so that the client does not

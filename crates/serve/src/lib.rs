@@ -10,7 +10,7 @@ mod server;
 mod stall;
 mod tls;
 
-pub use body::{Body, BoxError, ReadError, empty, full, read_limited, stream};
+pub use body::{Body, BoxError, ReadError, chunks, empty, full, read_limited, stream};
 pub use connect::connect;
 pub use server::{Handler, Limits, Options, Peer, ServeError, Server, start};
 pub use tls::{Clients, Tls, TlsError};

@@ -129,8 +129,9 @@ impl<'a> Asks<'a> {
         Asks { core: call.core, user: call.user, answers: &call.aside.answers, resource }
     }
 
-    pub(super) fn resource(&self) -> ResourceCheck {
-        self.resource.clone()
+    /// As what expressions ask.
+    pub(super) fn input(&self) -> (&dyn cel::Authorizer, &ResourceCheck) {
+        (self, &self.resource)
     }
 }
 

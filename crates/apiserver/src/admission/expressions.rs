@@ -3,15 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use cel::{Activation, Budget, Check, DeclType, Env, EvalError, Program, Val};
+use cel::{Activation, Budget, Check, Env, EvalError, Program, ResourceCheck, Val};
+pub(super) use k8s_kinds::expressions::{May, Variables, Yields, environment};
 use serde_json::Value;
 
-use super::checks::Asks;
 use crate::core::Call;
 
 const OUT_OF_BUDGET: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
-const VARIABLES: &str = "variables.";
+const VARIABLES: &str = "variables";
 
 /// An expression, compiled once for all requests.
 pub(super) struct Expression {
@@ -19,45 +19,15 @@ pub(super) struct Expression {
     program: Result<Program, String>,
 }
 
-/// What the expressions of a configuration may name beside the request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct May {
-    pub params: bool,
-    pub authorizer: bool,
-    pub mutation: bool,
-}
-
-/// The environment of a configuration's expressions. What is stored may use all functions there are.
-pub(super) fn environment(may: May) -> Env {
-    let any = DeclType::dynamic;
-    let mut env = Env::new(cel::EVERY_MINOR)
-        .variable("object", any())
-        .variable("oldObject", any())
-        .variable("request", any())
-        .variable("namespaceObject", any());
-    if may.params {
-        env = env.variable("params", any());
-    }
-    if may.authorizer {
-        env = env
-            .variable("authorizer", DeclType::library("kubernetes.authorization.Authorizer"))
-            .variable("authorizer.requestResource", DeclType::library("kubernetes.authorization.ResourceCheck"));
-    }
-    if may.mutation { env.with_mutation() } else { env }
-}
-
-/// With the variables that a policy defines, which later expressions may name.
-pub(super) fn with_variables<'a>(env: Env, names: impl IntoIterator<Item = &'a str>) -> Env {
-    names.into_iter().fold(env, |env, name| env.variable(&format!("{VARIABLES}{name}"), DeclType::dynamic()))
-}
-
 impl Expression {
-    pub(super) fn compile(env: &Env, text: &str) -> Expression {
-        let program = env.compile(text).map_err(|error| match error {
-            cel::CompileError::Issues(issues) => format!("compilation failed: {issues}"),
-            cel::CompileError::Constant(problem) => format!("program instantiation failed: {problem}"),
-        });
-        Expression { text: text.to_owned(), program }
+    /// What is wrong with it is told when it is evaluated.
+    pub(super) fn compile(env: &Env, text: &str, yields: Yields) -> Expression {
+        Expression { text: text.to_owned(), program: k8s_kinds::expressions::compile(env, text, yields) }
+    }
+
+    /// Adds it as a variable that later expressions may name.
+    pub(super) fn declare(&self, name: &str, variables: &mut Variables) {
+        variables.declare(name, self.program.as_ref().ok());
     }
 
     /// The value, or why there is none. The outer error ends all evaluations: there is nothing left to spend.
@@ -86,7 +56,8 @@ pub(super) struct Inputs<'a> {
     pub request: &'a Value,
     pub params: &'a Value,
     pub namespace: &'a Value,
-    pub asks: Option<&'a Asks<'a>>,
+    /// Who is asked whether something is allowed, and what the request is about.
+    pub asks: Option<(&'a dyn cel::Authorizer, &'a ResourceCheck)>,
     /// Variables of the policy, evaluated when they are first named.
     variables: &'a [(String, Expression)],
     known: RefCell<BTreeMap<&'a str, Result<Val<'a>, EvalError>>>,
@@ -117,6 +88,13 @@ impl<'a> Inputs<'a> {
         self
     }
 
+    /// All variables as a value, for who takes them together.
+    fn all_variables(&self) -> Result<Val<'a>, EvalError> {
+        let named = self.variables.iter().filter_map(|(name, _)| Some((name, self.variable(name)?)));
+        let values = named.map(|(name, value)| Ok((name.clone(), value?)));
+        Ok(Val::map(values.collect::<Result<Vec<_>, EvalError>>()?))
+    }
+
     fn variable(&self, name: &str) -> Option<Result<Val<'a>, EvalError>> {
         let (name, expression) = self.variables.iter().find(|(own, _)| own == name)?;
         if let Some(known) = self.known.borrow().get(name.as_str()) {
@@ -124,7 +102,9 @@ impl<'a> Inputs<'a> {
         }
         let mut budget = Budget::new(cel::MAX_CALL_COST);
         let value = match &expression.program {
-            Ok(program) => program.eval(self, &mut budget),
+            Ok(program) => program
+                .eval(self, &mut budget)
+                .map_err(|error| EvalError::new(format!("composited variable {name:?} fails to evaluate: {error}"))),
             Err(problem) => Err(EvalError::new(format!("composited variable {name:?} fails to compile: {problem}"))),
         };
         let cost = if budget.is_exhausted() { u64::MAX } else { cel::MAX_CALL_COST - budget.remaining() };
@@ -142,11 +122,20 @@ impl<'a> Activation<'a> for Inputs<'a> {
             "request" => Val::from(self.request),
             "params" => Val::from(self.params),
             "namespaceObject" => Val::from(self.namespace),
-            "authorizer" => Check::authorizer(self.asks?),
-            "authorizer.requestResource" => Check::resource(self.asks?, self.asks?.resource()),
-            other => return self.variable(other.strip_prefix(VARIABLES)?),
+            "authorizer" => Check::authorizer(self.asks?.0),
+            "authorizer.requestResource" => Check::resource(self.asks?.0, self.asks?.1.clone()),
+            VARIABLES => return Some(self.all_variables()),
+            _ => return None,
         };
         Some(Ok(value))
+    }
+
+    fn lazy(&self) -> Option<&str> {
+        Some(VARIABLES)
+    }
+
+    fn lazy_field(&self, field: &str) -> Option<Result<Val<'a>, EvalError>> {
+        self.variable(field)
     }
 }
 
@@ -163,4 +152,86 @@ pub(super) fn namespace_object(call: &Call<'_>) -> Value {
         }
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(Debug)]
+    struct Allowing;
+
+    impl cel::Authorizer for Allowing {
+        fn authorize(&self, _check: &Check<'_>, _verb: &str) -> cel::AuthorizerDecision {
+            cel::AuthorizerDecision { allowed: true, ..cel::AuthorizerDecision::default() }
+        }
+    }
+
+    const VARIABLES: &[(&str, &str)] = &[
+        ("n", "object.spec.replicas"),
+        ("s", "object.metadata.name + 'x'"),
+        ("t", "variables.n * 2"),
+        ("l", "object.spec.containers.map(c, c.name)"),
+        ("str", "request.name + '-' + request.namespace"),
+        ("bad", "object.none.x"),
+        ("opt", "object.?spec.?none"),
+        ("num", "1 + 2"),
+        ("nul", "null"),
+        ("m", "{'a': 1}"),
+        ("a__b", "1"),
+        ("broken", "nothing + 1"),
+    ];
+
+    /// What upstream's admission of 1.34 made of conditions over this request (`tests/expressions.jsonl`, asked by
+    /// `tests/clients/cel/policies`).
+    #[test]
+    fn conditions_do_what_they_do_upstream() {
+        let env = environment(May { params: false, authorizer: true, mutation: false });
+        let mut types = Variables::default();
+        let variables: Vec<(String, Expression)> = VARIABLES
+            .iter()
+            .map(|(name, text)| {
+                let expression = Expression::compile(&types.within(env.clone()), text, Yields::Any);
+                expression.declare(name, &mut types);
+                ((*name).to_owned(), expression)
+            })
+            .collect();
+        let env = types.within(env);
+        let object = json!({
+            "metadata": {"name": "p", "namespace": "d", "labels": {"a": "b"}},
+            "spec": {"replicas": 3, "containers": [{"name": "c", "image": "i"}], "namespace": "x"},
+        });
+        let request = json!({
+            "dryRun": false, "name": "p", "namespace": "d", "operation": "CREATE", "options": null,
+            "kind": {"group": "", "kind": "Pod", "version": "v1"},
+            "requestKind": {"group": "", "kind": "Pod", "version": "v1"},
+            "resource": {"group": "", "resource": "pods", "version": "v1"},
+            "requestResource": {"group": "", "resource": "pods", "version": "v1"},
+            "userInfo": {"extra": {"k": ["v"]}, "groups": ["a"], "username": "jane"},
+        });
+        let namespace = json!({"metadata": {"labels": {"l": "m"}, "name": "d"}, "spec": {}, "status": {}});
+        let mut differences = Vec::new();
+        for line in include_str!("../../tests/expressions.jsonl").lines() {
+            let case: Value = serde_json::from_str(line).unwrap();
+            let expression = Expression::compile(&env, case["expr"].as_str().unwrap(), Yields::Flag);
+            let mut inputs = Inputs::new(Some(&object), None, &request).with_variables(&variables);
+            inputs.namespace = &namespace;
+            let asks = Allowing;
+            let resource = ResourceCheck { resource: "pods".to_owned(), ..ResourceCheck::default() };
+            inputs.asks = Some((&asks, &resource));
+            let mut budget = Budget::new(cel::MAX_REQUEST_COST);
+            let before = budget.remaining();
+            let mut seen = match expression.evaluate(&inputs, &mut budget).unwrap() {
+                Ok(value) => json!({"value": value.to_json().unwrap().to_string()}),
+                Err(problem) => json!({"error": problem}),
+            };
+            seen["cost"] = json!(before - budget.remaining());
+            seen["expr"] = case["expr"].clone();
+            if seen != case {
+                differences.push(format!("{seen}\n  upstream: {case}"));
+            }
+        }
+        assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+    }
 }

@@ -308,7 +308,7 @@ authorizers:
             (
                 "failurePolicy: NoOpinion",
                 "failurePolicy: NoOpinion\n    matchConditionSubjectAccessReviewVersion: v1\n    matchConditions: [{expression: request.user}]",
-                "authorizers[1].webhook.matchConditions[0].expression: Invalid value: \"request.user\": must evaluate to bool",
+                "authorizers[1].webhook.matchConditions[0].expression: Invalid value: \"request.user\": must evaluate to bool but got string",
             ),
             (
                 "kubeConfigFile: /hook",

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cel::{Budget, DeclType, EVERY_MINOR, Env, ListKind, Program, Type, Val};
+use cel::{Budget, CompileError, DeclType, EVERY_MINOR, Env, ListKind, Program, Type, Val};
 use serde_json::Value;
 
 /// What an expression is about.
@@ -38,7 +38,7 @@ impl About {
 type Fields = Vec<(&'static str, Arc<DeclType>)>;
 
 fn object(name: &str, fields: Fields) -> Arc<DeclType> {
-    DeclType::object(name, fields.into_iter().map(|(name, decl)| (name.to_owned(), decl, false)))
+    DeclType::plain_object(name, fields.into_iter().map(|(name, decl)| (name.to_owned(), decl)))
 }
 
 fn text() -> Arc<DeclType> {
@@ -46,19 +46,33 @@ fn text() -> Arc<DeclType> {
 }
 
 fn texts() -> Arc<DeclType> {
-    DeclType::list(text(), ListKind::Atomic, None)
+    list(text())
 }
 
 fn user_fields(name: &'static str) -> Fields {
     vec![(name, text()), ("uid", text()), ("groups", texts()), ("extra", DeclType::map(texts(), None))]
 }
 
+fn list(item: Arc<DeclType>) -> Arc<DeclType> {
+    DeclType::list(item, ListKind::Atomic, None)
+}
+
 fn request() -> Arc<DeclType> {
-    // Fields of a declared type would have `namespace` escaped, as those of schemas have; here it is written as it is.
-    let attributes = || DeclType::map(DeclType::dynamic(), None);
+    let texts_named = |names: &[&'static str]| -> Fields { names.iter().map(|name| (*name, text())).collect() };
+    let requirement = object("kubernetes.SelectorRequirement", {
+        let mut fields = texts_named(&["key", "operator"]);
+        fields.push(("values", texts()));
+        fields
+    });
+    let selector =
+        |name: &str| object(name, vec![("rawSelector", text()), ("requirements", list(requirement.clone()))]);
+    let mut resource = texts_named(&["namespace", "verb", "group", "version", "resource", "subresource", "name"]);
+    resource.push(("fieldSelector", selector("kubernetes.FieldSelectorAttributes")));
+    resource.push(("labelSelector", selector("kubernetes.LabelSelectorAttributes")));
     let mut fields = user_fields("user");
-    fields.push(("resourceAttributes", attributes()));
-    fields.push(("nonResourceAttributes", attributes()));
+    fields.push(("resourceAttributes", object("kubernetes.ResourceAttributes", resource)));
+    let path = texts_named(&["path", "verb"]);
+    fields.push(("nonResourceAttributes", object("kubernetes.NonResourceAttributes", path)));
     object("kubernetes.SubjectAccessReviewSpec", fields)
 }
 
@@ -76,7 +90,10 @@ impl Expression {
     pub(super) fn compile(about: About, text: &str) -> Result<Expression, String> {
         let declaration = about.declaration();
         let env = Env::new(EVERY_MINOR).variable(about.variable(), declaration.clone());
-        let program = env.compile(text).map_err(|error| format!("compilation failed: {error}"))?;
+        let program = env.compile(text).map_err(|error| match error {
+            CompileError::Issues(issues) => format!("compilation failed: {issues}"),
+            CompileError::Constant(problem) => format!("program instantiation failed: {problem}"),
+        })?;
         Ok(Expression { text: text.to_owned(), about, declaration, program })
     }
 
@@ -85,6 +102,7 @@ impl Expression {
         let compiled = Expression::compile(about, text)?;
         match compiled.program.result_type() {
             Type::Bool => Ok(compiled),
+            found if about == About::Request => Err(format!("must evaluate to bool but got {found}")),
             _ => Err("must evaluate to bool".to_owned()),
         }
     }
@@ -149,6 +167,10 @@ mod tests {
         }
         let refused = |about, text| Expression::condition(about, text).err().unwrap_or_default();
         assert_eq!(refused(About::User, "user.username"), "must evaluate to bool");
+        assert_eq!(refused(About::Request, "request.uid"), "must evaluate to bool but got string");
+        for text in ["request.resourceAttributes.nonsense == 'a'", "request.resourceAttributes.namespace == 1"] {
+            assert!(refused(About::Request, text).starts_with("compilation failed: ERROR: <input>:1:"), "{text}");
+        }
         assert!(
             refused(About::User, "user.nonsense == 'a'")
                 .starts_with("compilation failed: ERROR: <input>:1:5: undefined field 'nonsense'")

@@ -24,6 +24,8 @@ use crate::registry::{Resource, Strategy};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Subresources whose requests run long (upstream `BasicLongRunningRequestCheck`).
 const LONG_RUNNING: &[&str] = &["attach", "exec", "portforward", "proxy", "log"];
+/// Bytes of an answer that count as sent as soon as they are there.
+const AT_ONCE: u64 = 1 << 20;
 /// Characters of an audit id that a client may give; a longer one is cut as upstream does.
 const MAX_AUDIT_ID: usize = 64;
 
@@ -356,11 +358,11 @@ impl Exchange {
             self.audit.stage(AuditStage::ResponseStarted);
         }
         match response.body().size_hint().exact() {
-            Some(size) => {
+            Some(size) if size <= AT_ONCE => {
                 self.complete(status, size);
                 response
             }
-            None => {
+            _ => {
                 if let Some(series) = self.series.as_ref().filter(|_| self.long_running) {
                     series.long_running().add(1);
                 }

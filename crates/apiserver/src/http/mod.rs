@@ -8,6 +8,7 @@ mod health;
 mod impersonate;
 mod inspect;
 mod issuer;
+mod lists;
 mod negotiate;
 mod openapi;
 mod path;
@@ -24,7 +25,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use k8s_auth::Attributes;
-use k8s_client::{Body as RequestBody, Reply, Verb};
+use k8s_client::{Body as RequestBody, Items, Reply, Verb};
 use k8s_object::{ApiError, Object, Reason, UserInfo};
 use serde_json::{Value, json};
 use serve::{Body, Handler, Peer, ReadError};
@@ -36,12 +37,14 @@ use crate::proxy::{self, Passing};
 use crate::registry::{Resource, Strategy};
 use crate::{list_options, schema};
 use exchange::{Exchange, Turn};
-use negotiate::{Accepted, Content, Endpoint, Format, View};
+use negotiate::{Content, Endpoint};
 use path::{Query, ResourceRoute, Route};
 use table::Include;
 
 pub(crate) use authn::BEARER_PROTOCOL;
 pub(crate) use health::{is_ready, version_info};
+pub(crate) use lists::Kept;
+pub(crate) use negotiate::{Accepted, Format, View};
 pub(crate) use openapi::Documents;
 pub(crate) use path::{Route as PathRoute, decode, parse as parse_path, query_pairs};
 pub(crate) use respond::{plain_stream, text as plain_text};
@@ -361,7 +364,7 @@ fn render(
     let mut response = match outcome.reply {
         Reply::Object(object) => object_response(core, resource, &object, status, include, client)?,
         Reply::List { items, resource_version, continue_token, remaining } => {
-            let metadata = respond::list_metadata(&resource_version, &continue_token, remaining);
+            let metadata = lists::metadata(&resource_version, &continue_token, remaining);
             list_response(core, resource, items, metadata, include, client)?
         }
         Reply::Value(value) => {
@@ -415,7 +418,7 @@ fn object_response(
 fn list_response(
     core: &Core,
     resource: &Resource,
-    items: Vec<Arc<Object>>,
+    items: Items,
     metadata: Value,
     include: Include,
     client: &Client,
@@ -424,7 +427,8 @@ fn list_response(
     let value = match view {
         View::Object => {
             let (version, kind) = (resource.api_version(), &resource.list_kind);
-            return Ok(respond::list(&version, kind, &metadata, items, format, client.gzip));
+            let about = lists::About { api_version: &version, kind, metadata: &metadata };
+            return Ok(lists::answer(&core.lists, &about, &items, format, client.gzip));
         }
         View::PartialObjectMetadata => {
             return Err(negotiate::not_acceptable(format!(

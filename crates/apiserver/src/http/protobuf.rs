@@ -1,13 +1,12 @@
 //! Answers in protobuf: objects as messages that are kept beside their JSON, lists and watches joined from them.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use k8s_client::Items;
 use k8s_object::{ApiError, Object};
 use k8s_schema::{ProtobufError, ProtobufKind, ProtobufList, encode_protobuf, protobuf_envelope, protobuf_event};
 use serde_json::Value;
 
-use super::respond::Items;
+use super::lists::{About, Rest};
 
 fn internal(error: &ProtobufError) -> ApiError {
     ApiError::internal(format!("the object cannot be encoded in protobuf: {error}"))
@@ -39,32 +38,29 @@ pub(super) fn value(value: &Value) -> Result<Option<Vec<u8>>, ApiError> {
     encode_protobuf(value).map_err(|error| internal(&error))
 }
 
-/// A list of objects.
+/// What stands before the rest of a list, which has so many bytes.
+pub(super) fn list_head(about: &About<'_>, rest: usize) -> Result<Vec<u8>, ApiError> {
+    let meta = ProtobufKind::find("", "v1", "ListMeta").ok_or_else(|| ApiError::internal("ListMeta has no message"))?;
+    let metadata = meta.encode(about.metadata.to_string().as_bytes()).map_err(|error| internal(&error))?;
+    let items = rest - ProtobufList::TAIL.len();
+    Ok(ProtobufList::head(about.api_version, about.kind, &metadata, items))
+}
+
+/// The items of a list and its end.
 ///
 /// # Errors
 /// For objects of kinds that have no message.
-pub(super) fn list(
-    api_version: &str,
-    kind: &str,
-    metadata: &Value,
-    objects: &[Arc<Object>],
-) -> Result<Items, ApiError> {
-    let messages: Vec<Bytes> = objects.iter().map(|object| message(object)).collect::<Result<_, _>>()?;
-    let meta = ProtobufKind::find("", "v1", "ListMeta").ok_or_else(|| ApiError::internal("ListMeta has no message"))?;
-    let metadata = meta.encode(metadata.to_string().as_bytes()).map_err(|error| internal(&error))?;
-    let list = ProtobufList::new(api_version, kind, &metadata, messages.iter().map(Bytes::len));
+pub(super) fn list_rest(items: &Items) -> Result<Rest, ApiError> {
+    let messages: Vec<Bytes> = items.iter().map(|object| message(object)).collect::<Result<_, _>>()?;
+    let length = messages.iter().map(|message| ProtobufList::item_length(message.len())).sum::<usize>();
     let mut messages = messages.into_iter();
-    Ok(Items {
-        head: list.head,
-        next: Box::new(move |to| {
-            let Some(message) = messages.next() else { return false };
-            to.extend_from_slice(&ProtobufList::before_item(message.len()));
-            to.extend_from_slice(&message);
-            true
-        }),
-        tail: list.tail,
-        length: list.length,
-    })
+    let next = move |to: &mut BytesMut| {
+        let Some(message) = messages.next() else { return false };
+        to.extend_from_slice(&ProtobufList::before_item(message.len()));
+        to.extend_from_slice(&message);
+        true
+    };
+    Ok(Rest { next: Box::new(next), tail: ProtobufList::TAIL, length: length + ProtobufList::TAIL.len() })
 }
 
 /// A frame of a watch with an object as it is.

@@ -1,8 +1,6 @@
-//! Answers as HTTP: statuses, warnings, lists joined from cached bytes, compression.
+//! Answers as HTTP: statuses, warnings, compression.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::Compression;
@@ -19,14 +17,11 @@ use super::protobuf;
 
 /// Bytes above which an answer is compressed for those who accept it (apiserver `defaultGzipThresholdBytes`).
 const GZIP_THRESHOLD: usize = 128 << 10;
-/// Bytes of a list that are joined at a time when it is streamed.
-const CHUNK: usize = 128 << 10;
-/// Bytes of a list up to which it is joined at once, with a Content-Length.
-const WHOLE: usize = 1 << 20;
 /// Bytes of all warnings of one answer together (apiserver `warning.go`: 16 KiB of header, a quarter for each).
 const MAX_WARNING_BYTES: usize = 4 << 10;
 
-fn response(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+/// Any answer; nothing keeps it for later.
+pub(super) fn response(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -124,20 +119,32 @@ pub(crate) fn value(status: StatusCode, value: &Value, format: Format, gzip: boo
 
 /// Bytes of any type, compressed when they are large and the client can read that.
 pub(crate) fn compressed(status: StatusCode, content_type: &'static str, bytes: Bytes, gzip: bool) -> Response<Body> {
-    if !gzip || bytes.len() <= GZIP_THRESHOLD {
+    if !is_packed(bytes.len(), gzip) {
         return response(status, content_type, serve::full(bytes));
     }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    // Writing to memory cannot fail.
-    let packed = encoder.write_all(&bytes).and_then(|()| encoder.finish()).expect("memory takes what is written");
-    let mut response = response(status, content_type, serve::full(packed));
-    mark_gzip(&mut response);
-    response
+    let mut packed = packed(content_type, serve::full(pack(&bytes)));
+    *packed.status_mut() = status;
+    packed
 }
 
-fn mark_gzip(response: &mut Response<Body>) {
+/// Whether an answer of so many bytes is compressed.
+pub(super) fn is_packed(bytes: usize, gzip: bool) -> bool {
+    gzip && bytes > GZIP_THRESHOLD
+}
+
+/// Bytes, compressed.
+pub(super) fn pack(bytes: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    // Writing to memory cannot fail.
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory takes what is written").into()
+}
+
+/// A body that is compressed already.
+pub(super) fn packed(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = response(StatusCode::OK, content_type, body);
     response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
 }
 
 /// A `Status`.
@@ -174,128 +181,6 @@ pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
         }
         if let Ok(header) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
             response.headers_mut().append(http::header::WARNING, header);
-        }
-    }
-}
-
-/// The metadata of a list.
-pub(crate) fn list_metadata(resource_version: &str, continue_token: &str, remaining: Option<u64>) -> Value {
-    let mut metadata = json!({"resourceVersion": resource_version});
-    if !continue_token.is_empty() {
-        metadata["continue"] = json!(continue_token);
-    }
-    if let Some(remaining) = remaining {
-        metadata["remainingItemCount"] = json!(remaining);
-    }
-    metadata
-}
-
-/// A list that is joined from what its items are encoded as.
-pub(super) struct Items {
-    pub head: Vec<u8>,
-    /// Writes the next item with what stands before it; false when there are no more.
-    pub next: Box<dyn FnMut(&mut BytesMut) -> bool + Send>,
-    pub tail: &'static [u8],
-    /// Bytes of the whole, or a few more.
-    pub length: usize,
-}
-
-/// A list in JSON, from the objects' own bytes.
-fn json_list(api_version: &str, kind: &str, metadata: &Value, objects: Vec<Arc<Object>>) -> Items {
-    let head = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string();
-    // Without the closing brace: the items follow.
-    let head = format!("{},\"items\":[", &head[..head.len() - 1]);
-    let length = head.len() + objects.iter().map(|object| object.json_len() + 1).sum::<usize>() + 3;
-    let mut objects = objects.into_iter();
-    let mut first = true;
-    Items {
-        head: head.into(),
-        next: Box::new(move |to| {
-            let Some(object) = objects.next() else { return false };
-            if !std::mem::take(&mut first) {
-                to.put_u8(b',');
-            }
-            object.write_json(to);
-            true
-        }),
-        tail: b"]}\n",
-        length,
-    }
-}
-
-/// A list of objects as they are in the form that is asked for. JSON and protobuf are joined: small lists at once, large
-/// ones as they are read.
-pub(crate) fn list(
-    api_version: &str,
-    kind: &str,
-    metadata: &Value,
-    objects: Vec<Arc<Object>>,
-    format: Format,
-    gzip: bool,
-) -> Response<Body> {
-    match format {
-        Format::Json => joined(json_list(api_version, kind, metadata, objects), "application/json", gzip),
-        Format::Protobuf => match protobuf::list(api_version, kind, metadata, &objects) {
-            Ok(items) => joined(items, PROTOBUF, gzip),
-            Err(error) => failure(&error, Format::Json),
-        },
-        Format::PrettyJson | Format::Yaml => {
-            let items: Vec<Value> = objects.iter().map(|object| object.value()).collect();
-            let list = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items});
-            value(StatusCode::OK, &list, format, gzip)
-        }
-    }
-}
-
-fn joined(items: Items, content_type: &'static str, gzip: bool) -> Response<Body> {
-    let length = items.length;
-    let mut joiner = Joiner { items, begun: false, done: false };
-    if length <= WHOLE {
-        let mut joined = BytesMut::with_capacity(length);
-        joiner.join(&mut joined, usize::MAX);
-        return compressed(StatusCode::OK, content_type, joined.freeze(), gzip);
-    }
-    let mut encoder = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
-    // The same memory for all chunks, as soon as the one before is on its way: fresh pages cost more than what is written to them.
-    let mut buffer = BytesMut::new();
-    let body = serve::stream(move |_| {
-        if joiner.done {
-            return Poll::Ready(None);
-        }
-        buffer.reserve(CHUNK + (64 << 10));
-        joiner.join(&mut buffer, CHUNK);
-        let joined = buffer.split();
-        let Some(packed) = &mut encoder else { return Poll::Ready(Some(Ok(joined.freeze()))) };
-        let written =
-            packed.write_all(&joined).and_then(|()| if joiner.done { packed.try_finish() } else { packed.flush() });
-        let chunk = std::mem::take(packed.get_mut());
-        Poll::Ready(Some(written.map(|()| Bytes::from(chunk)).map_err(Into::into)))
-    });
-    let mut response = response(StatusCode::OK, content_type, body);
-    if gzip {
-        mark_gzip(&mut response);
-    }
-    response
-}
-
-struct Joiner {
-    items: Items,
-    begun: bool,
-    done: bool,
-}
-
-impl Joiner {
-    /// Adds about `limit` bytes.
-    fn join(&mut self, to: &mut BytesMut, limit: usize) {
-        if !std::mem::replace(&mut self.begun, true) {
-            to.put_slice(&self.items.head);
-        }
-        while to.len() < limit {
-            if !(self.items.next)(to) {
-                to.put_slice(self.items.tail);
-                self.done = true;
-                return;
-            }
         }
     }
 }

@@ -20,12 +20,11 @@ use super::respond;
 use super::table::{self, Include};
 use crate::core::Core;
 use crate::registry::Resource;
-use crate::watch::{Cursor, FRAME, Item};
+use crate::runs::{Run, Shape, Watching};
+use crate::watch::{Cursor, FRAME, Item, Taken};
 
 /// How often a quiet watch is told how far it is (apiserver: about a minute).
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
-/// How soon after changes further ones are sent: with many watchers, the cost of a change is that of its packets.
-const GATHER: Duration = Duration::from_millis(10);
 /// How long a watch lasts that does not say: half an hour to an hour, so that clients do not all come back at once.
 const MIN_TIMEOUT: u64 = 1800;
 /// The minor from which on a time that is none is left out of JSON.
@@ -39,11 +38,22 @@ struct Stream {
     /// Of [`world::World::elapsed`].
     end: Duration,
     next_bookmark: Duration,
-    /// When changes were last sent.
-    sent: Option<Duration>,
+    /// What others are told too; `None` where they are not.
+    shape: Option<Shape>,
+    watching: Watching,
+    /// Until when changes are gathered.
+    pulse: Duration,
     /// The columns of a Table are told once.
     columns_sent: bool,
     finished: bool,
+}
+
+/// What a watch has to tell.
+enum Told {
+    /// These frames.
+    Run(Bytes),
+    /// What was written, if anything was; all before this revision, or zero where that is not known.
+    UpTo(Revision),
 }
 
 /// Answers as a watch that fails at once: whoever may watch is told in an event that it must list again.
@@ -75,7 +85,10 @@ pub(crate) fn respond(
     let stream = Stream {
         end: now + Duration::from_secs(seconds),
         next_bookmark: now + BOOKMARK_EVERY,
-        sent: None,
+        // A Table's first row has its columns with it.
+        shape: (accepted.view != View::Table).then(|| cursor.shape(accepted)).flatten(),
+        watching: cursor.enter(),
+        pulse: Duration::ZERO,
         columns_sent: false,
         finished: false,
         core,
@@ -113,55 +126,75 @@ impl Stream {
             return (self, None);
         }
         loop {
-            let mut frames = BytesMut::new();
-            let taken = match self.cursor.take(&self.core) {
-                Ok((items, revision)) => self.cursor.convert(&self.core, items).await.map(|items| (items, revision)),
-                Err(error) => Err(error),
-            };
-            let caught_up = match taken {
-                Ok((items, revision)) => {
-                    frames.reserve(items.iter().map(Item::bytes).sum());
-                    let mut sizes = Vec::with_capacity(items.len());
-                    for item in items {
-                        let before = frames.len();
-                        self.frame(&mut frames, item);
-                        sizes.push(frames.len() - before);
+            let mut now = self.core.world.elapsed();
+            // Changes that follow closely go together; what there is already does not wait.
+            let until = if self.cursor.bookmarks { self.end.min(self.next_bookmark) } else { self.end };
+            if now >= self.pulse.min(until) || self.cursor.is_behind() {
+                let mut frames = BytesMut::new();
+                let caught_up = match self.take(&mut frames).await {
+                    Ok(Told::Run(run)) => return (self, Some(run)),
+                    Ok(Told::UpTo(revision)) => revision,
+                    Err(error) => {
+                        self.finished = true;
+                        let Resource { group, plural, .. } = &*self.cursor.resource;
+                        self.core.metrics.terminated_watchers.with(&[group, plural]).inc();
+                        self.document(&mut frames, "ERROR", &error.to_status());
+                        return (self, Some(frames.freeze()));
                     }
-                    self.count(&sizes);
-                    revision
-                }
-                Err(error) => {
-                    self.finished = true;
-                    let Resource { group, plural, .. } = &*self.cursor.resource;
-                    self.core.metrics.terminated_watchers.with(&[group, plural]).inc();
-                    self.document(&mut frames, "ERROR", &error.to_status());
+                };
+                now = self.core.world.elapsed();
+                if !frames.is_empty() {
+                    self.pulse = self.watching.next_pulse(now);
                     return (self, Some(frames.freeze()));
                 }
-            };
-            let now = self.core.world.elapsed();
-            if !frames.is_empty() {
-                self.sent = Some(now);
-                return (self, Some(frames.freeze()));
+                let over = now >= self.end;
+                if self.cursor.bookmarks && caught_up > 0 && (over || now >= self.next_bookmark) {
+                    self.next_bookmark = now + BOOKMARK_EVERY;
+                    self.bookmark(&mut frames, caught_up, false);
+                    self.finished = over;
+                    return (self, Some(frames.freeze()));
+                }
+                if over {
+                    return (self, None);
+                }
             }
-            let over = now >= self.end;
-            if self.cursor.bookmarks && caught_up > 0 && (over || now >= self.next_bookmark) {
-                self.next_bookmark = now + BOOKMARK_EVERY;
-                self.bookmark(&mut frames, caught_up, false);
-                self.finished = over;
-                return (self, Some(frames.freeze()));
-            }
-            if over {
-                return (self, None);
-            }
-            let until = if self.cursor.bookmarks { self.end.min(self.next_bookmark) } else { self.end };
             let core = self.core.clone();
             let wait = core.world.timeout(until.saturating_sub(now), self.cursor.wait());
             let Some(waited) = core.stop.or(wait).await else { return (self, None) };
-            // A change after some quiet is told at once; those that follow closely go together.
-            let since = self.sent.map_or(GATHER, |sent| core.world.elapsed().saturating_sub(sent));
-            if waited.is_ok() && since < GATHER && core.stop.or(core.world.sleep(GATHER - since)).await.is_none() {
+            let rest = self.pulse.min(until).saturating_sub(core.world.elapsed());
+            if waited.is_ok() && !rest.is_zero() && core.stop.or(core.world.sleep(rest)).await.is_none() {
                 return (self, None);
             }
+        }
+    }
+
+    /// Writes what there is to `frames`, or finds it written.
+    async fn take(&mut self, frames: &mut BytesMut) -> Result<Told, ApiError> {
+        let (items, revision, span) = match self.cursor.take(&self.core, self.shape.as_ref())? {
+            Taken::Run(run) => {
+                self.count(&run.sizes);
+                self.pulse = self.watching.next_pulse(self.core.world.elapsed());
+                return Ok(Told::Run(run.frames));
+            }
+            Taken::Items { items, revision, span } => (items, revision, span),
+        };
+        let items = self.cursor.convert(&self.core, items).await?;
+        frames.reserve(items.iter().map(Item::bytes).sum());
+        let mut sizes = Vec::with_capacity(items.len());
+        for item in items {
+            let before = frames.len();
+            self.frame(frames, item);
+            sizes.push(frames.len() - before);
+        }
+        self.count(&sizes);
+        match (&self.shape, span) {
+            (Some(shape), Some((from, to))) if !frames.is_empty() && !self.finished => {
+                let run = Run { from, to, frames: std::mem::take(frames).freeze(), sizes: sizes.into() };
+                self.watching.keep(shape, run.clone());
+                self.pulse = self.watching.next_pulse(self.core.world.elapsed());
+                Ok(Told::Run(run.frames))
+            }
+            _ => Ok(Told::UpTo(revision)),
         }
     }
 

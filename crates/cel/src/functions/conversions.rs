@@ -110,6 +110,11 @@ fn failed<T>(value: &Val<'_>, to: &Type) -> Result<T, EvalError> {
     Err(EvalError::new(format!("type conversion error from '{}' to '{}'", value.type_of().name(), to.name())))
 }
 
+/// What upstream says of a conversion of a value that its type does not have.
+fn no_overload<T>(function: &str, value: &Val<'_>) -> Result<T, EvalError> {
+    Err(EvalError::new(format!("no such overload: {function}({})", value.type_of().name())))
+}
+
 fn to_bool<'a>(args: &[Val<'a>], _: &mut Meter) -> Result<Val<'a>, EvalError> {
     match &args[0] {
         Val::Bool(value) => Ok(Val::Bool(*value)),
@@ -118,7 +123,7 @@ fn to_bool<'a>(args: &[Val<'a>], _: &mut Meter) -> Result<Val<'a>, EvalError> {
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Val::Bool(false)),
             _ => failed(&args[0], &Type::Bool),
         },
-        _ => Err(EvalError::NoSuchOverload),
+        _ => no_overload("bool", &args[0]),
     }
 }
 
@@ -126,7 +131,7 @@ fn to_bytes<'a>(args: &[Val<'a>], _: &mut Meter) -> Result<Val<'a>, EvalError> {
     match &args[0] {
         Val::Bytes(_) => Ok(args[0].clone()),
         Val::String(text) => Ok(Val::Bytes(Bytes::Owned(text.as_str().as_bytes().into()))),
-        _ => Err(EvalError::NoSuchOverload),
+        _ => no_overload("bytes", &args[0]),
     }
 }
 
@@ -139,19 +144,20 @@ fn to_double<'a>(args: &[Val<'a>], _: &mut Meter) -> Result<Val<'a>, EvalError> 
             Some(value) => Ok(Val::Double(value)),
             None => failed(&args[0], &Type::Double),
         },
-        _ => Err(EvalError::NoSuchOverload),
+        _ => no_overload("double", &args[0]),
     }
 }
 
 fn to_duration<'a>(args: &[Val<'a>], _: &mut Meter) -> Result<Val<'a>, EvalError> {
     match &args[0] {
         Val::Duration(value) => Ok(Val::Duration(*value)),
-        Val::Int(value) => Ok(Val::Duration(*value)),
+        // There is a signature for it, and nothing behind it.
+        Val::Int(_) => failed(&args[0], &Type::Duration),
         Val::String(text) => match time::parse_duration(text.as_str()) {
             Some(value) => Ok(Val::Duration(value)),
             None => failed(&args[0], &Type::Duration),
         },
-        _ => Err(EvalError::NoSuchOverload),
+        _ => no_overload("duration", &args[0]),
     }
 }
 
@@ -169,7 +175,7 @@ fn to_int<'a>(args: &[Val<'a>], _: &mut Meter) -> Result<Val<'a>, EvalError> {
             Ok(value) => Ok(Val::Int(value)),
             Err(_) => failed(&args[0], &Type::Int),
         },
-        _ => Err(EvalError::NoSuchOverload),
+        _ => no_overload("int", &args[0]),
     }
 }
 
@@ -185,7 +191,7 @@ fn to_uint<'a>(args: &[Val<'a>], _: &mut Meter) -> Result<Val<'a>, EvalError> {
             Err(_) => failed(&args[0], &Type::Uint),
         },
         Val::String(_) => failed(&args[0], &Type::Uint),
-        _ => Err(EvalError::NoSuchOverload),
+        _ => no_overload("uint", &args[0]),
     }
 }
 
@@ -198,8 +204,8 @@ fn to_string<'a>(args: &[Val<'a>], _: &mut Meter) -> Result<Val<'a>, EvalError> 
         },
         Val::Library(Library::Ip(address)) => Ok(Val::from(address.to_string())),
         Val::Library(Library::Cidr(cidr)) => Ok(Val::from(cidr.to_string())),
-        Val::Type(_) => Err(EvalError::NoSuchOverload),
-        other => convert::to_text(other).map(Val::from).ok_or(EvalError::NoSuchOverload),
+        Val::Type(_) => no_overload("string", &args[0]),
+        other => convert::to_text(other).map_or_else(|| no_overload("string", other), |text| Ok(Val::from(text))),
     }
 }
 
@@ -212,6 +218,6 @@ fn to_timestamp<'a>(args: &[Val<'a>], _: &mut Meter) -> Result<Val<'a>, EvalErro
             Some(_) => Err(EvalError::new("timestamp overflow")),
             None => failed(&args[0], &Type::Timestamp),
         },
-        _ => Err(EvalError::NoSuchOverload),
+        _ => no_overload("timestamp", &args[0]),
     }
 }

@@ -217,11 +217,13 @@ fn is_link_local_multicast(address: IpAddr) -> bool {
     }
 }
 
+/// Whether a text is an address of version 6 with a zone.
+fn has_zone(text: &str) -> bool {
+    text.split_once('%').is_some_and(|(before, zone)| !zone.is_empty() && before.parse::<Ipv6Addr>().is_ok())
+}
+
 fn parse_ip(text: &str) -> Result<IpAddr, EvalError> {
-    if let Some((before, zone)) = text.split_once('%')
-        && !zone.is_empty()
-        && before.parse::<Ipv6Addr>().is_ok()
-    {
+    if has_zone(text) {
         return Err(EvalError::new(format!("IP address {} with zone value is not allowed", quoted(text))));
     }
     match text.parse::<IpAddr>() {
@@ -239,31 +241,104 @@ fn parse_ip(text: &str) -> Result<IpAddr, EvalError> {
     }
 }
 
-/// What Go says about a text that is no address.
+/// What Go says about a text that is no address (`net/netip`).
 fn problem(text: &str) -> String {
-    if text.find(['.', ':']).is_none_or(|at| !text[at..].starts_with('.')) {
-        return "unable to parse IP".to_owned();
-    }
+    let found = match text.chars().find(|c| matches!(c, '.' | ':' | '%')) {
+        Some('.') => fields_of_v4(text),
+        Some(':') => fields_of_v6(text),
+        Some(_) => Err("missing IPv6 address".to_owned()),
+        None => Ok(()),
+    };
+    found.err().unwrap_or_else(|| "unable to parse IP".to_owned())
+}
+
+fn at<T>(problem: &str, place: &str) -> Result<T, String> {
+    Err(format!("{problem} (at {})", quoted(place)))
+}
+
+fn fields_of_v4(text: &str) -> Result<(), String> {
     let (mut value, mut digits, mut dots) = (0, 0, 0);
-    for (at, c) in text.char_indices() {
+    for (place, c) in text.char_indices() {
         match c.to_digit(10) {
-            Some(_) if digits == 1 && value == 0 => return "IPv4 field has octet with leading zero".to_owned(),
+            Some(_) if digits == 1 && value == 0 => return Err("IPv4 field has octet with leading zero".to_owned()),
             Some(digit) => {
                 value = value * 10 + digit;
                 digits += 1;
                 if value > 255 {
-                    return "IPv4 field has value >255".to_owned();
+                    return Err("IPv4 field has value >255".to_owned());
                 }
             }
-            None if c == '.' && (digits == 0 || at + 1 == text.len()) => {
-                return format!("IPv4 field must have at least one digit (at {})", quoted(&text[at..]));
+            None if c == '.' && (digits == 0 || place + 1 == text.len()) => {
+                return at("IPv4 field must have at least one digit", &text[place..]);
             }
-            None if c == '.' && dots == 3 => return "IPv4 address too long".to_owned(),
+            None if c == '.' && dots == 3 => return Err("IPv4 address too long".to_owned()),
             None if c == '.' => (value, digits, dots) = (0, 0, dots + 1),
-            None => return format!("unexpected character (at {})", quoted(&text[at..])),
+            None => return at("unexpected character", &text[place..]),
         }
     }
-    "IPv4 address too short".to_owned()
+    if dots < 3 { Err("IPv4 address too short".to_owned()) } else { Ok(()) }
+}
+
+fn fields_of_v6(text: &str) -> Result<(), String> {
+    /// Groups of an address; one of version 4 at its end takes two.
+    const GROUPS: usize = 8;
+    let (mut rest, zone) = match text.split_once('%') {
+        Some((rest, zone)) => (rest, Some(zone)),
+        None => (text, None),
+    };
+    if zone == Some("") {
+        return Err("zone must be a non-empty string".to_owned());
+    }
+    // Whether there has been a `::`, and how many groups are known.
+    let (mut gap, mut groups) = (false, 0);
+    if let Some(behind) = rest.strip_prefix("::") {
+        (gap, rest) = (true, behind);
+    }
+    while groups < GROUPS && !(gap && groups == 0 && rest.is_empty()) {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_hexdigit()).len();
+        if digits > 4 {
+            return at("each group must have 4 or less digits", rest);
+        }
+        if digits == 0 {
+            return at("each colon-separated field must have at least one digit", rest);
+        }
+        if rest[digits..].starts_with('.') {
+            if !gap && groups != GROUPS - 2 {
+                return at("embedded IPv4 address must replace the final 2 fields of the address", rest);
+            }
+            if groups + 2 > GROUPS {
+                return at("too many hex fields to fit an embedded IPv4 at the end of the address", rest);
+            }
+            fields_of_v4(rest)?;
+            (groups, rest) = (groups + 2, "");
+            break;
+        }
+        groups += 1;
+        rest = &rest[digits..];
+        if rest.is_empty() {
+            break;
+        }
+        let Some(behind) = rest.strip_prefix(':') else { return at("unexpected character, want colon", rest) };
+        if behind.is_empty() {
+            return at("colon must be followed by more characters", rest);
+        }
+        rest = behind;
+        if let Some(behind) = rest.strip_prefix(':') {
+            if gap {
+                return at("multiple :: in address", rest);
+            }
+            (gap, rest) = (true, behind);
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    match (rest.is_empty(), groups < GROUPS, gap) {
+        (false, ..) => at("trailing garbage after address", rest),
+        (_, true, false) => Err("address string too short".to_owned()),
+        (_, false, true) => Err("the :: must expand to at least one field of zeros".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 fn parse_cidr(text: &str) -> Result<Cidr, String> {
@@ -273,15 +348,19 @@ fn parse_cidr(text: &str) -> Result<Cidr, String> {
     };
     let Some((address, bits)) = text.rsplit_once('/') else { return failed("no '/'".to_owned()) };
     let Ok(address) = address.parse::<IpAddr>() else {
-        return failed(format!("ParseAddr({}): {}", quoted(address), problem(address)));
+        return failed(match has_zone(address) {
+            true => "IPv6 zones cannot be present in a prefix".to_owned(),
+            false => format!("ParseAddr({}): {}", quoted(address), problem(address)),
+        });
     };
     let plain = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
-    let Some(length) = plain.then(|| bits.parse::<u8>().ok()).flatten() else {
+    let Some(length) = plain.then(|| bits.parse::<i64>().ok()).flatten() else {
         return failed(format!("bad bits after slash: {}", quoted(bits)));
     };
-    if length > if address.is_ipv4() { 32 } else { 128 } {
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let Some(length) = u8::try_from(length).ok().filter(|length| *length <= most) else {
         return failed("prefix length out of range".to_owned());
-    }
+    };
     if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
         return Err(format!("IPv4-mapped IPv6 address {shown} is not allowed"));
     }

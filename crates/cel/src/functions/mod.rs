@@ -89,6 +89,12 @@ impl Library<'_> {
         }
     }
 
+    /// Whether the other is of the same kind.
+    pub(crate) fn is_comparable(&self, other: &Val<'_>) -> bool {
+        let Val::Library(other) = other else { return false };
+        self.type_of() == other.type_of()
+    }
+
     pub(crate) fn equals(&self, other: &Library<'_>) -> bool {
         match (self, other) {
             (Self::Cidr(a), Library::Cidr(b)) => a == b,

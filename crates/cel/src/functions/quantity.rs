@@ -1,5 +1,6 @@
 //! Quantities: `quantity("1.5Gi")`.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::{Def, Library};
@@ -75,7 +76,7 @@ pub(super) const DEFS: &[Def] = &[
     Def {
         name: "add",
         since: 28,
-        call: |args, _| arithmetic(args, i128::saturating_add),
+        call: |args, _| arithmetic(args, false),
         overloads: &[
             ("quantity_add", ".kubernetes.Quantity, kubernetes.Quantity", "kubernetes.Quantity"),
             ("quantity_add_int", ".kubernetes.Quantity, int", "kubernetes.Quantity"),
@@ -84,7 +85,7 @@ pub(super) const DEFS: &[Def] = &[
     Def {
         name: "sub",
         since: 28,
-        call: |args, _| arithmetic(args, i128::saturating_sub),
+        call: |args, _| arithmetic(args, true),
         overloads: &[
             ("quantity_sub", ".kubernetes.Quantity, kubernetes.Quantity", "kubernetes.Quantity"),
             ("quantity_sub_int", ".kubernetes.Quantity, int", "kubernetes.Quantity"),
@@ -98,14 +99,54 @@ const NANO: i128 = 1_000_000_000;
 const MAX_UNITS: i128 = i64::MAX as i128;
 
 /// An amount, exact to a billionth; smaller fractions are rounded up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub struct Quantity {
     nano: i128,
+    /// The power of ten of which upstream counts it in 64 bits; `None` when it has more digits than that for upstream, which
+    /// then has no integer of it.
+    scale: Option<i32>,
+}
+
+impl PartialEq for Quantity {
+    fn eq(&self, other: &Self) -> bool {
+        self.nano == other.nano
+    }
+}
+
+impl Eq for Quantity {}
+
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Quantity {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.nano.cmp(&other.nano)
+    }
 }
 
 impl Quantity {
     fn integer(self) -> Option<i64> {
-        (self.nano % NANO == 0).then(|| i64::try_from(self.nano / NANO).ok())?
+        let whole = self.scale.is_some_and(|scale| scale >= 0) && self.nano % NANO == 0;
+        whole.then(|| i64::try_from(self.nano / NANO).ok())?
+    }
+
+    fn plus(self, other: Self) -> Self {
+        let scale = match (self.scale, other.scale) {
+            (scale, Some(_)) if other.nano == 0 => scale,
+            (Some(_), scale) if self.nano == 0 => scale,
+            (Some(own), Some(other)) => Some(own.min(other)),
+            _ => None,
+        };
+        let nano = self.nano.saturating_add(other.nano);
+        // What does not fit 64 bits is counted otherwise.
+        let fits = |scale: &i32| {
+            let unit = 10_i128.checked_pow((scale + 9).unsigned_abs()).unwrap_or(i128::MAX);
+            i64::try_from(nano / unit).is_ok()
+        };
+        Self { nano, scale: scale.filter(fits) }
     }
 }
 
@@ -150,23 +191,29 @@ fn multiplier(suffix: &str) -> Option<(i128, u32)> {
 
 pub(crate) fn parse<'a>(text: &str) -> Result<Library<'a>, EvalError> {
     const FORMAT: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+    let format = || EvalError::new(FORMAT);
+    if text.is_empty() {
+        return Err(format());
+    }
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
         _ => (false, text),
     };
-    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
-    let (number, suffix) = unsigned.split_at(end);
-    if number.is_empty() || !suffix.bytes().all(|b| b"eEinumkKMGTP+-0123456789".contains(&b)) {
-        return Err(EvalError::new(FORMAT));
-    }
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
-        return Err(EvalError::new("unable to parse numeric part of quantity"));
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let (whole, rest) = unsigned.split_at(digits(unsigned));
+    let (fraction, suffix) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(digits(rest)),
+        None => ("", rest),
+    };
+    let letters = suffix.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
+    if !letters.strip_prefix(['+', '-']).unwrap_or(letters).bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format());
     }
     let Some((factor, tenths)) = multiplier(suffix) else {
         return Err(EvalError::new("unable to parse quantity's suffix"));
     };
+    let counted = scale(whole, fraction, suffix, factor, tenths);
     // Digits beyond what can change the result only decide whether to round up.
     let kept = &fraction[..fraction.len().min(18)];
     let dropped = fraction[kept.len()..].bytes().any(|b| b != b'0');
@@ -188,7 +235,19 @@ pub(crate) fn parse<'a>(text: &str) -> Result<Library<'a>, EvalError> {
         None => max,
     };
     let nano = nano.min(max);
-    Ok(Library::Quantity(Quantity { nano: if negative { -nano } else { nano } }))
+    Ok(Library::Quantity(Quantity { nano: if negative { -nano } else { nano }, scale: counted }))
+}
+
+/// Whether upstream takes a number for one of 64 bits, and of which power of ten (apimachinery `resource.ParseQuantity`).
+fn scale(whole: &str, fraction: &str, suffix: &str, factor: i128, tenths: u32) -> Option<i32> {
+    let digits = whole.trim_start_matches('0').len().max(1) + fraction.len();
+    if suffix.ends_with('i') {
+        // A power of two of ten digits takes about three from the eighteen.
+        let bits = factor.ilog2() as usize;
+        return (fraction.is_empty() && digits + bits * 3 / 10 <= 14).then_some(0);
+    }
+    let scale = factor.ilog10() as i32 - tenths as i32 - fraction.len() as i32;
+    (digits <= 18 && scale >= -9).then_some(scale)
 }
 
 fn one<'a>(args: &[Val<'a>], of: impl Fn(Quantity) -> Result<Val<'a>, EvalError>) -> Result<Val<'a>, EvalError> {
@@ -208,11 +267,14 @@ fn two<'a>(
     }
 }
 
-fn arithmetic<'a>(args: &[Val<'a>], of: fn(i128, i128) -> i128) -> Result<Val<'a>, EvalError> {
-    match args {
-        [Val::Library(Library::Quantity(a)), Val::Int(units)] => {
-            Ok(Val::Library(Library::Quantity(Quantity { nano: of(a.nano, i128::from(*units) * NANO) })))
-        }
-        _ => two(args, |a, b| Ok(Val::Library(Library::Quantity(Quantity { nano: of(a.nano, b.nano) })))),
-    }
+/// The sum, or the difference, of a quantity and another or a number.
+fn arithmetic<'a>(args: &[Val<'a>], subtract: bool) -> Result<Val<'a>, EvalError> {
+    let [Val::Library(Library::Quantity(a)), b] = args else { return Err(EvalError::NoSuchOverload) };
+    let b = match b {
+        Val::Library(Library::Quantity(b)) => *b,
+        Val::Int(units) => Quantity { nano: i128::from(*units) * NANO, scale: Some(0) },
+        _ => return Err(EvalError::NoSuchOverload),
+    };
+    let b = if subtract { Quantity { nano: -b.nano, ..b } } else { b };
+    Ok(Val::Library(Library::Quantity(a.plus(b))))
 }

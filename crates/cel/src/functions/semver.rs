@@ -136,7 +136,10 @@ fn is_alphanumeric(text: &str) -> bool {
 }
 
 fn part(name: &str, text: &str) -> Result<u64, String> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+    if text.is_empty() {
+        return Err(format!("strconv.ParseUint: parsing {}: invalid syntax", quoted(text)));
+    }
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
         let name = name.to_ascii_lowercase();
         return Err(format!("Invalid character(s) found in {name} number {}", quoted(text)));
     }

@@ -58,11 +58,13 @@ pub(crate) fn check(template: &str, values: &[Type]) -> Option<(Option<usize>, S
             rest = after;
             continue;
         }
-        let Some(ty) = values.get(index) else { return Some((None, format!("index {index} out of range"))) };
-        let clause = match clause(&mut rest) {
-            Ok((clause, _)) => clause,
-            Err(problem) => return Some((None, problem.to_string())),
+        let clause = match (clause(&mut rest), values.get(index)) {
+            (Err(problem), _) if rest.is_empty() => return Some((None, problem.to_string())),
+            (_, None) => return Some((None, format!("index {index} out of range"))),
+            (Ok((clause, _)), Some(ty)) => (clause, ty),
+            (Err(problem), _) => return Some((None, problem.to_string())),
         };
+        let (clause, ty) = clause;
         if let Some(problem) = unfit(clause, ty) {
             return Some((Some(index), format!("error during formatting: {problem}, was given {}", ty.name())));
         }

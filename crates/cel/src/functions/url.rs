@@ -107,6 +107,11 @@ impl Url {
             Ok(found) => found,
             Err(problem) => return failed(problem),
         };
+        // It is read once with and once without regard to fragments, and the first knows none in a host.
+        let host = rest.strip_prefix("//").unwrap_or("").split(['/', '?']).next().unwrap_or("");
+        if host.contains('#') {
+            return failed("invalid character \"#\" in host name");
+        }
         let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let (rest, query) = match rest.split_once('?') {
             Some((rest, query)) => (rest, Some(query.to_owned())),

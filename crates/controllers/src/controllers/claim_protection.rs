@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_client::{Change, Index};
 use k8s_object::resources::PODS;
+use k8s_object::views::Pod;
 use k8s_object::{GroupVersionResource, NamespacedName, Object};
 use serde_json::{Value, json};
 use world::Timestamp;
@@ -38,18 +39,19 @@ pub(super) static CONTROLLER: Controller = Controller {
 
 /// The claims of a pod that has a node.
 fn claims(pod: &Object) -> Vec<NamespacedName> {
-    let value = pod.value();
-    if value["spec"]["nodeName"].as_str().unwrap_or("").is_empty() {
+    // Everybody who reads pods shares this view, and this is asked at every change of each.
+    let Ok(view) = pod.view::<Pod>() else { return Vec::new() };
+    if view.spec.node_name.is_empty() {
         return Vec::new();
     }
-    let volumes = value["spec"]["volumes"].as_array().into_iter().flatten();
-    let names = volumes.filter_map(|volume| match volume["persistentVolumeClaim"]["claimName"].as_str() {
-        Some(name) => Some(name.to_owned()),
-        None if volume["ephemeral"].is_object() => {
-            Some(format!("{}-{}", pod.meta().name, volume["name"].as_str().unwrap_or("")))
-        }
-        None => None,
-    });
+    let names =
+        view.spec.volumes.iter().filter_map(|volume| match volume["persistentVolumeClaim"]["claimName"].as_str() {
+            Some(name) => Some(name.to_owned()),
+            None if volume["ephemeral"].is_object() => {
+                Some(format!("{}-{}", pod.meta().name, volume["name"].as_str().unwrap_or("")))
+            }
+            None => None,
+        });
     names.map(|name| NamespacedName::new(pod.meta().namespace.clone(), name)).collect()
 }
 

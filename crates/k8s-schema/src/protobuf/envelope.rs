@@ -99,23 +99,25 @@ pub fn protobuf_event(event: &str, api_version: &str, kind: &str, message: &[u8]
 }
 
 /// A list around items that are encoded already: what comes before them, before each, and after the last.
-pub struct ProtobufList {
-    pub head: Vec<u8>,
-    pub tail: &'static [u8],
-    /// Bytes of the whole.
-    pub length: usize,
-}
+pub struct ProtobufList;
 
 impl ProtobufList {
-    /// From the encoded `ListMeta` and the lengths of the items.
-    pub fn new(api_version: &str, kind: &str, metadata: &[u8], items: impl Iterator<Item = usize>) -> ProtobufList {
-        let raw = bytes_length(metadata.len()) + items.map(bytes_length).sum::<usize>();
+    /// What stands after the items.
+    pub const TAIL: &'static [u8] = &TAIL;
+
+    /// What stands before the items: from the encoded `ListMeta`, and the bytes of all items with what stands before each.
+    pub fn head(api_version: &str, kind: &str, metadata: &[u8], items: usize) -> Vec<u8> {
         let mut out = Writer::default();
-        head(&mut out, api_version, kind, raw);
+        head(&mut out, api_version, kind, bytes_length(metadata.len()) + items);
         out.tag(METADATA, BYTES);
         out.varint(metadata.len() as u64);
         out.raw(metadata);
-        ProtobufList { head: out.into_bytes(), tail: &TAIL, length: length(api_version, kind, raw) }
+        out.into_bytes()
+    }
+
+    /// Bytes of an item of so many bytes with what stands before it.
+    pub fn item_length(length: usize) -> usize {
+        bytes_length(length)
     }
 
     /// What stands before an item of so many bytes: at most 11 bytes.

@@ -209,14 +209,13 @@ mod tests {
         let items: Vec<Vec<u8>> =
             ["a", "b"].map(|name| kind("ConfigMap").encode(item(name).to_string().as_bytes()).unwrap()).to_vec();
         let metadata = kind("ListMeta").encode(list["metadata"].to_string().as_bytes()).unwrap();
-        let frame = ProtobufList::new("v1", "ConfigMapList", &metadata, items.iter().map(Vec::len));
-        let mut joined = frame.head;
+        let length = items.iter().map(|item| ProtobufList::item_length(item.len())).sum();
+        let mut joined = ProtobufList::head("v1", "ConfigMapList", &metadata, length);
         for item in &items {
             joined.extend(ProtobufList::before_item(item.len()));
             joined.extend_from_slice(item);
         }
-        joined.extend_from_slice(frame.tail);
-        assert_eq!(joined.len(), frame.length);
+        joined.extend_from_slice(ProtobufList::TAIL);
         assert_eq!(encode_protobuf(&list), Ok(Some(joined)));
 
         let event = protobuf_event("ADDED", "v1", "ConfigMap", &items[0]);

@@ -332,6 +332,24 @@ fn a_higher_priority_takes_the_room_that_was_made() {
 }
 
 #[test]
+fn who_loses_the_room_that_was_made_looks_again() {
+    for told_before in [true, false] {
+        let mut scene = Scene::new(&["a", "b"]).running(&[("x", "a", 2000, 5, 0), ("y", "b", 2000, 6, 0)]);
+        scene.pod("new", asking(2000, 10), Duration::ZERO);
+        assert_eq!(scene.decide(Duration::ZERO).as_deref(), Some("new takes a from x"));
+        if told_before {
+            scene.told("new", Duration::ZERO);
+        }
+        scene.pod("higher", asking(2000, 20), Duration::ZERO);
+        assert_eq!(scene.decide(Duration::ZERO).as_deref(), Some("higher takes a from x before new"));
+        if !told_before {
+            scene.told("new", Duration::ZERO);
+        }
+        assert_eq!(scene.decide(5 * SECOND).as_deref(), Some("new takes b from y"), "{told_before}");
+    }
+}
+
+#[test]
 fn when_a_nomination_ends_others_look_again() {
     let mut scene = Scene::new(&["a"]).running(&[("x", "a", 2000, 5, 0)]);
     scene.pod("new", asking(2000, 10), Duration::ZERO);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::checks::{Asks, settle};
 use super::super::conditions::Conditions;
-use super::super::expressions::{Expression, Inputs, May, environment};
+use super::super::expressions::{Expression, Inputs, May, Yields, environment};
 use super::super::rules::{self, Rule};
 use super::super::{Review, Side, shown};
 use super::ask::ReviewVersion;
@@ -57,8 +57,10 @@ impl Hook {
         let versions = hook["admissionReviewVersions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let env = environment(May { params: false, authorizer: true, mutation: false });
         let conditions = hook["matchConditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let conditions =
-            conditions.iter().map(|own| Expression::compile(&env, own["expression"].as_str().unwrap_or(""))).collect();
+        let conditions = conditions
+            .iter()
+            .map(|own| Expression::compile(&env, own["expression"].as_str().unwrap_or(""), Yields::Flag))
+            .collect();
         let step = if configuration.kind().kind == "MutatingWebhookConfiguration" { "admit" } else { "validating" };
         Hook {
             name: text("name"),
@@ -121,7 +123,7 @@ impl Hook {
         let seen = |object: Option<&Value>, side| object.map(|object| shown(review.call, about, object, side));
         let (new, old) = (seen(object, Side::New), seen(review.old, Side::Old));
         let mut inputs = Inputs::new(new.as_ref(), old.as_ref(), &request);
-        inputs.asks = Some(&asks);
+        inputs.asks = Some(asks.input());
         match self.conditions.hold(review.call.core, review.operation, &inputs, !self.ignores_failure) {
             Ok(true) => Ok(Some(version)),
             Ok(false) => Ok(None),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::super::Review;
 use super::super::conditions::Conditions;
-use super::super::expressions::{Expression, May, environment, with_variables};
+use super::super::expressions::{Expression, May, Variables, Yields, environment};
 use super::super::rules::{self, Rule};
 
 /// `matchConstraints` of a policy or `matchResources` of a binding.
@@ -92,15 +92,16 @@ pub(super) fn param_kind(spec: &Value) -> Option<(String, String)> {
     kind.is_object().then(|| (text(kind, "apiVersion"), text(kind, "kind")))
 }
 
-/// The variables that a policy defines; each sees those before it.
-pub(super) fn variables(env: &cel::Env, spec: &Value) -> Vec<(String, Expression)> {
-    let own = list(&spec["variables"]);
-    let names: Vec<String> = own.iter().map(|own| text(own, "name")).collect();
-    let compiled = own.iter().enumerate().map(|(index, own)| {
-        let env = with_variables(env.clone(), names[..index].iter().map(String::as_str));
-        (text(own, "name"), Expression::compile(&env, &text(own, "expression")))
+/// The variables that a policy defines, and their types; each sees those before it.
+pub(super) fn variables(env: &cel::Env, spec: &Value) -> (Vec<(String, Expression)>, Variables) {
+    let mut types = Variables::default();
+    let compiled = list(&spec["variables"]).iter().map(|own| {
+        let (name, written) = (text(own, "name"), text(own, "expression"));
+        let expression = Expression::compile(&types.within(env.clone()), &written, Yields::Any);
+        expression.declare(&name, &mut types);
+        (name, expression)
     });
-    compiled.collect()
+    (compiled.collect(), types)
 }
 
 impl Policy {
@@ -108,29 +109,27 @@ impl Policy {
         let value = object.value();
         let spec = &value["spec"];
         let params = spec["paramKind"].is_object();
-        let env = environment(May { params, authorizer: true, mutation: false });
-        let compile = |env: &cel::Env, value: &Value, field: &str| Expression::compile(env, &text(value, field));
-        let conditions = list(&spec["matchConditions"]).iter().map(|own| compile(&env, own, "expression")).collect();
-        let variables = variables(&env, spec);
-        let names: Vec<String> = variables.iter().map(|(name, _)| name.clone()).collect();
-        let env = with_variables(env, names.iter().map(String::as_str));
-        // Messages and annotations cannot ask the authorizer.
-        let quiet = with_variables(
-            environment(May { params, authorizer: false, mutation: false }),
-            names.iter().map(String::as_str),
-        );
+        let asking = environment(May { params, authorizer: true, mutation: false });
+        let (variables, types) = variables(&asking, spec);
+        let env = types.within(asking);
+        // Messages cannot ask the authorizer.
+        let quiet = types.within(environment(May { params, authorizer: false, mutation: false }));
+        let compile = |value: &Value, field: &str, yields| Expression::compile(&env, &text(value, field), yields);
+        let conditions = list(&spec["matchConditions"]).iter().map(|own| compile(own, "expression", Yields::Flag));
+        let conditions = conditions.collect();
         let validations = list(&spec["validations"]).iter().map(|own| Validation {
-            rule: compile(&env, own, "expression"),
+            rule: compile(own, "expression", Yields::Flag),
             message: text(own, "message"),
             message_expression: own["messageExpression"]
                 .as_str()
                 .filter(|text| !text.is_empty())
-                .map(|text| Expression::compile(&quiet, text)),
+                .map(|text| Expression::compile(&quiet, text, Yields::Text)),
             reason: text(own, "reason"),
         });
         let validations = validations.collect();
         let annotations = list(&spec["auditAnnotations"]).iter();
-        let annotations = annotations.map(|own| (text(own, "key"), compile(&quiet, own, "valueExpression"))).collect();
+        let annotations =
+            annotations.map(|own| (text(own, "key"), compile(own, "valueExpression", Yields::OptionalText))).collect();
         Policy {
             name: object.meta().name.clone(),
             constraints: Constraints::of(&spec["matchConstraints"]),

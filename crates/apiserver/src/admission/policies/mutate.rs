@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::checks::Asks;
 use super::super::conditions::Conditions;
-use super::super::expressions::{Expression, Inputs, May, environment, namespace_object, with_variables};
+use super::super::expressions::{Expression, Inputs, May, NULL, Yields, environment, namespace_object};
 use super::super::reinvocation::Reinvocation;
 use super::super::{Operation, Review, Side, hooks, rules, shown, taken};
 use super::compiled::{Binding, Constraints, list, param_kind, text, variables};
@@ -43,13 +43,14 @@ impl MutatingPolicy {
         let params = param_kind(spec);
         let env = environment(May { params: params.is_some(), authorizer: true, mutation: false });
         let mutating = environment(May { params: params.is_some(), authorizer: true, mutation: true });
-        let variables = variables(&env, spec);
-        let mutating = with_variables(mutating, variables.iter().map(|(name, _)| name.as_str()));
+        let (variables, types) = variables(&env, spec);
+        let (env, mutating) = (types.within(env), types.within(mutating));
         let mutations = list(&spec["mutations"]).iter().map(|own| {
-            let compile = |field: &str| Expression::compile(&mutating, &text(&own[field], "expression"));
+            let compile =
+                |field: &str, yields| Expression::compile(&mutating, &text(&own[field], "expression"), yields);
             match own["patchType"].as_str() {
-                Some("JSONPatch") => Mutation::Patch(compile("jsonPatch")),
-                _ => Mutation::Apply(compile("applyConfiguration")),
+                Some("JSONPatch") => Mutation::Patch(compile("jsonPatch", Yields::JsonPatch)),
+                _ => Mutation::Apply(compile("applyConfiguration", Yields::ApplyConfiguration)),
             }
         });
         MutatingPolicy {
@@ -60,7 +61,7 @@ impl MutatingPolicy {
                 &object.meta().name,
                 list(&spec["matchConditions"])
                     .iter()
-                    .map(|own| Expression::compile(&env, &text(own, "expression")))
+                    .map(|own| Expression::compile(&env, &text(own, "expression"), Yields::Flag))
                     .collect(),
             ),
             mutations: mutations.collect(),
@@ -199,16 +200,16 @@ impl Turn<'_, '_, '_> {
     fn over<T>(
         &self,
         object: &Value,
+        namespace: &Value,
         evaluate: impl FnOnce(&Inputs<'_>, &Value) -> Result<T, String>,
     ) -> Result<T, String> {
         let call = self.review.call;
         let (seen, old) = (self.seen(object, Side::New), self.review.old.map(|old| self.seen(old, Side::Old)));
         let request = hooks::request(self.review, Some(object), self.version);
-        let namespace = namespace_object(call);
         let asks = Asks::of(call, rules::name(call, Some(object)));
         let mut inputs = Inputs::new(Some(&seen), old.as_ref(), &request).with_variables(&self.policy.variables);
-        inputs.namespace = &namespace;
-        inputs.asks = Some(&asks);
+        inputs.namespace = namespace;
+        inputs.asks = Some(asks.input());
         if let Some(param) = self.param {
             inputs.params = param;
         }
@@ -220,11 +221,15 @@ impl Turn<'_, '_, '_> {
             return Ok(true);
         }
         let Review { call, operation, .. } = *self.review;
-        self.over(object, |inputs, _| self.policy.conditions.hold(call.core, operation, inputs, self.policy.fails))
+        // Conditions see no namespace, as upstream's.
+        self.over(object, &NULL, |inputs, _| {
+            self.policy.conditions.hold(call.core, operation, inputs, self.policy.fails)
+        })
     }
 
     fn mutated(&self, mutation: &Mutation, object: &Value) -> Result<Value, String> {
-        let changed = self.over(object, |inputs, seen| {
+        let namespace = namespace_object(self.review.call);
+        let changed = self.over(object, &namespace, |inputs, seen| {
             let mut budget = Budget::new(MAX_REQUEST_COST);
             match mutation {
                 Mutation::Apply(expression) => {

@@ -155,6 +155,15 @@ fn refusal(review: &Review<'_, '_>, object: Option<&Value>, who: &str, denial: D
     error
 }
 
+/// Which expression of a policy looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sees {
+    Condition,
+    Rule,
+    /// A message or an annotation.
+    Telling,
+}
+
 fn opinion(
     policy: &Policy,
     review: &Review<'_, '_>,
@@ -169,10 +178,15 @@ fn opinion(
     let request = hooks::request(review, object, version);
     let namespace = namespace_object(call);
     let asks = Asks::of(call, rules::name(call, object.or(review.old)));
-    let inputs = || {
+    let inputs = |sees: Sees| {
         let mut inputs = Inputs::new(new.as_ref(), old.as_ref(), &request).with_variables(&policy.variables);
-        inputs.namespace = &namespace;
-        inputs.asks = Some(&asks);
+        // As upstream, what is no rule sees less than its environment declares.
+        if sees != Sees::Condition {
+            inputs.namespace = &namespace;
+        }
+        if sees != Sees::Telling {
+            inputs.asks = Some(asks.input());
+        }
         if let Some(param) = param {
             inputs.params = param;
         }
@@ -182,31 +196,36 @@ fn opinion(
         true => Verdict::Denied(Denial { message, reason: String::new() }),
         false => Verdict::Admitted,
     };
-    match policy.conditions.hold(call.core, review.operation, &inputs(), policy.fails) {
+    match policy.conditions.hold(call.core, review.operation, &inputs(Sees::Condition), policy.fails) {
         Ok(true) => {}
         Ok(false) => return Opinion::default(),
         Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },
     }
-    let inputs = inputs();
     let mut budget = Budget::new(MAX_REQUEST_COST);
-    let mut opinion = Opinion::default();
+    let rules = inputs(Sees::Rule);
+    let mut held = Vec::with_capacity(policy.validations.len());
     for validation in &policy.validations {
-        match validation.rule.evaluate(&inputs, &mut budget) {
+        match validation.rule.evaluate(&rules, &mut budget) {
             Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },
-            Ok(Err(problem)) => opinion.verdicts.push(failed(problem)),
-            Ok(Ok(value)) if value.as_bool() == Some(true) => opinion.verdicts.push(Verdict::Admitted),
-            Ok(Ok(_)) => match message(validation, &inputs, &mut budget) {
-                Ok(message) => {
-                    let reason = validation.reason.clone();
-                    opinion.verdicts.push(Verdict::Denied(Denial { message, reason }));
-                }
-                Err(problem) => opinion.verdicts.push(failed(format!("failed messageExpression: {problem}"))),
-            },
+            Ok(value) => held.push(value.map(|value| value.as_bool() == Some(true))),
         }
     }
+    let mut opinion = Opinion::default();
+    let telling = inputs(Sees::Telling);
+    for (validation, held) in policy.validations.iter().zip(held) {
+        opinion.verdicts.push(match held {
+            Err(problem) => failed(problem),
+            Ok(true) => Verdict::Admitted,
+            Ok(false) => match message(validation, &telling, &mut budget) {
+                Ok(message) => Verdict::Denied(Denial { message, reason: validation.reason.clone() }),
+                Err(problem) => failed(format!("failed messageExpression: {problem}")),
+            },
+        });
+    }
     let mut budget = Budget::new(MAX_REQUEST_COST);
+    let telling = inputs(Sees::Telling);
     for (key, expression) in &policy.annotations {
-        match annotation(expression, &inputs, &mut budget) {
+        match annotation(expression, &telling, &mut budget) {
             Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },
             Ok(Ok(Some(value))) => opinion.annotations.push((key.clone(), value)),
             Ok(Ok(None)) => {}

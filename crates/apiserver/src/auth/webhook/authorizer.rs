@@ -74,9 +74,12 @@ impl Asking {
 
     /// Whether a question is for this webhook. One condition that does not hold is enough, whatever else fails.
     fn matches(&self, spec: &Value) -> Result<bool, String> {
-        let mut failed = None;
+        if self.conditions.is_empty() {
+            return Ok(true);
+        }
+        let (seen, mut failed) = (with_empty(spec), None);
         for condition in &self.conditions {
-            match condition.holds(spec) {
+            match condition.holds(&seen) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(why) => {
@@ -147,6 +150,28 @@ impl Asking {
     }
 }
 
+/// What is asked, as conditions see it: they may name what is empty.
+fn with_empty(spec: &Value) -> Value {
+    let mut seen = json!({"user": "", "uid": "", "groups": [], "extra": {}});
+    let own = spec.as_object().into_iter().flatten();
+    for (key, value) in own {
+        seen[key] = match key.as_str() {
+            "resourceAttributes" => {
+                let mut all = json!({
+                    "namespace": "", "verb": "", "group": "", "version": "", "resource": "", "subresource": "", "name": "",
+                });
+                value.as_object().into_iter().flatten().for_each(|(key, value)| all[key] = value.clone());
+                all
+            }
+            "nonResourceAttributes" => json!({
+                "path": value["path"].as_str().unwrap_or(""), "verb": value["verb"].as_str().unwrap_or(""),
+            }),
+            _ => value.clone(),
+        };
+    }
+    seen
+}
+
 /// What is asked. Fields that are empty are not there.
 fn spec(attributes: &Attributes<'_>) -> Value {
     let Attributes { user, verb, group, version, resource, subresource, namespace, name, path, .. } = *attributes;
@@ -213,5 +238,25 @@ mod tests {
             "user": "jane", "groups": ["g", "system:authenticated"], "nonResourceAttributes": {"path": "/x", "verb": "get"},
         });
         assert_eq!(spec(&Attributes::path(&user, "get", "/x")), path);
+    }
+
+    #[test]
+    fn conditions_see_what_is_empty() {
+        let user = UserInfo::new("jane", &[]);
+        let seen = with_empty(&spec(&Attributes::resource(&user, "list", "", "pods")));
+        assert_eq!(seen["resourceAttributes"]["resource"], "pods");
+        for text in [
+            "request.resourceAttributes.namespace == '' && request.uid == ''",
+            "request.extra.size() == 0 && !has(request.resourceAttributes.labelSelector)",
+        ] {
+            assert_eq!(
+                Expression::condition(About::Request, text).and_then(|own| own.holds(&seen)),
+                Ok(true),
+                "{text}"
+            );
+        }
+        let seen = with_empty(&spec(&Attributes::path(&user, "get", "")));
+        let condition = Expression::condition(About::Request, "request.nonResourceAttributes.path == ''").unwrap();
+        assert_eq!(condition.holds(&seen), Ok(true));
     }
 }
