@@ -6,8 +6,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,35 +16,60 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use world::Tasks;
+use world::World;
 
 use crate::body::BoxError;
 
 /// Bytes that are discarded (`maxPostHandlerReadBytes` of Go's `net/http`).
 const MAX_DISCARDED_BYTES: usize = 256 << 10;
 
-/// Whether a body of the connection was left before its end.
-pub(crate) type Unread = Arc<AtomicBool>;
+/// What the end of a connection needs to know.
+#[derive(Default)]
+pub(crate) struct Linger {
+    /// Whether a body was left before its end.
+    unread: AtomicBool,
+    /// The socket, once nobody uses it any more, if it is to linger.
+    left: Mutex<Option<Open>>,
+}
 
-/// The socket of a connection, with its place among the connections.
+/// A socket with its place among the connections.
+type Open = (TcpStream, OwnedSemaphorePermit);
+
+impl Linger {
+    /// Lets the socket linger for `time` at most, if that is needed. To be called when the connection is gone.
+    pub(crate) async fn finish(&self, world: &World, time: Duration) {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((mut socket, _slot)) = left else { return };
+        let ends = async {
+            // One that is broken already has nobody who reads.
+            if socket.shutdown().await.is_err() {
+                return;
+            }
+            let (mut discarded, mut chunk) = (0, vec![0; 16 << 10]);
+            while discarded < MAX_DISCARDED_BYTES {
+                match socket.read(&mut chunk).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(bytes) => discarded += bytes,
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        // Either way it is over.
+        let _ = world.timeout(time, ends).await;
+    }
+}
+
+/// The socket of a connection. Dropped, it leaves what may have to linger.
 pub(crate) struct Socket {
     /// Absent once it is dropped.
-    open: Option<(TcpStream, OwnedSemaphorePermit)>,
-    unread: Unread,
-    tasks: Tasks,
-    time: Duration,
+    open: Option<Open>,
+    linger: Arc<Linger>,
 }
 
 impl Socket {
-    /// Lingers for `time` at most, in `tasks`.
-    pub(crate) fn new(
-        socket: TcpStream,
-        slot: OwnedSemaphorePermit,
-        tasks: &Tasks,
-        time: Duration,
-    ) -> (Socket, Unread) {
-        let unread = Unread::default();
-        (Socket { open: Some((socket, slot)), unread: unread.clone(), tasks: tasks.clone(), time }, unread)
+    pub(crate) fn new(socket: TcpStream, slot: OwnedSemaphorePermit) -> (Socket, Arc<Linger>) {
+        let linger = Arc::<Linger>::default();
+        (Socket { open: Some((socket, slot)), linger: linger.clone() }, linger)
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -55,33 +80,9 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let Some((mut socket, slot)) = self.open.take() else { return };
-        if !self.unread.load(Ordering::Relaxed) {
-            return;
+        if self.linger.unread.load(Ordering::Relaxed) {
+            *self.linger.left.lock().unwrap_or_else(PoisonError::into_inner) = self.open.take();
         }
-        let (world, time) = (self.tasks.world().clone(), self.time);
-        self.tasks.spawn("lingering connection", async move {
-            let give_up = world.sleep(time);
-            let ends = async {
-                // One that is broken already has nobody who reads.
-                if socket.shutdown().await.is_err() {
-                    return;
-                }
-                let (mut discarded, mut chunk) = (0, vec![0; 16 << 10]);
-                while discarded < MAX_DISCARDED_BYTES {
-                    match socket.read(&mut chunk).await {
-                        Ok(0) | Err(_) => return,
-                        Ok(bytes) => discarded += bytes,
-                    }
-                }
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                () = give_up => {}
-                () = ends => {}
-            }
-            drop(slot);
-        });
     }
 }
 
@@ -121,12 +122,12 @@ impl AsyncWrite for Socket {
 pub(crate) struct Watched {
     inner: Incoming,
     ended: bool,
-    unread: Unread,
+    linger: Arc<Linger>,
 }
 
 impl Watched {
-    pub(crate) fn new(inner: Incoming, unread: &Unread) -> Watched {
-        Watched { ended: inner.is_end_stream(), inner, unread: unread.clone() }
+    pub(crate) fn new(inner: Incoming, linger: &Arc<Linger>) -> Watched {
+        Watched { ended: inner.is_end_stream(), inner, linger: linger.clone() }
     }
 }
 
@@ -152,7 +153,7 @@ impl HttpBody for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if !self.ended && !self.inner.is_end_stream() {
-            self.unread.store(true, Ordering::Relaxed);
+            self.linger.unread.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use world::{BoxFuture, Stop, Tasks};
 
 use crate::body::{Body, BoxError};
-use crate::linger::{self, Unread};
+use crate::linger::{self, Linger};
 use crate::stall::{self, Stalls};
 use crate::tls::{Tls, TlsError};
 
@@ -176,17 +176,29 @@ impl Acceptor {
         }
     }
 
-    /// The slot is the socket's: one that is upgraded, or lingers, outlives this.
+    /// The slot is the socket's: one that is upgraded outlives this.
     async fn connection(self, socket: TcpStream, address: SocketAddr, slot: OwnedSemaphorePermit) {
         // Without it small responses wait for the client's delayed acknowledgement; failing costs only that time.
         let _ = socket.set_nodelay(true);
-        let stop = self.tasks.stop();
+        let (stop, world, time) = (self.tasks.stop(), self.tasks.world().clone(), self.limits.linger);
         let stalls = Stalls::new();
-        let (socket, unread) = linger::Socket::new(socket, slot, &self.tasks, self.limits.linger);
-        let socket = stalls.socket(socket);
+        let (socket, linger) = linger::Socket::new(socket, slot);
+        self.attend(stalls.socket(socket), address, stalls, linger.clone()).await;
+        stop.or(linger.finish(&world, time)).await;
+    }
+
+    /// Until the connection is gone, or is another task's.
+    async fn attend(
+        self,
+        socket: stall::Socket<linger::Socket>,
+        address: SocketAddr,
+        stalls: Stalls,
+        linger: Arc<Linger>,
+    ) {
+        let stop = self.tasks.stop();
         let Some(tls) = self.tls.clone() else {
             let peer = Peer { address, certificates: Vec::new(), tls: false };
-            return self.serve(TokioIo::new(socket), peer, stalls, unread, stop).await;
+            return self.serve(TokioIo::new(socket), peer, stalls, linger, stop).await;
         };
         let handshake = self.tasks.world().timeout(self.limits.handshake_timeout, tls.accept(socket));
         // A client that speaks no TLS or takes too long is the client's problem, and there is nobody to tell.
@@ -194,10 +206,10 @@ impl Acceptor {
         let certificates = socket.get_ref().1.peer_certificates().unwrap_or_default();
         let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
         let peer = Peer { address, certificates, tls: true };
-        self.serve(TokioIo::new(socket), peer, stalls, unread, stop).await;
+        self.serve(TokioIo::new(socket), peer, stalls, linger, stop).await;
     }
 
-    async fn serve<I>(self, io: I, peer: Peer, stalls: Stalls, unread: Unread, stop: Stop)
+    async fn serve<I>(self, io: I, peer: Peer, stalls: Stalls, linger: Arc<Linger>, stop: Stop)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -208,7 +220,7 @@ impl Acceptor {
             begins.store(true, Ordering::Relaxed);
             let request = match request.version() {
                 Version::HTTP_2 => request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync()),
-                _ => request.map(|body| linger::Watched::new(body, &unread).boxed_unsync()),
+                _ => request.map(|body| linger::Watched::new(body, &linger).boxed_unsync()),
             };
             let (answer, bodies) = (handler.handle(&peer, request), bodies.clone());
             async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| bodies.body(body))) }
