@@ -173,6 +173,9 @@ pub enum Action {
     },
     /// Deletes all objects of a namespace.
     DeleteAll { resource: GroupVersionResource, namespace: String },
+    /// Signs a request for a certificate with the cluster's authority, and puts the certificate into the status of `base`, an object
+    /// of the key's resource. Does nothing where there is no authority.
+    Sign { base: Arc<Object>, request: Vec<u8>, usages: Vec<String>, lifetime: Duration },
     /// One more attempt at something below the key, which [`View::backoff`] then makes wait, longer each time. Never fails a plan.
     Backoff { item: String },
     /// Tells users what happened. Never fails a plan.
@@ -245,6 +248,7 @@ impl std::fmt::Display for Action {
                 write!(f, "delete {} {object}{propagation}", resource.resource)
             }
             Action::DeleteAll { resource, namespace } => write!(f, "delete all {} {namespace}", resource.resource),
+            Action::Sign { base, .. } => write!(f, "sign {}", base.key()),
             Action::Backoff { item } => write!(f, "back off {item}"),
             Action::Event { about, reason, message, .. } => write!(f, "event {} {reason}: {message}", about.key()),
         }

@@ -22,5 +22,5 @@ pub use controller::{Action, Announce, Controller, Key, Plan, Planned, Step, Tri
 pub use controllers::CONTROLLERS;
 pub use executor::Metrics;
 pub use manager::{Controllers, start};
-pub use options::{Options, ResourceInfo};
-pub use view::{Failure, Read, View};
+pub use options::{CertificatePolicy, Options, ResourceInfo};
+pub use view::{AccessReview, Failure, Read, View};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_auth::pki::Authority;
 use k8s_object::GroupVersionResource;
 use world::Timestamp;
 
@@ -20,6 +21,16 @@ impl ResourceInfo {
     }
 }
 
+/// Whose certificates the cluster's authority signs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CertificatePolicy {
+    /// EKS's: of applications and kubelets to serve with, and of nobody to call the API server with.
+    #[default]
+    Eks,
+    /// kube-controller-manager's: of clients and kubelets.
+    Upstream,
+}
+
 /// Options of the manager. The names are those of kube-controller-manager's flags where it has them.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -28,6 +39,9 @@ pub struct Options {
     pub resources: Vec<ResourceInfo>,
     /// The cluster's CA certificates in PEM, published in every namespace as `kube-root-ca.crt`.
     pub root_ca_pem: String,
+    /// Signs certificates that were asked for and approved. Without one they wait.
+    pub authority: Option<Authority>,
+    pub certificates: CertificatePolicy,
     /// When the manager started: no node was listened to before, so none counts as silent for that time.
     pub started: Timestamp,
     /// How long a node may be silent before it counts as lost.
@@ -53,6 +67,8 @@ impl Default for Options {
         Options {
             resources: Vec::new(),
             root_ca_pem: String::new(),
+            authority: None,
+            certificates: CertificatePolicy::default(),
             started: Timestamp::from_micros(0),
             node_monitor_grace_period: Duration::from_secs(40),
             node_startup_grace_period: Duration::from_secs(60),

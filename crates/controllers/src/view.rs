@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_client::{Informers, Verb};
 use k8s_object::{ApiError, GroupVersionResource, NamespacedName, Object};
+use serde_json::{Value, json};
 use world::Timestamp;
 
 use crate::executor::Backoffs;
@@ -18,6 +19,36 @@ pub enum Read {
     Object(GroupVersionResource, NamespacedName),
     /// All objects of a resource in a namespace.
     Namespace(GroupVersionResource, String),
+    /// Whether somebody may do something. The answer is the review, with its status.
+    Access(AccessReview),
+}
+
+/// Who wants to do what to objects without a namespace: a SubjectAccessReview.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AccessReview {
+    pub user: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+    pub group: &'static str,
+    pub resource: &'static str,
+    pub subresource: &'static str,
+    pub verb: &'static str,
+}
+
+impl AccessReview {
+    /// The object that asks the server.
+    pub(crate) fn body(&self) -> Value {
+        json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+                "user": self.user, "uid": self.uid, "groups": self.groups, "extra": self.extra,
+                "resourceAttributes": {
+                    "group": self.group, "version": "*", "resource": self.resource, "subresource": self.subresource,
+                    "verb": self.verb,
+                },
+            },
+        })
+    }
 }
 
 /// The answer: objects, none where there are none. A resource that the server does not have (any more) has none.

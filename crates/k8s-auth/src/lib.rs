@@ -7,6 +7,7 @@ mod legacy;
 pub mod node;
 pub mod pki;
 pub mod rbac;
+mod requests;
 pub mod tokens;
 
 pub use attributes::{Attributes, Decision};
@@ -14,4 +15,5 @@ pub use legacy::LegacyClaims;
 pub use node::{Related, authorize_node};
 pub use pki::{PkiError, PrivateKey, user_of_certificate};
 pub use rbac::{EscalationError, RbacIndex};
+pub use requests::{CertificateRequest, end_of_certificate};
 pub use tokens::{Bound, BoundObject, Claims, IssuedToken, Issuer, ObjectRef, Signer, TokenError, TokenRequest};

@@ -190,6 +190,11 @@ impl Authority {
         self.identity.key.to_pem()
     }
 
+    /// The key that signs.
+    pub(crate) fn key(&self) -> &PrivateKey {
+        &self.identity.key
+    }
+
     /// A new key with a certificate for it.
     pub fn issue(&self, world: &World, purpose: &Purpose) -> Result<Identity, PkiError> {
         let key = PrivateKey::generate(world);
@@ -247,6 +252,28 @@ fn params(world: &World, key: &PrivateKey, valid: Duration) -> CertificateParams
 
 fn date(timestamp: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(timestamp.seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// A request, in PEM, for a certificate of a subject under these names and addresses.
+///
+/// # Errors
+/// If a name is none.
+pub fn request_pem(
+    key: &PrivateKey,
+    name: &str,
+    group: &str,
+    names: &[&str],
+    addresses: &[IpAddr],
+) -> Result<String, PkiError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.distinguished_name.push(DnType::OrganizationName, group);
+    for name in names {
+        params.subject_alt_names.push(SanType::DnsName((*name).try_into().map_err(make)?));
+    }
+    params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+    params.serialize_request(key).and_then(|request| request.pem()).map_err(make)
 }
 
 /// A certificate in PEM.

@@ -1,7 +1,7 @@
 //! Names of resources (`cpu`, `requests.storage`, `example.com/gpu`) and what may be said of their amounts (core
 //! `helper/helpers.go`).
 
-use k8s_object::{Cause, Quantity};
+use k8s_object::{Cause, Quantity, is_extended_resource, is_native_resource};
 use serde_json::Value;
 
 use crate::causes::invalid;
@@ -49,19 +49,14 @@ pub(crate) fn is_standard_for_containers(name: &str) -> bool {
     CONTAINER.contains(&name) || is_huge_pages(name)
 }
 
-/// Whether it is one of Kubernetes' own.
-pub(crate) fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-/// Whether it is a vendor's.
+/// Whether it is a vendor's, by a name that they may have.
 pub(crate) fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && qualified(&format!("requests.{name}")).is_empty()
+    is_extended_resource(name) && qualified(&format!("requests.{name}")).is_empty()
 }
 
 /// Whether limits may be above what is requested.
 pub(crate) fn is_overcommit_allowed(name: &str) -> bool {
-    is_native(name) && !is_huge_pages(name)
+    is_native_resource(name) && !is_huge_pages(name)
 }
 
 /// Whether it comes in whole pieces.
@@ -85,7 +80,7 @@ pub(crate) fn of_container(name: &str, field: &str) -> Vec<Cause> {
         if !is_standard_for_containers(name) {
             causes.push(invalid(field, name, "must be a standard resource for containers"));
         }
-    } else if !is_native(name) && !is_extended(name) {
+    } else if !is_native_resource(name) && !is_extended(name) {
         causes.push(invalid(field, name, "doesn't follow extended resource name standard"));
     }
     causes

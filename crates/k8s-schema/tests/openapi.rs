@@ -16,6 +16,7 @@ fn kind(group: &str, version: &str, kind: &str, plural: &str, namespaced: bool) 
         plural: plural.into(),
         namespaced,
         deletes_collection: true,
+        read_only: false,
         type_name,
         schema,
         subresources: Vec::new(),
@@ -40,6 +41,7 @@ fn custom() -> OpenApiKind {
         plural: "crontabs".into(),
         namespaced: true,
         deletes_collection: true,
+        read_only: false,
         type_name: "com.example.stable.v1.CronTab".into(),
         schema,
         subresources: Vec::new(),
@@ -81,8 +83,7 @@ fn every_reference_leads_somewhere_and_every_schema_is_reachable() {
             let dangling: Vec<_> = used.difference(&defined).collect();
             assert!(dangling.is_empty(), "{group}/{version}: {dangling:?}");
             let unused = defined.difference(&used).filter(|name| !name.ends_with("List")).count();
-            // DeleteOptions, Patch, Status and WatchEvent, with what it holds, are there even where kinds can only be created.
-            assert!(unused <= 4, "{group}/{version}: {unused} schemas that nothing refers to");
+            assert!(unused == 0, "{group}/{version}: {unused} schemas that nothing refers to");
         }
     }
 }
@@ -136,6 +137,37 @@ fn unions_are_published() {
     let expected =
         json!([{"discriminator": "type", "fields-to-discriminateBy": {"localhostProfile": "LocalhostProfile"}}]);
     assert_eq!(profile["x-kubernetes-unions"], expected);
+}
+
+#[test]
+fn ids_and_tags_have_the_whole_name_of_the_group() {
+    for (group, version, name, id, tag) in [
+        ("apps", "v1", "Deployment", "getAppsV1APIResources", "apps_v1"),
+        ("rbac.authorization.k8s.io", "v1", "Role", "getRbacAuthorizationV1APIResources", "rbacAuthorization_v1"),
+        (
+            "flowcontrol.apiserver.k8s.io",
+            "v1",
+            "FlowSchema",
+            "getFlowcontrolApiserverV1APIResources",
+            "flowcontrolApiserver_v1",
+        ),
+    ] {
+        let document = openapi_v3(group, version, &[kind(group, version, name, "things", true)], NEWEST_MINOR);
+        let operation = &document["paths"][format!("/apis/{group}/{version}/")]["get"];
+        assert_eq!((&operation["operationId"], &operation["tags"]), (&json!(id), &json!([tag])));
+    }
+}
+
+#[test]
+fn what_can_only_be_read_has_no_other_operations() {
+    let mut status = kind("", "v1", "ComponentStatus", "componentstatuses", false);
+    status.read_only = true;
+    let document = openapi_v3("", "v1", &[status], NEWEST_MINOR);
+    for path in ["/api/v1/componentstatuses", "/api/v1/componentstatuses/{name}"] {
+        let keys: Vec<&String> = document["paths"][path].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["get", "parameters"], "{path}");
+    }
+    assert!(document["paths"].get("/api/v1/watch/componentstatuses").is_none());
 }
 
 #[test]
@@ -480,7 +512,7 @@ fn what_leads_elsewhere_takes_parameters_and_answers_with_text() {
     };
     assert_eq!(
         parameters(&v3, "exec"),
-        ["name", "namespace", "command", "container", "stderr", "stdin", "stdout", "tty"]
+        ["command", "container", "name", "namespace", "stderr", "stdin", "stdout", "tty"]
     );
     assert!(parameters(&v2, "log").contains(&"tailLines".to_owned()));
     assert!(parameters(&v2, "proxy/{path}").ends_with(&["path".to_owned()]));

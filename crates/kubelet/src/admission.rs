@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_object::Quantity;
 use k8s_object::views::{Node, Pod};
+use k8s_object::{Quantity, is_extended_resource};
 
-use crate::pod::Outcome;
+use crate::pod::{Outcome, Resize};
 
 /// What pods on a node have been promised.
 #[derive(Debug, Clone, Default)]
@@ -103,11 +103,6 @@ fn amount(resource: &str, quantity: Quantity) -> i64 {
     if resource == "cpu" { quantity.milli() } else { quantity.value() }
 }
 
-/// Whether a resource is a device: it has a domain, and not one of Kubernetes' own (`IsExtendedResourceName`).
-fn is_extended(resource: &str) -> bool {
-    resource.split_once('/').is_some_and(|(domain, _)| !domain.ends_with("kubernetes.io"))
-}
-
 /// `Err` with what becomes of the pod if the node does not take it.
 pub(crate) fn admit(
     pod: &Pod,
@@ -121,7 +116,7 @@ pub(crate) fn admit(
     }
     for (resource, quantity) in requests(pod) {
         // Devices that no plugin of the node has told of are the scheduler's to count (kubelet `removeMissingExtendedResources`).
-        if is_extended(&resource) && !allocatable.contains_key(&resource) {
+        if is_extended_resource(&resource) && !allocatable.contains_key(&resource) {
             continue;
         }
         let taken = used.resources.get(&resource).map_or(0, |taken| amount(&resource, *taken));
@@ -142,6 +137,25 @@ pub(crate) fn admit(
         return Err(predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate"));
     }
     Ok(())
+}
+
+/// Whether the node gives a pod what it asks for now. `used` is what all others have been promised.
+pub(crate) fn resize(pod: &Pod, node: &Node, allocatable: &BTreeMap<String, Quantity>, used: &Used) -> Resize {
+    let requests = requests(pod);
+    // Memory is told of before CPU.
+    for resource in ["memory", "cpu"] {
+        let of = |amounts: &BTreeMap<String, Quantity>| amounts.get(resource).map_or(0, |own| amount(resource, *own));
+        let (requested, capacity) = (of(&requests), of(allocatable));
+        if requested > capacity {
+            let message =
+                format!("Node didn't have enough capacity: {resource}, requested: {requested}, capacity: {capacity}");
+            return Resize::Infeasible { message };
+        }
+    }
+    match admit(pod, node, allocatable, used) {
+        Ok(()) => Resize::Allocated,
+        Err(outcome) => Resize::Deferred { message: outcome.message },
+    }
 }
 
 #[cfg(test)]

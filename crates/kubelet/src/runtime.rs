@@ -70,6 +70,9 @@ pub trait Runtime: Send + Sync {
     /// Sends SIGTERM, and SIGKILL when `grace` has passed: [`RuntimeEvent::ContainerExited`]. May be repeated to shorten the grace.
     fn stop_container(&self, pod: &PodContext, container: u16, attempt: u32, grace: Duration);
 
+    /// Gives a running container the resources that its pod has been promised: [`RuntimeEvent::ContainerResized`].
+    fn resize_container(&self, pod: &PodContext, container: u16, attempt: u32);
+
     /// Runs a hook in a container: [`RuntimeEvent::HookDone`].
     fn run_hook(&self, pod: &PodContext, container: u16, attempt: u32, hook: Hook);
 

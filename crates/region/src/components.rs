@@ -49,6 +49,7 @@ impl Components {
             &tasks,
             controllers::Options {
                 root_ca_pem: plane.endpoint.ca_pem.clone(),
+                authority: Some(plane.authority.clone()),
                 started: world.now(),
                 resources: resources(server.minor()),
                 ..controllers::Options::default()

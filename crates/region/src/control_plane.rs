@@ -40,6 +40,8 @@ pub(crate) struct ControlPlane {
     settings: Mutex<Settings>,
     pub(crate) endpoint: Endpoint,
     pub(crate) server: ApiServer,
+    /// Signs the certificates of the cluster.
+    pub(crate) authority: Authority,
     /// The revision of the keys that it has begun with.
     since: Revision,
     tasks: Tasks,
@@ -138,7 +140,7 @@ impl ControlPlane {
         }
         let endpoint = Endpoint { url, ca_pem: authority.certificate_pem(), oidc_issuer: issuer };
         let settings = Mutex::new(spec.settings.clone());
-        Ok(Arc::new(ControlPlane { spec: spec.clone(), settings, endpoint, server, since, tasks }))
+        Ok(Arc::new(ControlPlane { spec: spec.clone(), settings, endpoint, server, authority, since, tasks }))
     }
 
     /// Stops it; its data stays.

@@ -1,5 +1,5 @@
-//! What the EKS API changes of a control plane that runs: whose tokens it takes, and what it encrypts its Secrets with. In all
-//! processes, and after a restart.
+//! What the EKS API changes of a control plane that runs: whose tokens it takes, which nodes it lets in, and what it encrypts its
+//! Secrets with. In all processes, and after a restart.
 
 // The API server's own tests have what answers in the simulated world.
 #[path = "../../apiserver/tests/support/hooks.rs"]
@@ -16,7 +16,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_auth::{Issuer, ObjectRef, PrivateKey, TokenRequest};
 use k8s_client::{Client, PatchType};
-use k8s_object::resources::SECRETS;
+use k8s_object::Object;
+use k8s_object::resources::{CONFIG_MAPS, NODES, SECRETS};
+use k8s_object::views::Node;
 use region::{Pace, Region};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -230,5 +232,48 @@ fn a_cluster_may_begin_with_a_key() {
         assert!(is_encrypted(&stored(&store, "a").await));
         assert_eq!(read(&admin(&region), "a").await, HIDDEN);
         region.shutdown(Duration::from_secs(60)).await;
+    });
+}
+
+#[test]
+fn nodes_are_let_in_as_long_as_their_role_is() {
+    run(4, async |world, store| {
+        let region = start(&world, &store, Pace::Instant).await;
+        begin_cluster(&region).await;
+        active(&world, &region).await;
+        begin_nodegroup(&region, 2).await;
+        let client = ready(&world, &region, 2).await;
+        let are_ready = |expected: &'static str| {
+            let client = client.clone();
+            move || {
+                let client = client.clone();
+                async move {
+                    let (nodes, _) = client.list(&NODES, "").await.unwrap();
+                    let status = |node: &Arc<Object>| {
+                        node.view::<Node>().unwrap().condition("Ready").map(|ready| ready.status.clone())
+                    };
+                    nodes.len() == 2 && nodes.iter().all(|node| status(node).as_deref() == Some(expected))
+                }
+            }
+        };
+        let map_roles = async |roles: &Value| {
+            let patch = json!({"data": {"mapRoles": roles}});
+            client.patch(&CONFIG_MAPS, "kube-system", "aws-auth", "", PatchType::Merge, patch).await.unwrap();
+        };
+        let aws_auth = client.get(&CONFIG_MAPS, "kube-system", "aws-auth").await.unwrap().value();
+        map_roles(&json!("[]")).await;
+        until(&world, "nobody hears of nodes that are not mapped", are_ready("Unknown")).await;
+        map_roles(&aws_auth["data"]["mapRoles"]).await;
+        until(&world, "they are back", are_ready("True")).await;
+        // And in the newer way.
+        let access = json!({"name": "sim", "accessConfig": {"authenticationMode": "API_AND_CONFIG_MAP"}});
+        call(&region, "eks", "UpdateClusterConfig", access).await;
+        active(&world, &region).await;
+        let entry = json!({"clusterName": "sim", "principalArn": nodegroup(&region).await["nodeRole"]});
+        map_roles(&json!("[]")).await;
+        world.sleep(Duration::from_secs(120)).await;
+        assert!(are_ready("True")().await, "their role has an entry");
+        call(&region, "eks", "DeleteAccessEntry", entry).await;
+        until(&world, "nobody hears of nodes without an entry", are_ready("Unknown")).await;
     });
 }

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_kinds::quota::is_extended;
-use k8s_object::ApiError;
+use k8s_object::{ApiError, is_extended_resource};
 use serde_json::{Value, json};
 
 use super::Review;
@@ -17,7 +16,7 @@ pub(super) fn admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), A
     let containers = ["containers", "initContainers"].into_iter().flat_map(|field| object["spec"][field].as_array());
     let requests = containers.flatten().filter_map(|container| container["resources"]["requests"].as_object());
     let devices: BTreeSet<String> =
-        requests.flat_map(|requests| requests.keys()).filter(|name| is_extended(name)).cloned().collect();
+        requests.flat_map(|requests| requests.keys()).filter(|name| is_extended_resource(name)).cloned().collect();
     if devices.is_empty() {
         return Ok(());
     }

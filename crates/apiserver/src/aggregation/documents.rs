@@ -202,3 +202,64 @@ async fn get(core: &Core, remote: &Remote, path: &str, etag: Option<&HeaderValue
     set_user(&mut headers, &Arc::new(UserInfo { username: USER.into(), ..UserInfo::default() }));
     client.send(core, Method::GET, "", headers, Bytes::new(), TIMEOUT).await.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webhook::Trust;
+
+    fn remote(group: &str, version: &str, group_priority: i64, version_priority: i64) -> Arc<Remote> {
+        Arc::new(Remote {
+            name: format!("{version}.{group}"),
+            group: group.to_owned(),
+            version: version.to_owned(),
+            namespace: "default".to_owned(),
+            service: "server".to_owned(),
+            port: 443,
+            trust: Trust::System,
+            available: true,
+            group_priority,
+            version_priority,
+        })
+    }
+
+    #[test]
+    fn documents_come_in_the_order_of_their_groups() {
+        let remotes = [
+            remote("a", "v1", 100, 1),
+            remote("b", "v1", 100, 1),
+            remote("b", "v2", 200, 9),
+            remote("c", "v1", 150, 1),
+            remote("d", "v1", 900, 1),
+        ];
+        let aggregator = Aggregator::default();
+        let by_place = remotes.iter().map(|own| ((own.group.clone(), own.version.clone()), own.clone()));
+        *aggregator.remotes.write().unwrap() = Arc::new(by_place.collect());
+        for remote in remotes.iter().filter(|remote| remote.group != "d") {
+            let v2 = Some(Bytes::from(remote.name.clone()));
+            let v3 =
+                (remote.group != "c").then(|| BTreeMap::from([(format!("apis/{}", remote.group), "url".to_owned())]));
+            aggregator.publish(&remote.name, Published { v2, v3 });
+        }
+        assert_eq!(aggregator.openapi_v2(), ["v1.b", "v2.b", "v1.c", "v1.a"]);
+        assert_eq!(aggregator.without_v3(), [("c".to_owned(), "v1".to_owned())]);
+        assert_eq!(aggregator.find_document("apis/b").unwrap().name, "v1.b");
+        assert!(aggregator.find_document("apis/d").is_none() && aggregator.v2_instead_of_v3("a", "v1").is_none());
+        let before = aggregator.generation();
+        aggregator.publish("v1.c", Published { v2: Some(Bytes::from("v1.c")), v3: None });
+        assert_eq!(aggregator.generation(), before, "nothing has changed");
+    }
+
+    #[test]
+    fn an_index_names_places() {
+        let cases: [(&[u8], Option<usize>); 4] = [
+            (br#"{"paths":{"apis/g/v1":{"serverRelativeURL":"/openapi/v3/apis/g/v1?hash=A"},"broken":{}}}"#, Some(1)),
+            (b"{}", Some(0)),
+            (b"no index", None),
+            (b"", None),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(places(body).map(|found| found.len()), expected, "{}", String::from_utf8_lossy(body));
+        }
+    }
+}

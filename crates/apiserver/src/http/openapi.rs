@@ -105,6 +105,7 @@ fn kinds(served: &Served, group: &str, version: &str, minor: u8) -> (Vec<OpenApi
             plural: resource.plural.clone(),
             namespaced: resource.namespaced,
             deletes_collection: resource.verbs.contains(&"deletecollection"),
+            read_only: !resource.verbs.contains(&"create"),
             type_name: type_name(resource),
             schema: resource.schema.0.clone()?,
             subresources: resource

@@ -1,5 +1,11 @@
 //! The table of controllers, one file each.
 
+mod certificate_approving;
+mod certificate_cleaner;
+mod certificate_request;
+mod certificate_signing;
+#[cfg(test)]
+mod certificate_testing;
 mod claim_protection;
 mod clusterrole_aggregation;
 mod controller_revision;
@@ -36,6 +42,9 @@ use crate::controller::Controller;
 
 /// All controllers, in order of their names.
 pub static CONTROLLERS: &[&Controller] = &[
+    &certificate_approving::CONTROLLER,
+    &certificate_cleaner::CONTROLLER,
+    &certificate_signing::CONTROLLER,
     &clusterrole_aggregation::CONTROLLER,
     &cron_job::CONTROLLER,
     &daemon_set::CONTROLLER,

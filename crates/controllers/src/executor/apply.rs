@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use k8s_client::{Body, Options, PatchType, Preconditions, Request, Verb};
 use k8s_object::resources::EVENTS;
 use k8s_object::{ApiError, GroupVersionResource, NamespacedName, Object, Reason};
+use serde_json::json;
 
 use super::events::EventWrite;
 use super::expectations::{Written, version_of};
@@ -17,6 +20,9 @@ use crate::view::{Failure, Read};
 
 /// Requests of a burst that are under way at once: enough to fill a group commit of the store.
 const MAX_PARALLEL: usize = 64;
+
+const SUBJECT_ACCESS_REVIEWS: GroupVersionResource =
+    GroupVersionResource::of("authorization.k8s.io", "v1", "subjectaccessreviews");
 
 /// Why a plan was not carried out to its end.
 #[derive(Debug)]
@@ -42,6 +48,9 @@ impl Runner {
                 self.client.get(resource, &object.namespace, &object.name).await.map(|found| vec![found])
             }
             Read::Namespace(resource, namespace) => self.client.list(resource, namespace).await.map(|(found, _)| found),
+            Read::Access(review) => {
+                self.client.create(&SUBJECT_ACCESS_REVIEWS, "", review.body()).await.map(|answer| vec![answer])
+            }
         };
         match answer {
             Ok(found) => Ok(found),
@@ -178,6 +187,16 @@ impl Runner {
             Action::Backoff { item } => {
                 lock(&self.backoffs).note(item, self.world.now());
                 Ok(None)
+            }
+            Action::Sign { base, request, usages, lifetime } => {
+                let Some(authority) = &self.sources.options.authority else { return Ok(None) };
+                let certificate = authority
+                    .sign_request(&self.world, request, usages, *lifetime)
+                    .map_err(|error| Stopped::Unreadable(format!("{}: {error}", base.key())))?;
+                let change = json!({"status": {"certificate": STANDARD.encode(certificate)}});
+                let (resource, base, subresource) = (key.resource.clone(), base.clone(), "status");
+                let issue = Action::Update { resource, base, subresource, change };
+                Box::pin(self.act(key, &issue, updated)).await
             }
             Action::Event { about, warning, reason, message } => {
                 self.event(about, *warning, reason, message).await;

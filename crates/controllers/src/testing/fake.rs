@@ -73,6 +73,12 @@ impl Fake {
             Read::Namespace(resource, namespace) => {
                 self.list(resource).into_iter().filter(|object| object.meta().namespace == *namespace).collect()
             }
+            Read::Access(review) => {
+                let mut body = review.body();
+                body["metadata"] = json!({"name": ""});
+                body["status"] = json!({"allowed": !review.groups.contains(&"denied".to_owned())});
+                vec![Arc::new(Object::from_value(&body).unwrap())]
+            }
         }
     }
 

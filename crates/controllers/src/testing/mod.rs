@@ -27,6 +27,11 @@ pub(crate) use kubelet::Kubelets;
 
 /// Resource, kind, whether namespaced.
 const KINDS: &[(GroupVersionResource, &str, bool)] = &[
+    (
+        GroupVersionResource::of("certificates.k8s.io", "v1", "certificatesigningrequests"),
+        "CertificateSigningRequest",
+        false,
+    ),
     (CLUSTER_ROLES, "ClusterRole", false),
     (CONFIG_MAPS, "ConfigMap", true),
     (CONTROLLER_REVISIONS, "ControllerRevision", true),
@@ -139,6 +144,11 @@ fn planned(
 /// What a controller plans for a key when there are these objects, at 2026-01-01T00:00:00Z.
 pub(crate) fn plan_of(row: &'static Controller, objects: &[Arc<Object>], key: &Key) -> Planned {
     planned(&options(), row, objects, key, None)
+}
+
+/// The same with options.
+pub(crate) fn plan_with(options: &Options, row: &'static Controller, objects: &[Arc<Object>], key: &Key) -> Planned {
+    planned(options, row, objects, key, None)
 }
 
 /// The same after a failed write.

@@ -6,6 +6,9 @@ use k8s_object::UserInfo;
 
 /// Service account, verbs, resources with subresources.
 const RULES: &[(&str, &str, &str)] = &[
+    ("certificate-controller", "delete get list watch", "certificatesigningrequests"),
+    ("certificate-controller", "update", "certificatesigningrequests/approval certificatesigningrequests/status"),
+    ("certificate-controller", "create", "subjectaccessreviews"),
     ("clusterrole-aggregation-controller", "escalate get list watch update patch", "clusterroles"),
     ("cronjob-controller", "get list watch update", "cronjobs"),
     ("cronjob-controller", "get list watch create update delete patch", "jobs"),

@@ -275,11 +275,28 @@ pub(super) static BINDINGS: &[(&str, &[Whom])] = &[
     ("system:volume-scheduler", &[User("system:kube-scheduler")]),
 ];
 
-/// EKS's own ClusterRoles, and whom they are bound to: nodes may ask for their serving certificates.
-pub(super) static EKS: &[(ClusterRole, &[Whom])] = &[(
-    ClusterRole::new(
-        "eks:node-bootstrapper",
-        &[On("certificates.k8s.io", "certificatesigningrequests/selfnodeserver", "create")],
+/// EKS's own ClusterRoles, and whom they are bound to: nodes may ask for their serving certificates, and those who decide on them and
+/// on those of applications may do more than upstream's.
+pub(super) static EKS: &[(ClusterRole, &[Whom])] = &[
+    (
+        ClusterRole::new(
+            "eks:certificate-controller-approver",
+            &[Named("certificates.k8s.io", "signers", "kubernetes.io/kubelet-serving", "approve")],
+        ),
+        &[Account("certificate-controller")],
     ),
-    &[Group("system:bootstrappers"), Group("system:nodes")],
-)];
+    (
+        ClusterRole::new(
+            "eks:certificate-controller-signer",
+            &[Named("certificates.k8s.io", "signers", "beta.eks.amazonaws.com/app-serving", "sign")],
+        ),
+        &[Account("certificate-controller")],
+    ),
+    (
+        ClusterRole::new(
+            "eks:node-bootstrapper",
+            &[On("certificates.k8s.io", "certificatesigningrequests/selfnodeserver", "create")],
+        ),
+        &[Group("system:bootstrappers"), Group("system:nodes")],
+    ),
+];

@@ -7,7 +7,7 @@ use super::devices::{CONFIG_LIMIT, GROUP, SHARES_DEVICES_SINCE, configuration, d
 use crate::causes::invalid;
 use crate::expressions::Judged;
 use crate::fields::at;
-use crate::names::qualified;
+use crate::resource_names::is_extended;
 use crate::{Context, Kind, Scope};
 
 pub(crate) static KIND: Kind = Kind {
@@ -44,17 +44,11 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
         configuration(config, field, same("config"))
     }));
     if let Some(name) = at(spec, "extendedResourceName").as_str()
-        && !is_extended_resource(name)
+        && !is_extended(name)
     {
         causes.push(invalid("spec.extendedResourceName", name, "must be a valid extended resource name"));
     }
     causes
-}
-
-/// Whether a resource is of somebody else than Kubernetes.
-fn is_extended_resource(name: &str) -> bool {
-    let native = !name.contains('/') || name.contains("kubernetes.io/");
-    !native && !name.starts_with("requests.") && qualified(&format!("requests.{name}")).is_empty()
 }
 
 #[cfg(test)]

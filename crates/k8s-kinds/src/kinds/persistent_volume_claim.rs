@@ -1,6 +1,6 @@
 //! PersistentVolumeClaim: storage that is asked for.
 
-use k8s_object::{Cause, Quantity};
+use k8s_object::{Cause, Quantity, is_native_resource};
 use serde_json::{Value, json};
 
 use super::persistent_volume::{
@@ -13,7 +13,6 @@ use crate::difference::difference;
 use crate::fields::{at, carry_over, child, default_to, default_zero_to, entries, text};
 use crate::names::{label, label_selector, qualified, subdomain};
 use crate::pod_spec::quantity;
-use crate::resource_names::is_native;
 use crate::strategy::keep_apart;
 use crate::{Context, Kind, STATUS};
 
@@ -286,7 +285,7 @@ fn validate_status(object: &Value) -> Vec<Cause> {
     }
     let key = |name: &str, field: &str| -> Vec<Cause> {
         let causes: Vec<Cause> = qualified(name).iter().map(|problem| invalid(field, name, problem)).collect();
-        if causes.is_empty() && is_native(name) && name != "storage" {
+        if causes.is_empty() && is_native_resource(name) && name != "storage" {
             return vec![not_supported(field, name, &["storage"])];
         }
         causes

@@ -8,7 +8,7 @@ mod pod;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_object::{LabelSelector, Properties, Requirement};
+use k8s_object::{LabelSelector, Properties, Requirement, is_extended_resource};
 use serde_json::Value;
 use world::Timestamp;
 
@@ -101,11 +101,6 @@ pub fn matching(group: &str, plural: &str, hard: &Amounts) -> BTreeSet<String> {
 /// `requests.` was before it: with a domain that is not Kubernetes' own.
 fn is_extended_in_quota(name: &str) -> bool {
     name.contains('/') && !name.split('/').next().unwrap_or("").ends_with("kubernetes.io")
-}
-
-/// Whether a resource of a container is one that nodes may have beside Kubernetes' own: a device.
-pub fn is_extended(name: &str) -> bool {
-    is_extended_in_quota(name) && !name.starts_with("requests.")
 }
 
 /// Whether an object is in all scopes.
@@ -231,7 +226,7 @@ fn compute(requests: &Amounts, limits: &Amounts) -> Amounts {
         if ["cpu", "ephemeral-storage", "memory"].contains(&name.as_str()) || name.starts_with("hugepages-") {
             used.insert(name.clone(), *amount);
             used.insert(format!("requests.{name}"), *amount);
-        } else if is_extended(name) {
+        } else if is_extended_resource(name) {
             used.insert(format!("requests.{name}"), *amount);
         }
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{Condition, IntOrString};
@@ -66,6 +67,7 @@ pub struct Container {
     /// `Always` on an init container makes it a sidecar.
     pub restart_policy: Option<String>,
     pub resources: Resources,
+    pub resize_policy: Vec<ResizePolicy>,
     pub ports: Vec<ContainerPort>,
     pub readiness_probe: Option<Probe>,
     pub liveness_probe: Option<Probe>,
@@ -73,11 +75,45 @@ pub struct Container {
     pub lifecycle: Option<Value>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+/// What a container asks for, and gets at most.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Resources {
     pub requests: BTreeMap<String, Quantity>,
     pub limits: BTreeMap<String, Quantity>,
+    /// The whole as it was written, since amounts are shown in the form in which they were.
+    text: Box<str>,
+}
+
+impl Resources {
+    /// As it was written.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| Value::Object(serde_json::Map::new()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Resources {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Resources, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Amounts {
+            requests: BTreeMap<String, Quantity>,
+            limits: BTreeMap<String, Quantity>,
+        }
+        let value = Value::deserialize(deserializer)?;
+        if value.as_object().is_none_or(serde_json::Map::is_empty) {
+            return Ok(Resources::default());
+        }
+        let Amounts { requests, limits } = Amounts::deserialize(&value).map_err(D::Error::custom)?;
+        Ok(Resources { requests, limits, text: value.to_string().into() })
+    }
+}
+
+/// What becomes of a running container when a resource of it changes: `NotRequired` or `RestartContainer`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResizePolicy {
+    pub resource_name: String,
+    pub restart_policy: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -192,10 +192,11 @@ pub struct StatefulSetUpdateStrategy {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct RollingPartition {
     /// Pods with lower numbers keep the template they have.
     pub partition: Option<i64>,
+    pub max_unavailable: Option<IntOrString>,
 }
 
 /// What becomes of claims: `Retain` or `Delete`.

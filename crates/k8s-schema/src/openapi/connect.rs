@@ -36,7 +36,7 @@ pub(super) struct Place<'a> {
     pub group: String,
     pub owner: String,
     pub tag: String,
-    /// Of the path: its name, its namespace.
+    /// Of the path: its name, its namespace; and `pretty`, which only a log knows.
     pub parameters: Vec<Value>,
     pub parameter: fn(Flavour, &str, &str, &str, &str) -> Value,
     pub subresource: &'a OpenApiSubresource,
@@ -80,11 +80,16 @@ impl Place<'_> {
     }
 
     fn parameters_with(&self, options: &str) -> Vec<Value> {
-        let mut parameters = self.parameters.clone();
+        let is_known = |parameter: &&Value| is_log(self.subresource) || parameter["name"] != "pretty";
+        let mut parameters: Vec<Value> = self.parameters.iter().filter(is_known).cloned().collect();
         let Some(def) = model().by_kind("", "v1", options).map(|id| model().get(id)) else { return parameters };
         let Body::Struct(fields) = &def.body else { return parameters };
         let mut own: Vec<_> =
             fields.fields.iter().filter(|field| !["apiVersion", "kind"].contains(&field.name)).collect();
+        // Upstream publishes none whose type is no simple one, as is the time from which on a log is told.
+        own.retain(
+            |field| !matches!(field.ty.kind, TyKind::Named(id) if matches!(model().get(id).body, Body::Leaf(_))),
+        );
         // A field that differs between minors stands there for each of them.
         own.dedup_by_key(|field| field.name);
         parameters.extend(own.into_iter().map(|field| {

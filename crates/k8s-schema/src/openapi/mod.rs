@@ -20,8 +20,11 @@ pub use convert::openapi_v3_of_v2;
 pub use merge::{keep_openapi_v2_paths, merge_openapi_v2};
 pub use server::OPENAPI_ABOUT_THE_SERVER;
 
-use crate::model::{Minor, TypeId, model};
+use crate::model::{Minor, TypeDef, TypeId, model};
 use crate::schema::Schema;
+
+/// Says which kinds a schema is of.
+const KINDS: &str = "x-kubernetes-group-version-kind";
 
 /// One served kind.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct OpenApiKind {
     pub namespaced: bool,
     /// Whether all of its objects can be deleted at once.
     pub deletes_collection: bool,
+    /// Whether its objects can be read and nothing else, not even watched.
+    pub read_only: bool,
     /// The OpenAPI name of a built-in type, `io.k8s.api.core.v1.Pod`; for a custom resource any unique name in the same
     /// notation, `com.example.stable.v1.CronTab`.
     pub type_name: String,
@@ -99,7 +104,7 @@ fn v3(paths: &Value, schemas: &Value, minor: Minor) -> Value {
 /// The document of one group and version, served at `/openapi/v3/apis/<group>/<version>`.
 pub fn openapi_v3(group: &str, version: &str, kinds: &[OpenApiKind], minor: Minor) -> Value {
     let groups = [OpenApiGroup { group, version, kinds }];
-    let paths = Value::Object(paths::paths(Flavour::V3, &groups));
+    let paths = Value::Object(paths::paths(Flavour::V3, &groups, minor));
     v3(&paths, &Value::Object(schemas(Flavour::V3, &groups, minor)), minor)
 }
 
@@ -117,7 +122,7 @@ pub fn openapi_v3_root(about: &str, minor: Minor) -> Option<Value> {
 
 /// The document of all groups, served at `/openapi/v2`.
 pub fn openapi_v2(groups: &[OpenApiGroup<'_>], minor: Minor) -> Value {
-    let mut paths = paths::paths(Flavour::V2, groups);
+    let mut paths = paths::paths(Flavour::V2, groups, minor);
     let mut definitions = schemas(Flavour::V2, groups, minor);
     let mut roots: Vec<String> = vec!["api".to_owned(), "apis".to_owned()];
     roots.extend(groups.iter().filter(|group| !group.group.is_empty()).map(|group| format!("apis/{}", group.group)));
@@ -153,7 +158,10 @@ pub fn openapi_v3_protobuf(document: &Value) -> Vec<u8> {
 /// Schemas of the kinds, of their lists, and of all types that they lead to.
 fn schemas(flavour: Flavour, groups: &[OpenApiGroup<'_>], minor: Minor) -> Map<String, Value> {
     let mut out = Map::new();
-    let mut queue: Vec<TypeId> = paths::shared_types().filter_map(|name| model().by_full_name(name)).collect();
+    // What can only be created is never deleted or watched.
+    let is_kept = groups.iter().any(|group| group.kinds.iter().any(paths::is_listed));
+    let shared = paths::shared_types(is_kept).filter_map(|name| model().by_full_name(name));
+    let mut queue: Vec<TypeId> = shared.collect();
     let mut served: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for group in groups {
         for kind in group.kinds {
@@ -185,14 +193,13 @@ fn schemas(flavour: Flavour, groups: &[OpenApiGroup<'_>], minor: Minor) -> Map<S
             }
         }
     }
-    for name in paths::shared_types() {
-        served.entry(name.to_owned()).or_default().extend(shared_kinds(name));
-    }
     reach(flavour, queue, minor, &mut out);
-    out.insert(paths::PATCH.to_owned(), json!({ "type": "object", "description": "A change to an object." }));
+    if is_kept {
+        out.insert(paths::PATCH.to_owned(), json!({ "type": "object", "description": "A change to an object." }));
+    }
     for (name, kinds) in served {
         if let Some(Value::Object(schema)) = out.get_mut(&name).filter(|_| !kinds.is_empty()) {
-            schema.insert("x-kubernetes-group-version-kind".to_owned(), Value::Array(kinds));
+            schema.insert(KINDS.to_owned(), Value::Array(kinds));
         }
     }
     out
@@ -204,22 +211,31 @@ fn reach(flavour: Flavour, mut queue: Vec<TypeId>, minor: Minor, out: &mut Map<S
     while let Some(id) = queue.pop() {
         if reached.insert(id) {
             let def = model().get(id);
-            out.insert(def.full_name(), types::builtin(flavour, def, minor, &mut queue));
+            let mut schema = types::builtin(flavour, def, minor, &mut queue);
+            let kinds = kinds_of(def, id, minor);
+            if !kinds.is_empty() {
+                schema[KINDS] = Value::Array(kinds);
+            }
+            out.insert(def.full_name(), schema);
         }
     }
 }
 
-/// Types of `meta/v1` that are kinds: some in every group and version.
-fn shared_kinds(type_name: &str) -> Vec<Value> {
-    let kind = type_name.rsplit('.').next().unwrap_or(type_name);
-    let gvk = |group: &str, version: &str| json!({ "group": group, "version": version, "kind": kind });
-    match kind {
-        "APIResourceList" | "Status" => vec![gvk("", "v1")],
-        "DeleteOptions" | "WatchEvent" => {
-            let places: BTreeSet<(&str, &str)> =
-                crate::model::kinds().iter().map(|entry| (entry.group, entry.version)).collect();
-            places.into_iter().filter(|(group, _)| *group != "meta.k8s.io").map(|(g, v)| gvk(g, v)).collect()
+/// Groups with kinds that no API server of this kind registers for its own.
+const ELSEWHERE: [&str; 5] =
+    ["apidiscovery.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io", "meta.k8s.io", "metrics.k8s.io"];
+
+/// The kinds that a type is, whether they are served there or not.
+fn kinds_of(def: &TypeDef, id: TypeId, minor: Minor) -> Vec<Value> {
+    let all = crate::model::kinds().iter().filter(|entry| (entry.since..=entry.until).contains(&minor));
+    let gvk = |group: &str, version: &str| json!({ "group": group, "version": version, "kind": def.name });
+    match (def.package.short, def.name) {
+        ("meta/v1", "APIGroup" | "APIGroupList" | "APIResourceList" | "APIVersions" | "Status") => vec![gvk("", "v1")],
+        // These are kinds of every group and version.
+        ("meta/v1", "DeleteOptions" | "WatchEvent") => {
+            let places: BTreeSet<(&str, &str)> = all.map(|entry| (entry.group, entry.version)).collect();
+            places.into_iter().filter(|(group, _)| !ELSEWHERE.contains(group)).map(|(g, v)| gvk(g, v)).collect()
         }
-        _ => Vec::new(),
+        _ => all.filter(|entry| entry.id == id).map(|entry| gvk(entry.group, entry.version)).collect(),
     }
 }

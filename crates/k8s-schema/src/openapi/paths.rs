@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::connect;
 use super::{Flavour, OpenApiGroup, OpenApiKind, OpenApiSubresource};
-use crate::model::model;
+use crate::model::{Minor, model};
 
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 /// Any of the patches; no type of the table.
@@ -14,9 +14,15 @@ const RESOURCES: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList";
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
 
-/// Types that operations of every kind refer to.
-pub(super) fn shared_types() -> impl Iterator<Item = &'static str> {
-    [DELETE_OPTIONS, RESOURCES, STATUS, WATCH_EVENT].into_iter()
+/// Types that operations refer to whatever the kind, where there are kinds that are kept.
+pub(super) fn shared_types(is_kept: bool) -> impl Iterator<Item = &'static str> {
+    let kept = [DELETE_OPTIONS, STATUS, WATCH_EVENT].into_iter().filter(move |_| is_kept);
+    std::iter::once(RESOURCES).chain(kept)
+}
+
+/// Whether objects of the kind are kept: a review or a binding is created, and never read back.
+pub(super) fn is_listed(kind: &OpenApiKind) -> bool {
+    !kind.schema.is_builtin() || model().by_full_name(&list_name(&kind.type_name)).is_some()
 }
 
 /// Query parameters: name, JSON type, and what they say.
@@ -51,6 +57,10 @@ const LIST: &[Parameter] = &[
     ("timeoutSeconds", "integer", "After how many seconds the request ends."),
     ("watch", "boolean", "Whether changes are told as they happen instead of a list."),
 ];
+/// What lists take since 1.36.
+const SHARD: Parameter =
+    ("shardSelector", "string", "Selects a part of the objects by a hash; known to servers with that feature alone.");
+const SHARDED: Minor = 36;
 const WRITE: &[Parameter] = &[DRY_RUN, MANAGER, VALIDATION];
 const PATCHING: &[Parameter] =
     &[DRY_RUN, MANAGER, VALIDATION, ("force", "boolean", "Whether fields are taken from those who set them before.")];
@@ -85,8 +95,19 @@ pub(super) fn list_name(type_name: &str) -> String {
     format!("{type_name}List")
 }
 
-pub(super) fn paths(flavour: Flavour, groups: &[OpenApiGroup<'_>]) -> Map<String, Value> {
+/// What lists and watches take.
+fn list_parameters(minor: Minor) -> Vec<Parameter> {
+    let mut parameters = LIST.to_vec();
+    if minor >= SHARDED {
+        parameters.push(SHARD);
+        parameters.sort_unstable();
+    }
+    parameters
+}
+
+pub(super) fn paths(flavour: Flavour, groups: &[OpenApiGroup<'_>], minor: Minor) -> Map<String, Value> {
     let mut out = Map::new();
+    let listing = list_parameters(minor);
     for group in groups {
         let root = match group.group {
             "" => format!("/api/{}", group.version),
@@ -94,10 +115,35 @@ pub(super) fn paths(flavour: Flavour, groups: &[OpenApiGroup<'_>]) -> Map<String
         };
         out.insert(format!("{root}/"), discovery(flavour, group));
         for kind in group.kinds {
-            Writer { flavour, group, kind }.paths(&root, &mut out);
+            Writer { flavour, group, kind, listing: &listing }.paths(&root, &mut out);
         }
     }
+    out.values_mut().for_each(share_parameters);
     out
+}
+
+/// What every operation of a path takes stands with the path, in order; if there is just one operation, that is all but its body.
+fn share_parameters(item: &mut Value) {
+    let Value::Object(item) = item else { return };
+    let mut shared = item.remove("parameters").and_then(|own| own.as_array().cloned()).unwrap_or_default();
+    let mut operations: Vec<&mut Value> = item.values_mut().collect();
+    if let [operation] = operations.as_mut_slice()
+        && let Some(Value::Array(own)) = operation.get_mut("parameters")
+    {
+        let (body, others): (Vec<Value>, Vec<Value>) =
+            std::mem::take(own).into_iter().partition(|one| one["in"] == "body");
+        shared.extend(others);
+        *own = body;
+        if own.is_empty()
+            && let Value::Object(operation) = operation
+        {
+            operation.remove("parameters");
+        }
+    }
+    if !shared.is_empty() {
+        shared.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+        item.insert("parameters".to_owned(), Value::Array(shared));
+    }
 }
 
 /// The path that tells the resources of a group and version.
@@ -170,9 +216,9 @@ impl Operation<'_> {
     fn write(self, flavour: Flavour) -> Value {
         let mut parameters: Vec<Value> = self.query.iter().map(|of| query_parameter(flavour, *of)).collect();
         let mut operation = json!({ "operationId": self.id, "description": self.description, "tags": [self.tag] });
-        if let Some((action, kind)) = self.about {
+        if let Some((action, kind)) = &self.about {
             operation["x-kubernetes-action"] = json!(action);
-            operation["x-kubernetes-group-version-kind"] = kind;
+            operation["x-kubernetes-group-version-kind"] = kind.clone();
         }
         let types = self.media.types();
         let mut responses = Map::new();
@@ -194,7 +240,12 @@ impl Operation<'_> {
             Flavour::V2 => {
                 operation["schemes"] = json!(["https"]);
                 operation["produces"] = json!(types);
-                operation["consumes"] = self.body.as_ref().map_or(json!(["*/*"]), |body| json!(body.types));
+                operation["consumes"] = match &self.body {
+                    Some(body) => json!(body.types),
+                    // What tells of other paths is in no kind's hands.
+                    None if self.about.is_none() => json!(types),
+                    None => json!(["*/*"]),
+                };
                 if let Some(body) = self.body {
                     let mut parameter =
                         json!({ "name": "body", "in": "body", "schema": flavour.reference(body.schema) });
@@ -246,12 +297,12 @@ struct Writer<'a> {
     flavour: Flavour,
     group: &'a OpenApiGroup<'a>,
     kind: &'a OpenApiKind,
+    listing: &'a [Parameter],
 }
 
 impl Writer<'_> {
     fn paths(&self, root: &str, out: &mut Map<String, Value>) {
         let (kind, namespaced) = (self.kind, self.kind.namespaced);
-        let listed = !kind.schema.is_builtin() || model().by_full_name(&list_name(&kind.type_name)).is_some();
         let below = if namespaced { "/namespaces/{namespace}" } else { "" };
         let collection = format!("{root}{below}/{}", kind.plural);
         let watched = format!("{root}/watch{below}/{}", kind.plural);
@@ -261,12 +312,11 @@ impl Writer<'_> {
         let name = parameter(self.flavour, "path", "name", "string", &format!("The name of the {}.", kind.kind));
         let around: Vec<Value> = namespace.clone().into_iter().chain([pretty.clone()]).collect();
         let around_item: Vec<Value> = std::iter::once(name.clone()).chain(around.iter().cloned()).collect();
-        if !listed {
-            // A review or a binding: it is created, and never read back.
+        if !is_listed(kind) {
             out.insert(collection, json!({ "parameters": around, "post": self.create() }));
             return;
         }
-        let lists = LIST.iter().map(|of| query_parameter(self.flavour, *of)).chain([pretty]);
+        let lists = self.listing.iter().map(|of| query_parameter(self.flavour, *of)).chain([pretty]);
         let lists: Vec<Value> = lists.collect();
         if namespaced {
             let all = json!({ "parameters": lists, "get": self.list("ForAllNamespaces", &[]) });
@@ -274,13 +324,19 @@ impl Writer<'_> {
             let all = json!({ "parameters": lists, "get": self.watch("watchlist", "ForAllNamespaces") });
             out.insert(format!("{root}/watch/{}", kind.plural), all);
         }
+        if kind.read_only {
+            out.insert(collection.clone(), json!({ "parameters": around, "get": self.list("", self.listing) }));
+            let item = json!({ "parameters": around_item, "get": self.read("", &kind.type_name, self.gvk()) });
+            out.insert(format!("{collection}/{{name}}"), item);
+            return;
+        }
         let with = |first: Vec<Value>| -> Vec<Value> { lists.iter().cloned().chain(first).collect() };
         let scope: Vec<Value> = namespace.into_iter().collect();
         let watch = json!({ "parameters": with(scope.clone()), "get": self.watch("watchlist", "") });
         out.insert(watched.clone(), watch);
         let one = std::iter::once(name).chain(scope).collect();
         out.insert(format!("{watched}/{{name}}"), json!({ "parameters": with(one), "get": self.watch("watch", "") }));
-        let mut collected = json!({ "parameters": around, "get": self.list("", LIST), "post": self.create() });
+        let mut collected = json!({ "parameters": around, "get": self.list("", self.listing), "post": self.create() });
         if kind.deletes_collection {
             collected["delete"] = self.delete_collection();
         }
@@ -295,7 +351,7 @@ impl Writer<'_> {
                     group: place(self.group),
                     owner: format!("{scope}{}", kind.kind),
                     tag: tag(self.group.group, self.group.version),
-                    parameters: around_item.iter().filter(|of| of["name"] != "pretty").cloned().collect(),
+                    parameters: around_item.clone(),
                     parameter,
                     subresource,
                 };
@@ -370,8 +426,8 @@ impl Writer<'_> {
     }
 
     fn delete_collection(&self) -> Value {
-        // What LIST has beyond what a deletion takes is about watches.
-        let selecting = LIST.iter().filter(|(name, ..)| !["allowWatchBookmarks", "watch"].contains(name));
+        // What lists take beyond what a deletion takes is about watches.
+        let selecting = self.listing.iter().filter(|(name, ..)| !["allowWatchBookmarks", "watch"].contains(name));
         let mut query: Vec<Parameter> = selecting.chain(DELETE).copied().collect();
         query.sort_unstable();
         self.operation("deletecollection", "delete", "Collection", "", &query, Some(options()), STATUS, &[OK])
@@ -467,14 +523,20 @@ fn describe(action: &str, verb: &str, suffix: &str, kind: &str) -> String {
 
 /// `apps`, `v1` is `apps_v1`; the core group is `core_v1`.
 fn tag(group: &str, version: &str) -> String {
-    format!("{}_{version}", if group.is_empty() { "core" } else { group.split('.').next().unwrap_or(group) })
+    format!("{}_{version}", group_tag(group))
 }
 
+/// `apps` is itself, `rbac.authorization.k8s.io` is `rbacAuthorization`.
+fn group_tag(group: &str) -> String {
+    let name = camel(if group.is_empty() { "core" } else { group });
+    let mut letters = name.chars();
+    letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+}
+
+/// A group or another name as a part of an operation's id (apiserver `ToValidOperationID`).
 fn camel(text: &str) -> String {
-    text.split('.')
-        .next()
-        .into_iter()
-        .flat_map(|word| word.split('-'))
+    let words = text.strip_suffix(".k8s.io").unwrap_or(text).split(['.', '-']);
+    words
         .flat_map(|word| {
             let mut letters = word.chars();
             letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters)
@@ -490,8 +552,7 @@ pub(super) fn root(flavour: Flavour, about: &str) -> Option<(String, Value, &'st
         "apis" => ("/apis/".to_owned(), "getAPIVersions".to_owned(), "apis".to_owned(), "APIGroupList"),
         _ => {
             let group = group?;
-            let short = group.split('.').next().unwrap_or(group);
-            (format!("/apis/{group}/"), format!("get{}APIGroup", camel(group)), short.to_owned(), "APIGroup")
+            (format!("/apis/{group}/"), format!("get{}APIGroup", camel(group)), group_tag(group), "APIGroup")
         }
     };
     let answer: &'static str = match answer {

@@ -8,12 +8,13 @@ use crate::model::{Body, EnumValue, Field, Leaf, Minor, Named, Struct, Ty, TyKin
 pub(super) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 pub(super) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
-/// A field whose value says which of other fields is set, with the values (`+union`).
+/// A field whose value says which of other fields is set (none, if they say so themselves), with the values (`+union`, `+oneOf`).
 type Union = (&'static str, &'static [(&'static str, &'static str)]);
 
 /// Types with unions: package without its version, name, and the union.
-const UNIONS: [(&str, &str, Union); 5] = [
+const UNIONS: [(&str, &str, Union); 6] = [
     ("core", "AppArmorProfile", ("type", &[("localhostProfile", "LocalhostProfile")])),
+    ("core", "PodSchedulingGroup", ("", &[("podGroupName", "PodGroupName")])),
     ("core", "SeccompProfile", ("type", &[("localhostProfile", "LocalhostProfile")])),
     ("flowcontrol", "LimitResponse", ("type", &[("queuing", "Queuing")])),
     ("flowcontrol", "PriorityLevelConfigurationSpec", ("type", &[("exempt", "Exempt"), ("limited", "Limited")])),
@@ -64,7 +65,11 @@ fn structure(
     {
         let fields: Map<String, Value> =
             fields.iter().map(|(field, value)| ((*field).to_owned(), json!(value))).collect();
-        schema["x-kubernetes-unions"] = json!([{ "discriminator": discriminator, "fields-to-discriminateBy": fields }]);
+        let mut union = json!({ "fields-to-discriminateBy": fields });
+        if !discriminator.is_empty() {
+            union["discriminator"] = json!(discriminator);
+        }
+        schema["x-kubernetes-unions"] = json!([union]);
     }
     schema
 }

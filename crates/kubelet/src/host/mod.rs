@@ -136,6 +136,8 @@ pub(crate) struct Core {
     /// How often each machine was started again after a crash.
     boots: BTreeMap<Arc<str>, u32>,
     timers: Timers,
+    /// Nodes on which there may be room for what was deferred.
+    resizes_due: BTreeSet<NodeId>,
     queue: Queue,
     recorder: Recorder,
     next_id: u64,

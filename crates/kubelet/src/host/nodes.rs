@@ -81,6 +81,8 @@ pub(super) struct NodeSlot {
     pub(super) boots: u32,
     pub(super) used: Used,
     pub(super) pods: BTreeSet<PodHandle>,
+    /// Pods that ask for more than there is left.
+    pub(super) deferred: BTreeSet<PodHandle>,
     /// The API server has refused the last request: the kubelet learns of no new pods either.
     pub(super) denied: bool,
     stage: Stage,
@@ -146,6 +148,7 @@ impl Inner {
             boots: core.boots.get(&name).copied().unwrap_or(0),
             used: Used::default(),
             pods: BTreeSet::new(),
+            deferred: BTreeSet::new(),
             denied: false,
             stage: Stage::Joining { error: None, backoff: REGISTER_BACKOFF },
             lease_known: false,

@@ -12,7 +12,7 @@ use super::nodes::NodeId;
 use super::queue::Job;
 use super::{Core, Inner};
 use crate::admission;
-use crate::pod::{Action, Event, Life, PodState, step};
+use crate::pod::{Action, Event, Life, PodState, Resize, step};
 use crate::runtime::{PodContext, PodHandle};
 
 /// One pod on one node.
@@ -22,7 +22,7 @@ pub(super) struct PodSlot {
     pub(super) object: Arc<Object>,
     /// Absent only while it is being stepped.
     state: Option<PodState>,
-    /// The spec whose requests the node has counted in.
+    /// The pod whose requests the node has counted in: with the resources that it has promised.
     counted: Option<Arc<Pod>>,
     /// When the pod asked to be stepped.
     pub(super) timer: Option<Duration>,
@@ -110,16 +110,57 @@ impl Inner {
         }
         let Ok(view) = object.view::<Pod>() else { return };
         slot.object = object;
-        if let Some(counted) = &mut slot.counted
-            && counted.metadata.generation != view.metadata.generation
-            && let Some(node) = core.nodes.get_mut(&slot.node)
-        {
-            // Requests change by resizing in place.
+        let changed = slot.counted.as_ref().is_some_and(|own| own.metadata.generation != view.metadata.generation);
+        self.feed(core, pod, Event::PodUpdated(view));
+        if changed {
+            self.resize(core, pod);
+        }
+    }
+
+    /// Decides on what a pod asks for now, if that is not what the node has promised it.
+    fn resize(&self, core: &mut Core, pod: PodHandle) {
+        let Some(slot) = core.pods.get_mut(&pod) else { return };
+        let Some(node) = core.nodes.get_mut(&slot.node) else { return };
+        node.deferred.remove(&pod);
+        let Some(counted) = &mut slot.counted else { return };
+        let view = slot.state.as_ref().expect("a pod is only read between its steps").pod().clone();
+        if !slot.state.as_ref().is_some_and(PodState::asks_for_more) {
             node.used.remove(counted);
             node.used.add(&view);
-            *counted = view.clone();
+            *counted = view;
+            return;
         }
-        self.feed(core, pod, Event::PodUpdated(view));
+        let machine = node.object.as_ref().and_then(|object| object.view::<Node>().ok()).unwrap_or_default();
+        node.used.remove(counted);
+        let decision = admission::resize(&view, &machine, &node.spec.allocatable, &node.used);
+        match decision {
+            Resize::Allocated => {
+                *counted = view;
+                core.resizes_due.insert(slot.node);
+            }
+            Resize::Deferred { .. } => {
+                node.deferred.insert(pod);
+            }
+            Resize::Infeasible { .. } => {}
+        }
+        node.used.add(counted);
+        self.feed(core, pod, Event::Resize(decision));
+    }
+
+    /// Tries again what was deferred on nodes that have room since: pods of high priority first.
+    pub(super) fn retry_resizes(&self, core: &mut Core) {
+        while let Some(id) = core.resizes_due.pop_first() {
+            let Some(node) = core.nodes.get(&id).filter(|node| !node.deferred.is_empty()) else { continue };
+            let priority =
+                |pod: &PodHandle| core.pods.get(pod).and_then(|slot| slot.state().pod().spec.priority).unwrap_or(0);
+            let mut deferred: Vec<PodHandle> = node.deferred.iter().copied().collect();
+            deferred.sort_by_key(|pod| std::cmp::Reverse(priority(pod)));
+            for pod in deferred {
+                self.resize(core, pod);
+            }
+            // What was given to them leaves no more room than before.
+            core.resizes_due.remove(&id);
+        }
     }
 
     /// A pod that this Host does not know yet.
@@ -144,21 +185,39 @@ impl Inner {
                 Err(outcome) => (Event::Rejected(outcome), false),
             },
         };
-        if taken {
-            node.used.add(&view);
-        }
         node.pods.insert(handle);
         let slot = PodSlot {
             node: id,
             object,
             state: Some(PodState::new(view.clone())),
-            counted: taken.then_some(view),
+            counted: None,
             timer: None,
             write: Write::default(),
         };
         core.pods.insert(handle, Box::new(slot));
         core.by_key.insert(key.clone(), handle);
         self.feed(core, handle, event);
+        if taken {
+            self.count(core, handle);
+        }
+    }
+
+    /// Counts a pod in with what its node has promised it, which after a restart may not be what it asks for.
+    fn count(&self, core: &mut Core, pod: PodHandle) {
+        let Some(slot) = core.pods.get_mut(&pod) else { return };
+        let state = slot.state.as_ref().expect("a pod is only read between its steps");
+        if let Some(node) = core.nodes.get_mut(&slot.node)
+            && !matches!(state.life(), Life::Ended { .. } | Life::Gone)
+        {
+            let promised = state.promised().clone();
+            node.used.add(&promised);
+            slot.counted = Some(promised);
+            if state.asks_for_more() {
+                // Decided when all that is on the node has been counted in.
+                node.deferred.insert(pod);
+                core.resizes_due.insert(slot.node);
+            }
+        }
     }
 
     /// One step of a pod, and what follows from it.
@@ -173,6 +232,8 @@ impl Inner {
             && let Some(node) = core.nodes.get_mut(&slot.node)
         {
             node.used.remove(&counted);
+            node.deferred.remove(&pod);
+            core.resizes_due.insert(slot.node);
         }
         for action in actions {
             self.act(core, pod, action);
@@ -196,6 +257,9 @@ impl Inner {
             }
             Action::StopContainer { container, attempt, grace } => {
                 self.runtime.stop_container(&context(), container, attempt, grace);
+            }
+            Action::ResizeContainer { container, attempt } => {
+                self.runtime.resize_container(&context(), container, attempt);
             }
             Action::RunHook { container, attempt, hook } => self.runtime.run_hook(&context(), container, attempt, hook),
             Action::RunProbe { container, attempt, probe } => self.runtime.probe(&context(), container, attempt, probe),
@@ -226,8 +290,10 @@ impl Inner {
         }
         if let Some(node) = core.nodes.get_mut(&slot.node) {
             node.pods.remove(&pod);
+            node.deferred.remove(&pod);
             if let Some(counted) = &slot.counted {
                 node.used.remove(counted);
+                core.resizes_due.insert(slot.node);
             }
         }
         self.leave_if_done(core, slot.node);

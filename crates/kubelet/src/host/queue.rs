@@ -53,6 +53,7 @@ impl Queue {
 impl Inner {
     /// Starts as many writers as there is work for.
     pub(super) fn kick(self: &Arc<Self>, core: &mut Core) {
+        self.retry_resizes(core);
         let wanted = core.queue.len().min(self.options.writers.max(1));
         while core.queue.writers < wanted {
             core.queue.writers += 1;

@@ -532,3 +532,108 @@ fn the_same_seed_writes_the_same_log() {
     assert_eq!(log, story(21));
     assert_ne!(log, story(22));
 }
+
+/// Asks for another amount of CPU, as `pods/resize` does.
+async fn resize(cluster: &Cluster, name: &str, generation: i64, cpu: &str, policy: Option<&str>) {
+    let mut container =
+        json!({"name": "main", "image": "nginx:1", "resources": {"requests": {"cpu": cpu}, "limits": {"cpu": cpu}}});
+    if let Some(policy) = policy {
+        container["resizePolicy"] = json!([{"resourceName": "cpu", "restartPolicy": policy}]);
+    }
+    let body = json!({"metadata": {"generation": generation}, "spec": {"containers": [container]}});
+    cluster.api.client().patch(&resources::PODS, "default", name, "", PatchType::Merge, body).await.unwrap();
+}
+
+fn with_cpu(cpu: &str) -> Value {
+    json!({"container": {"resources": {"requests": {"cpu": cpu}, "limits": {"cpu": cpu}}}})
+}
+
+/// What a pod's status says: CPU that the container has, CPU promised, restarts, and what is told of a change of them.
+fn cpu_of(cluster: &Cluster, name: &str) -> (String, String, u64, String) {
+    let status = cluster.pod(name)["status"].clone();
+    let container = &status["containerStatuses"][0];
+    let conditions = status["conditions"].as_array().unwrap().iter();
+    let resizes = conditions.filter(|own| own["type"].as_str().unwrap().starts_with("PodResize"));
+    let told: Vec<String> = resizes
+        .map(|own| {
+            let text = |key: &str| own[key].as_str().unwrap_or("-").to_owned();
+            format!("{} {}: {}", text("type"), text("reason"), text("message"))
+        })
+        .collect();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    assert_eq!(container["resources"]["limits"]["cpu"], container["resources"]["requests"]["cpu"]);
+    (
+        text(&container["resources"]["requests"]["cpu"]),
+        text(&container["allocatedResources"]["cpu"]),
+        container["restartCount"].as_u64().unwrap(),
+        told.join("; "),
+    )
+}
+
+fn told(cpu: &str, promised: &str, restarts: u64, conditions: &str) -> (String, String, u64, String) {
+    (cpu.to_owned(), promised.to_owned(), restarts, conditions.to_owned())
+}
+
+#[test]
+fn resources_change_in_place_or_with_a_restart() {
+    run(41, async |world| {
+        let cluster = Cluster::new(&world);
+        cluster.add_node("n1", 10).await;
+        cluster.create("a", "n1", with_cpu("1")).await;
+        cluster.sleep(5.0).await;
+        assert_eq!(cpu_of(&cluster, "a"), told("1", "1", 0, ""));
+        resize(&cluster, "a", 2, "2500m", None).await;
+        cluster.sleep(5.0).await;
+        assert_eq!(cpu_of(&cluster, "a"), told("2500m", "2500m", 0, ""));
+        let events = cluster.api.values(&resources::EVENTS);
+        let message = events.iter().find(|event| event["reason"] == "ResizeCompleted").unwrap()["message"].clone();
+        let expected = r#"Pod resize completed: {"containers":[{"name":"main","resources":{"limits":{"cpu":"2500m"},"requests":{"cpu":"2500m"}}}]}"#;
+        assert_eq!(message, expected);
+        resize(&cluster, "a", 3, "3", Some("RestartContainer")).await;
+        cluster.sleep(60.0).await;
+        assert_eq!(cpu_of(&cluster, "a"), told("3", "3", 1, ""));
+        let killing = "Container main resize requires restart";
+        assert!(cluster.api.values(&resources::EVENTS).iter().any(|event| event["message"] == killing));
+    });
+}
+
+#[test]
+fn what_does_not_fit_waits_or_never_comes() {
+    run(42, async |world| {
+        let cluster = Cluster::new(&world);
+        cluster.add_node("n1", 10).await;
+        for name in ["a", "b"] {
+            cluster.create(name, "n1", with_cpu("3")).await;
+        }
+        cluster.sleep(5.0).await;
+        resize(&cluster, "a", 2, "8", None).await;
+        cluster.sleep(5.0).await;
+        let never =
+            "PodResizePending Infeasible: Node didn't have enough capacity: cpu, requested: 8000, capacity: 7000";
+        assert_eq!(cpu_of(&cluster, "a"), told("3", "3", 0, never));
+        resize(&cluster, "a", 3, "5", None).await;
+        cluster.sleep(5.0).await;
+        let later = "PodResizePending Deferred: Node didn't have enough resource: cpu, requested: 5000, used: 3000, capacity: 7000";
+        assert_eq!(cpu_of(&cluster, "a"), told("3", "3", 0, later));
+        // The process starts again: what was promised is what counts.
+        cluster.tasks.abort();
+        let again = Cluster::over(&world, cluster.api.clone(), HostOptions::default());
+        again.add_node("n1", 10).await;
+        again.sleep(5.0).await;
+        assert_eq!(cpu_of(&again, "a"), told("3", "3", 0, later));
+        resize(&again, "b", 2, "2", None).await;
+        again.sleep(5.0).await;
+        assert_eq!(cpu_of(&again, "b"), told("2", "2", 0, ""));
+        assert_eq!(cpu_of(&again, "a"), told("5", "5", 0, ""), "the other has made room");
+        resize(&again, "b", 3, "3", None).await;
+        again.sleep(5.0).await;
+        assert!(cpu_of(&again, "b").3.starts_with("PodResizePending Deferred"));
+        resize(&again, "b", 4, "2", None).await;
+        again.sleep(5.0).await;
+        assert_eq!(cpu_of(&again, "b"), told("2", "2", 0, ""), "it no longer asks");
+        resize(&again, "b", 5, "7", None).await;
+        again.delete("a").await;
+        again.sleep(60.0).await;
+        assert_eq!(cpu_of(&again, "b"), told("7", "7", 0, ""));
+    });
+}

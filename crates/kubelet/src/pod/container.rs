@@ -154,6 +154,8 @@ impl PodState {
                 container.image_id = Some(image_id);
                 container.phase = Phase::Starting;
                 container.runs += 1;
+                // It begins with what its pod has been promised.
+                (container.actual, container.resizing) = (None, None);
                 let attempt = container.attempt();
                 out.push(Action::StartContainer { container: index as u16, attempt });
             }
@@ -180,6 +182,7 @@ impl PodState {
                 };
                 self.ended(index, exit_code, reason, String::new(), started_at, now, out);
             }
+            RuntimeEvent::ContainerResized { attempt: of, .. } if of == attempt => self.resized(index, out),
             RuntimeEvent::HookDone { attempt: of, hook, result, .. } if of == attempt => {
                 self.hook_done(index, hook, result, now, out);
             }

@@ -35,25 +35,30 @@ mod backoff;
 mod container;
 mod notes;
 mod probes;
+mod resize;
 mod spec;
 mod status;
 mod step;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_object::views::Pod;
+use k8s_object::Quantity;
+use k8s_object::views::{Pod, Resources};
 use world::Timestamp;
 
 use crate::ids::ContainerId;
 use crate::runtime::PullPolicy;
 use backoff::Backoff;
 use probes::Probes;
+use resize::Resizing;
 
 pub use notes::{Killing, Note, NoteText};
+pub use resize::Resize;
 pub(crate) use spec::container_spec;
 pub use status::{NodeFacts, phase, status};
 pub use step::step;
@@ -155,6 +160,11 @@ pub enum RuntimeEvent {
         exit_code: i32,
         reason: &'static str,
     },
+    /// It has the resources that it was last to be given.
+    ContainerResized {
+        container: u16,
+        attempt: u32,
+    },
     HookDone {
         container: u16,
         attempt: u32,
@@ -189,6 +199,8 @@ pub enum Event {
     PodUpdated(Arc<Pod>),
     /// The object is gone.
     PodRemoved,
+    /// The node has decided on the resources that the pod asks for now and has not been promised yet.
+    Resize(Resize),
     /// The node is being shut down; containers get at most this grace.
     NodeShutdown { grace: Duration },
     /// The time asked for with [`Action::SetTimer`] has come.
@@ -221,6 +233,16 @@ pub struct RecoveredContainer {
     pub image_id: Option<Arc<str>>,
     pub started: bool,
     pub ready: bool,
+    /// What it ran with, and what was requested for it; unknown of those that have not run.
+    pub resources: Option<Box<RecoveredResources>>,
+}
+
+/// What a found container ran with.
+#[derive(Debug, Clone)]
+pub struct RecoveredResources {
+    pub actual: Resources,
+    /// The requests that its node had promised it.
+    pub allocated: BTreeMap<String, Quantity>,
 }
 
 /// What a found container does.
@@ -255,6 +277,10 @@ pub enum Action {
         container: u16,
         attempt: u32,
         grace: Duration,
+    },
+    ResizeContainer {
+        container: u16,
+        attempt: u32,
     },
     RunHook {
         container: u16,
@@ -410,6 +436,10 @@ pub(crate) struct Container {
     pub(crate) crash: Backoff,
     pub(crate) pull: Backoff,
     pub(crate) probes: Option<Box<Probes>>,
+    /// What it runs with, as long as that is not what its pod has been promised.
+    pub(crate) actual: Option<Box<Resources>>,
+    /// What the runtime was asked to give it, until it has.
+    pub(crate) resizing: Option<Box<Resources>>,
 }
 
 impl Container {
@@ -428,6 +458,8 @@ impl Container {
             crash: Backoff::default(),
             pull: Backoff::default(),
             probes: None,
+            actual: None,
+            resizing: None,
         }
     }
 
@@ -441,6 +473,9 @@ impl Container {
 #[derive(Debug, Clone)]
 pub struct PodState {
     pub(crate) pod: Arc<Pod>,
+    /// The pod with the resources that the node has promised it; the same as `pod` but while a change of them waits.
+    pub(crate) allocated: Arc<Pod>,
+    pub(crate) resize: Option<Box<Resizing>>,
     pub(crate) life: Life,
     pub(crate) sandbox: Sandbox,
     pub(crate) sandbox_attempts: u32,
@@ -461,6 +496,8 @@ impl PodState {
     pub fn new(pod: Arc<Pod>) -> PodState {
         let count = pod.spec.init_containers.len() + pod.spec.containers.len();
         PodState {
+            allocated: pod.clone(),
+            resize: None,
             pod,
             life: Life::New,
             sandbox: Sandbox::None,
@@ -482,6 +519,11 @@ impl PodState {
     /// The newest object known.
     pub fn pod(&self) -> &Arc<Pod> {
         &self.pod
+    }
+
+    /// The pod with the resources that its node has promised it.
+    pub(crate) fn promised(&self) -> &Arc<Pod> {
+        &self.allocated
     }
 
     /// The pod's address, once it has one.

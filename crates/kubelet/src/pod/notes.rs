@@ -13,6 +13,8 @@ pub enum Killing {
     /// Its definition changed.
     Changed,
     PostStartHook,
+    /// Its resources changed.
+    Resized,
 }
 
 /// One thing to tell.
@@ -39,6 +41,8 @@ pub enum Note {
     Pulling,
     Present,
     Rejected(Outcome),
+    /// Every container has the resources that the pod asks for.
+    Resized,
     SandboxFailed {
         message: String,
     },
@@ -95,6 +99,7 @@ impl Note {
                 | Note::Pulled(_)
                 | Note::Pulling
                 | Note::Present
+                | Note::Resized
                 | Note::Started
         )
     }
@@ -125,6 +130,7 @@ impl Note {
             Note::Killing(Killing::Changed) => {
                 ("Killing", format!("Container {name} definition changed, will be restarted"))
             }
+            Note::Killing(Killing::Resized) => ("Killing", format!("Container {name} resize requires restart")),
             Note::Killing(Killing::PostStartHook) => ("Killing", "FailedPostStartHook".to_owned()),
             Note::PostStartFailed { message } => ("FailedPostStartHook", format!("PostStartHook failed: {message}")),
             Note::PreStopFailed { message } => ("FailedPreStopHook", format!("PreStopHook failed: {message}")),
@@ -142,6 +148,7 @@ impl Note {
             Note::Rejected(outcome) => {
                 return NoteText { warning: true, reason: outcome.reason.clone(), message: outcome.message.clone() };
             }
+            Note::Resized => ("ResizeCompleted", format!("Pod resize completed: {}", state.resources_summary())),
             Note::SandboxFailed { message } => {
                 ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}"))
             }

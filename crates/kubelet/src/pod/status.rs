@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 use world::Timestamp;
 
+use super::resize::{IN_PROGRESS, PENDING};
 use super::{Container, Life, Phase, PodState, Sandbox, Terminated};
 use crate::simulated::image_reference;
 
@@ -170,7 +171,26 @@ fn conditions(state: &PodState, current: &Value, now: Timestamp) -> Value {
         }
         list.push(condition);
     }
-    let others = current.iter().filter(|other| own.iter().all(|wanted| other["type"] != wanted.kind));
+    if matches!(state.life, Life::Active) {
+        for (kind, reason, message, generation) in state.resize_conditions() {
+            let before = find(kind).filter(|before| before["reason"].as_str().unwrap_or("") == reason);
+            let since = before.and_then(|before| before["lastTransitionTime"].as_str());
+            let since = since.map_or_else(|| now.to_string(), str::to_owned);
+            let mut condition = json!({"type": kind, "status": "True", "lastTransitionTime": since});
+            condition["lastProbeTime"] = json!(since);
+            for (key, text) in [("reason", reason), ("message", message)] {
+                if !text.is_empty() {
+                    condition[key] = json!(text);
+                }
+            }
+            if generation > 0 {
+                condition["observedGeneration"] = json!(generation);
+            }
+            list.push(condition);
+        }
+    }
+    let is_own = |kind: &Value| own.iter().any(|wanted| kind == wanted.kind) || kind == PENDING || kind == IN_PROGRESS;
+    let others = current.iter().filter(|other| !is_own(&other["type"]));
     list.extend(others.cloned());
     if find("PodScheduled").is_none() {
         // A pod that was created with a node name has no scheduler to say so.
@@ -213,6 +233,12 @@ fn container_status(state: &PodState, index: usize) -> Value {
     });
     if let Some(id) = container.id {
         value["containerID"] = json!(id.to_string());
+        // Of those that have a container; what is only to come is in the spec.
+        value["resources"] = state.resources_status(index);
+        let requests = &state.allocated(index).json()["requests"];
+        if requests.as_object().is_some_and(|requests| !requests.is_empty()) {
+            value["allocatedResources"] = requests.clone();
+        }
     }
     value
 }

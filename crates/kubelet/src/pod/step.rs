@@ -68,6 +68,7 @@ impl PodState {
             Event::Admitted | Event::Rejected(_) | Event::Recovered(_) => {}
             Event::PodUpdated(pod) => self.update(pod, now, out),
             Event::PodRemoved => self.removed = true,
+            Event::Resize(resize) => self.decided(resize, out),
             Event::NodeShutdown { grace } => {
                 if matches!(self.life, Life::New | Life::Active) {
                     self.outcome = Some(Box::new(Outcome {
@@ -112,6 +113,7 @@ impl PodState {
                 probes.doubt(now);
             }
         }
+        self.note_resources(out);
         if let Life::Ended { deleting: false } = self.life {
             // The write of the status tells when the object may go; a deletion that comes after it asks again.
             out.changed |= self.pod.metadata.is_terminating() && !was_terminating;
@@ -153,6 +155,7 @@ impl PodState {
             | RuntimeEvent::ContainerStarted { container, .. }
             | RuntimeEvent::ContainerStartFailed { container, .. }
             | RuntimeEvent::ContainerExited { container, .. }
+            | RuntimeEvent::ContainerResized { container, .. }
             | RuntimeEvent::HookDone { container, .. }
             | RuntimeEvent::Probed { container, .. } => {
                 if usize::from(container) < self.containers.len() {
@@ -218,6 +221,7 @@ impl PodState {
             }
             Sandbox::Creating | Sandbox::Stopping { .. } => return,
         }
+        self.drive_resize(now, out);
         match self.drive_containers(now, out) {
             Done::No => {}
             Done::Yes => self.begin_stop(now + self.grace(), out),
@@ -293,6 +297,7 @@ impl PodState {
             return self.end_found(out);
         }
         self.life = Life::Active;
+        self.recover_resources(&recovered);
         if recovered.sandbox_ready {
             self.sandbox = Sandbox::Ready { address: recovered.address };
             self.sandbox_attempts = 1;

@@ -194,6 +194,7 @@ fn render(action: &Action) -> Option<String> {
         Action::PullImage { container, .. } => format!("pull{container}"),
         Action::StartContainer { container, attempt } => format!("start{container}.{attempt}"),
         Action::StopContainer { container, grace, .. } => format!("stop{container}:{}s", grace.as_secs_f64()),
+        Action::ResizeContainer { container, .. } => format!("resize{container}"),
         Action::RunHook { container, hook, .. } => format!("{hook:?}{container}"),
         Action::RunProbe { container, probe, .. } => format!("{}{container}", probe.name()),
         Action::DeleteFromApi => "delete".into(),
@@ -695,7 +696,7 @@ fn what_is_missing_is_waited_for() {
 
 fn found(state: RecoveredState) -> RecoveredContainer {
     let id = Some(ContainerId::derived("u1", "a", 0));
-    RecoveredContainer { runs: 1, state, last: None, id, image_id: None, started: true, ready: true }
+    RecoveredContainer { runs: 1, state, last: None, id, image_id: None, started: true, ready: true, resources: None }
 }
 
 #[test]

@@ -298,6 +298,11 @@ impl Runtime for SimulatedRuntime {
         self.completions.deliver(pod.handle, delay, event);
     }
 
+    fn resize_container(&self, pod: &PodContext, container: u16, attempt: u32) {
+        let event = RuntimeEvent::ContainerResized { container, attempt };
+        self.completions.deliver(pod.handle, self.pace.start, event);
+    }
+
     fn run_hook(&self, pod: &PodContext, container: u16, attempt: u32, hook: Hook) {
         let settings = settings_of(&pod.pod, container);
         let key = match hook {
@@ -408,11 +413,14 @@ fn is_pause(image: &str) -> bool {
     name.split([':', '@']).next() == Some("pause")
 }
 
-/// Whether an image's own name says that no registry has it: the tag `404`, and hosts that can never be there (RFC 2606). People
+/// Whether an image's own name says that no registry has it: the tags `404` and `non-existent`, and hosts that can never be there (RFC 2606). People
 /// rehearse stuck rollouts with such names, and so does the conformance suite.
 fn is_said_to_be_missing(name: &str) -> bool {
     let host = name.split('/').next().unwrap_or("");
-    name.ends_with(":404") || host.starts_with("invalid.") || host.ends_with(".invalid")
+    name.ends_with(":404")
+        || name.ends_with(":non-existent")
+        || host.starts_with("invalid.")
+        || host.ends_with(".invalid")
 }
 
 #[cfg(test)]

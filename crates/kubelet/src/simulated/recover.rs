@@ -1,14 +1,16 @@
 //! A simulated container survives the process that simulated it: what a pod's status says ran, runs on.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_object::Object;
+use k8s_object::views::Resources;
+use k8s_object::{Object, Quantity};
 use serde::Deserialize;
 use world::Timestamp;
 
 use crate::ids::ContainerId;
-use crate::pod::{Recovered, RecoveredContainer, RecoveredState, Terminated};
+use crate::pod::{Recovered, RecoveredContainer, RecoveredResources, RecoveredState, Terminated};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -53,6 +55,8 @@ struct Container {
     image_id: String,
     #[serde(rename = "containerID")]
     container_id: String,
+    resources: Option<Resources>,
+    allocated_resources: BTreeMap<String, Quantity>,
 }
 
 #[derive(Default, Deserialize)]
@@ -137,7 +141,11 @@ fn container(status: Container, rebooted: bool, init: bool, now: Timestamp) -> R
         image_id: (!status.image_id.is_empty()).then(|| Arc::from(status.image_id)),
         started: status.started,
         ready: status.ready,
+        resources: None,
     };
+    if let Some(actual) = status.resources {
+        found.resources = Some(Box::new(RecoveredResources { actual, allocated: status.allocated_resources }));
+    }
     found.state = if let Some(end) = status.state.terminated {
         RecoveredState::Terminated(end.terminated())
     } else if let Some(running) = status.state.running {

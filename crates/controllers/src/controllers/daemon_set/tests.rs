@@ -186,7 +186,8 @@ fn each_node_has_what_it_should() {
         value["metadata"]["uid"] = json!("twin");
         Arc::new(Object::from_value(&value).unwrap())
     };
-    let cases: Vec<(&str, Vec<Arc<Object>>, Vec<&str>)> = vec![
+    type Case = (&'static str, Vec<Arc<Object>>, Vec<&'static str>);
+    let cases: Vec<Case> = vec![
         ("one each", vec![d(), r(), n("n1"), n("n2"), pod("n1", "1", json!({}))], vec!["create on n2"]),
         ("one that waits counts", vec![d(), r(), n("n1"), pod("x", "1", pinned("n1"))], vec![]),
         ("one that is going holds its place", vec![d(), r(), n("n1"), pod("n1", "1", going())], vec![]),
@@ -307,7 +308,8 @@ fn a_rolling_update_respects_its_limits() {
     let new = |node: &str| pod(node, "2", json!({}));
     let n = |names: &[&str]| names.iter().map(|name| node(name, json!({}))).collect::<Vec<_>>();
     let nodes = || n(&["n1", "n2", "n3", "n4"]);
-    let cases: Vec<(&str, Arc<Object>, Vec<Arc<Object>>, Vec<&str>)> = vec![
+    type Case = (&'static str, Arc<Object>, Vec<Arc<Object>>, Vec<&'static str>);
+    let cases: Vec<Case> = vec![
         (
             "one at a time",
             updated(json!(1), json!(0)),

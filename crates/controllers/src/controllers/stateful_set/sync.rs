@@ -259,11 +259,17 @@ impl Sync<'_> {
         Next::Stop
     }
 
-    /// Deletes the last pod that is not of the new template, once all after it are available.
+    /// Deletes the last pod that is not of the new template, once all after it are available; or as many as may be unavailable,
+    /// whatever their order.
     fn update(&mut self) {
-        let partition =
-            self.set.spec.update_strategy.rolling_update.as_ref().and_then(|own| own.partition).unwrap_or(0);
+        let rolling = self.set.spec.update_strategy.rolling_update.as_ref();
+        let partition = rolling.and_then(|own| own.partition).unwrap_or(0);
         let range = self.range();
+        if let Some(limit) = rolling.and_then(|own| own.max_unavailable.as_ref()) {
+            // Rounded down, but never to none.
+            let limit = limit.scaled(range.end - range.start, false).unwrap_or(1).max(1);
+            return self.update_some(range.start + partition, limit);
+        }
         for ordinal in (range.start + partition..range.end).rev() {
             let Some(replica) = self.replicas.get(&ordinal).cloned() else { return };
             if replica.revision() != self.revisions.update.name && !replica.is_terminating() {
@@ -274,6 +280,27 @@ impl Sync<'_> {
             if self.unavailable(&replica) {
                 return;
             }
+        }
+    }
+
+    fn update_some(&mut self, first: i64, limit: i64) {
+        let missing = |ordinal: &i64| self.replicas.get(ordinal).is_none_or(|replica| self.unavailable(replica));
+        let unavailable = self.range().filter(missing).count();
+        let left = usize::try_from(limit).unwrap_or(0).saturating_sub(unavailable);
+        let is_old = |replica: &&Replica| replica.revision() != self.revisions.update.name && !replica.is_terminating();
+        let last = self.range().end;
+        let doomed: Vec<Replica> = self
+            .replicas
+            .range(first..last.max(first))
+            .rev()
+            .map(|(_, own)| own)
+            .filter(is_old)
+            .take(left)
+            .cloned()
+            .collect();
+        for replica in doomed {
+            self.delete(&replica);
+            self.replaced += 1;
         }
     }
 

@@ -163,6 +163,15 @@ fn an_update_goes_from_the_last_to_the_first() {
     assert_eq!(actions(&with(vec![new(json!({})), old(0), moved(1, false)])), [""; 0], "the new one must be available");
     let partition = json!({"updateStrategy": {"rollingUpdate": {"partition": 1}}});
     assert_eq!(actions(&with(vec![new(partition.clone()), old(0), moved(1, true)])), [""; 0]);
+    let at_once = |limit: Value| {
+        let strategy = json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": limit}}, "replicas": 4, "podManagementPolicy": "Parallel"});
+        let pods = vec![old(0), old(1), moved(2, false), old(3)];
+        actions(&with([vec![new(strategy)], pods].concat()))
+    };
+    assert_eq!(at_once(json!(1)), [""; 0], "one is unavailable");
+    assert_eq!(at_once(json!(3)), ["delete pods a/db-3", "delete pods a/db-1"]);
+    assert_eq!(at_once(json!("50%")), ["delete pods a/db-3"]);
+    assert_eq!(at_once(json!("10%")), [""; 0], "never less than one, which is unavailable");
     let on_delete = json!({"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}});
     assert_eq!(actions(&with(vec![new(on_delete), old(0), old(1)])), [""; 0]);
     // A pod below the partition is made from the template that it had.
