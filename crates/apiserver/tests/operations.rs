@@ -135,25 +135,6 @@ fn health_is_told_check_by_check() {
 }
 
 #[test]
-fn a_duty_that_has_ended_is_told() {
-    with_options(with_names, |cluster| async move {
-        cluster.tasks.abort();
-        // Tasks end when they are next looked at.
-        cluster.world.sleep(std::time::Duration::from_secs(1)).await;
-        let answer = ask(&cluster, "admin", "GET /livez", &[], "").await;
-        let text = answer.text();
-        assert_eq!(answer.status, 500, "{text}");
-        for told in [
-            "[-]poststarthook/start-apiextensions-controllers failed",
-            "[-]autoregister-completion failed",
-            "[+]ping ok",
-        ] {
-            assert!(text.contains(told), "{told}: {text}");
-        }
-    });
-}
-
-#[test]
 fn the_queues_can_be_looked_at() {
     with_options(with_names, |cluster| async move {
         let dump = |table: &'static str| {
