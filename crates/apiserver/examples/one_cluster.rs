@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
-use apiserver::{ApiServer, Options, ServiceCidr};
+use apiserver::{ApiServer, Options};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_auth::Issuer;
-use k8s_auth::pki::{Authority, PrivateKey, Purpose};
+use k8s_auth::pki::{Authority, Purpose};
 use store::Store;
 use world::World;
 
@@ -33,27 +32,7 @@ async fn run(port: u16, path: &str) {
         .expect("a client certificate");
     let store = Store::memory(&world, store::Limits::default());
     let began = world.elapsed();
-    let options = Options {
-        world: world.clone(),
-        keyspace: store.keyspace("cluster/"),
-        minor: 34,
-        git_version: "v1.34.4-eks-4d696e6".to_owned(),
-        issuer: Issuer::new(
-            PrivateKey::generate(&world),
-            "https://kubernetes.default.svc",
-            &["https://kubernetes.default.svc"],
-        ),
-        token_authenticators: Vec::new(),
-        authorizers: Vec::new(),
-        authentication: Default::default(),
-        authorization: apiserver::Mode::usual(),
-        kubelets: Default::default(),
-        audit: None,
-        encryption: None,
-        service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
-        endpoint: None,
-        dialer: None,
-    };
+    let options = Options::alone(&world, store.keyspace("cluster/"));
     let api = ApiServer::start(options, &tasks).await.expect("an API server");
     println!("started in {:?}", world.elapsed() - began);
     let tls = serve::Tls {

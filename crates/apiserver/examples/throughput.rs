@@ -2,8 +2,7 @@
 //!
 //! `cargo run --release -p apiserver --example throughput`
 
-use apiserver::{ApiServer, Options, ServiceCidr};
-use k8s_auth::{Issuer, PrivateKey};
+use apiserver::{ApiServer, Options};
 use k8s_client::{Client, PatchType};
 use k8s_object::{UserInfo, resources};
 use serde_json::json;
@@ -33,23 +32,7 @@ fn main() {
 }
 
 async fn start(world: &World, store: &Store, tasks: &Tasks, prefix: &str) -> ApiServer {
-    let options = Options {
-        world: world.clone(),
-        keyspace: store.keyspace(prefix),
-        minor: 34,
-        git_version: "v1.34.4-eks-4d696e6".to_owned(),
-        issuer: Issuer::new(PrivateKey::generate(world), "https://issuer", &["https://issuer"]),
-        token_authenticators: Vec::new(),
-        authorizers: Vec::new(),
-        authentication: Default::default(),
-        authorization: apiserver::Mode::usual(),
-        kubelets: Default::default(),
-        audit: None,
-        encryption: None,
-        service_cidr: ServiceCidr::parse("172.20.0.0/16").expect("a range"),
-        endpoint: None,
-        dialer: None,
-    };
+    let options = Options::alone(world, store.keyspace(prefix));
     ApiServer::start(options, tasks).await.expect("an API server")
 }
 

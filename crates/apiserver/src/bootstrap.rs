@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::audit::Record;
 use crate::core::Core;
+use crate::own_objects;
 use crate::storage::{self, Written};
 use crate::{create, network};
 
@@ -66,7 +67,7 @@ impl Wanted {
 
 /// Creates what is missing and leaves what is there.
 pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
+    let user = own_objects::user();
     ensure_all(core, &user, namespaces).await?;
     ensure_all(core, &user, objects).await?;
     store(core, network::missing(core)).await?;
@@ -83,7 +84,7 @@ fn namespaces(_: &Core) -> Vec<Wanted> {
 
 fn objects(core: &Core) -> Vec<Wanted> {
     let mut wanted = priority_classes();
-    for object in k8s_auth::bootstrap::objects() {
+    for object in k8s_auth::bootstrap::objects(core.minor) {
         let Some(resource) = RBAC.iter().find(|(kind, _)| *kind == object.kind().kind).map(|(_, resource)| resource)
         else {
             continue;

@@ -10,11 +10,12 @@ use serde_json::Value;
 use store::{Keyspace, Revision};
 use world::{BoxFuture, Tasks, Timestamp, World};
 
-use crate::admission::{Admission, Charging, Said};
+use crate::admission::{Admission, Answers, Charging, Said};
 use crate::aggregation::Aggregator;
 use crate::audit::{Audit, AuditStage, Record};
 use crate::auth::Auth;
 use crate::crd;
+use crate::duties::Duties;
 use crate::encryption::Encryption;
 use crate::feed::{Feed, Target};
 use crate::flow::{self, Flow};
@@ -62,6 +63,7 @@ pub(crate) struct Core {
     /// For what outlives a request: an upgraded connection.
     pub tasks: Tasks,
     pub stop: world::Stop,
+    pub duties: Duties,
     pub flow: Arc<Flow>,
     pub metrics: Metrics,
     /// When the server began, of [`World::elapsed`].
@@ -89,6 +91,24 @@ pub(crate) struct Call<'a> {
     pub annotations: Vec<(String, String)>,
     /// What the request wants has been admitted as a kind of its own: the write behind it is not admitted again.
     pub admitted: bool,
+    pub aside: Aside,
+}
+
+/// What a write finds out on its way for who comes later.
+#[derive(Default)]
+pub(crate) struct Aside {
+    /// To create is another right than the one that the user was asked for; it is looked at once the object is judged.
+    pub asks_to_create: bool,
+    /// Owners of fields, as text, for those who admit objects; absent where nobody does.
+    pub owners: Option<ShownOwners>,
+    /// What authorizers have said to the expressions of those who admit objects.
+    pub answers: Answers,
+}
+
+/// The owners of the fields of an object that is written, and of the one before.
+pub(crate) struct ShownOwners {
+    pub new: Option<String>,
+    pub old: Option<String>,
 }
 
 /// How a request ended well.
@@ -194,6 +214,7 @@ impl Core {
             warnings,
             annotations: Vec::new(),
             admitted: false,
+            aside: Aside::default(),
         })
     }
 
@@ -483,11 +504,12 @@ impl Api for InProcess {
     ) -> BoxFuture<'a, Result<Watch, ApiError>> {
         Box::pin(async move {
             let audit = Record::of_component(&self.core, user, agent, &request);
+            let watched = self.core.flow.watches.open_for(&request);
             let started = self.core.start_watch(user, agent, &audit, request, None).await;
             audit.code(started.as_ref().map_or_else(ApiError::code, |_| 200));
             audit.stage(AuditStage::ResponseStarted);
             let cursor = started.inspect_err(|_| audit.stage(AuditStage::ResponseComplete))?;
-            Ok(Watch(Box::new(watch::InProcessWatch { core: self.core.clone(), cursor, audit })))
+            Ok(Watch(Box::new(watch::InProcessWatch { core: self.core.clone(), cursor, audit, _watched: watched })))
         })
     }
 }

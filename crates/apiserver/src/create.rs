@@ -11,11 +11,14 @@ use serde_json::{Value, json};
 use crate::core::Call;
 use crate::network::Reserved;
 use crate::registry::Strategy;
+use crate::storage::Guard;
 use crate::write::{self, Stored};
 use crate::{admission, crd, kind_rules, managed, metadata, network};
 
 /// How often a name is generated anew when it is taken (apiserver `maxNameGenerationCreateAttempts`).
 const NAME_ATTEMPTS: usize = 8;
+/// How often names of a definition are judged anew when another definition was given names meanwhile: as many may be made at once.
+const DEFINITION_ATTEMPTS: usize = 64;
 
 /// Creates the object in the body.
 pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>, ApiError> {
@@ -32,8 +35,12 @@ pub(crate) async fn complete(
 ) -> Result<Arc<Object>, ApiError> {
     let owners = admit(call, &mut object, owners).await?;
     let generated = metadata::text(&object, "name").is_empty();
-    // A Service may lose the address that it was given to one of another server.
-    let attempts = if generated || call.resource.is("", "services") { NAME_ATTEMPTS } else { 1 };
+    // A Service may lose the address that it was given to one of another server, and a definition its names.
+    let attempts = match crd::is_definition(&call.resource.group, &call.resource.plural) {
+        true => DEFINITION_ATTEMPTS,
+        false if generated || call.resource.is("", "services") => NAME_ATTEMPTS,
+        false => 1,
+    };
     for attempt in 1..=attempts {
         let last = attempt == attempts;
         // Kept only where there may be another attempt.
@@ -60,6 +67,7 @@ async fn admit(call: &mut Call<'_>, object: &mut Value, owners: Option<Managed>)
     write::default(call, object, None);
     call.audit.request_object(object);
     let owners = managed::of_create(call, object, owners)?;
+    admission::show_owners(call, owners.as_deref(), None);
     admission::wait(call, object).await;
     admission::admit(call, object, None).await?;
     // Whoever admits has no say in this.
@@ -108,6 +116,7 @@ struct Ready {
     key: NamespacedName,
     bytes: Bytes,
     reserved: Option<Reserved>,
+    guard: Option<Guard>,
 }
 
 /// Key and value under which the object in the body is to be stored, for who stores many at once. It has nothing that only one
@@ -117,7 +126,10 @@ pub(crate) async fn prepared(call: &mut Call<'_>, body: Body) -> Result<(Bytes, 
     write::conform(call, &mut object, text)?;
     let owners = admit(call, &mut object, None).await?;
     let ready = judge(call, &mut object, owners.as_deref()).await?;
-    Ok((write::store_key(call, &ready.key), ready.bytes))
+    let key = write::store_key(call, &ready.key);
+    let stored = call.entry.stored();
+    let sealed = call.core.encryption.seal(&stored.group, &stored.plural, &key, &ready.bytes).await?;
+    Ok((key, sealed))
 }
 
 /// Fills what the server sets, and judges the object.
@@ -137,27 +149,32 @@ async fn judge(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) ->
         }
         None => crd::prepare_create(&call.resource, object),
     }
-    if crd::is_definition(&call.resource.group, &call.resource.plural) {
-        crd::establish(call.core, object, call.now);
-    }
+    let guard = match crd::is_definition(&call.resource.group, &call.resource.plural) {
+        true => crd::establish_alone(call, object, None).await?,
+        false => None,
+    };
     let reserved = network::reserve(call, object, None)?;
     call.resource.schema.canonicalise(object);
     write::validate(call, object, None)?;
+    if call.aside.asks_to_create {
+        call.core.authorize(call.user, &call.request).await?;
+    }
     admission::judge(call, object, None).await?;
     let key = key_of(object);
     let bytes = write::encode(call, object, owners).await?;
-    Ok(Ready { key, bytes, reserved })
+    Ok(Ready { key, bytes, reserved, guard })
 }
 
 async fn finish(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) -> Result<Stored, ApiError> {
-    let Ready { key, bytes, mut reserved } = judge(call, object, owners).await?;
+    let Ready { key, bytes, mut reserved, guard } = judge(call, object, owners).await?;
     if call.request.options.dry_run {
         if call.entry.cache.get(&key).is_some() {
             return Ok(Stored::Conflict);
         }
         return write::unstored(call, bytes, "").await.map(Stored::Done);
     }
-    let claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
+    let mut claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
+    guard.into_iter().for_each(|guard| claims.guard(guard));
     let stored = write::store(call, &key, bytes, 0, claims).await;
     drop(reserved);
     stored

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_client::{Body, Options, Request, Verb};
+use k8s_client::{Body, Verb};
 use k8s_kinds::flow_control::{self, AUTO_UPDATE, Fixed};
-use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo};
+use k8s_object::{ApiError, Object, UserInfo};
 use serde_json::{Value, json};
 
-use crate::audit::Record;
 use crate::bootstrap::{self, PRIORITY_LEVELS};
 use crate::core::Core;
+use crate::own_objects;
 use crate::registry::{Resource, Strategy};
 
 /// How often the Service and its range are looked at (kube-apiserver `EndpointReconcilerInterval`).
@@ -24,7 +24,7 @@ const MANAGER: &str = "api-priority-and-fairness-config-producer-v1";
 
 /// Runs until it is dropped.
 pub(crate) async fn keep(core: Arc<Core>) {
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
+    let user = own_objects::user();
     let mut looks = 0;
     loop {
         core.world.sleep(OFTEN).await;
@@ -41,15 +41,13 @@ pub(crate) async fn keep(core: Arc<Core>) {
 async fn keep_flow_control(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
     bootstrap::keep_flow_control(core, user).await?;
     for (gvr, fixed) in bootstrap::flow_control() {
-        let Some(current) = core.lookup(flow_control::GROUP, &gvr.resource, "", fixed.name) else { continue };
         let (_, resource) = core.registry.find(&gvr)?;
         let wanted = completed(core, &resource, flow_control::object(fixed));
-        if let Some(revised) = revised(fixed, &current, &wanted) {
-            // Somebody else may have been faster; then it is looked at again.
-            let _ = write(core, user, gvr, fixed.name, revised).await;
-        }
+        // What fails now is done at the next look.
+        let _ =
+            own_objects::keep(core, MANAGER, &gvr, ("", fixed.name), |current| revised(fixed, current?, &wanted)).await;
     }
-    remove_unwanted(core, user).await
+    remove_unwanted(core).await
 }
 
 /// An object as it would be stored, as far as its spec goes.
@@ -98,41 +96,17 @@ fn revised(fixed: &Fixed, current: &Object, wanted: &Value) -> Option<Value> {
 }
 
 /// Removes what a server of another version put there and this one does not have.
-async fn remove_unwanted(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
+async fn remove_unwanted(core: &Core) -> Result<(), ApiError> {
     let known = bootstrap::flow_control();
     for gvr in [bootstrap::FLOW_SCHEMAS, PRIORITY_LEVELS] {
         for object in core.lookup_all(flow_control::GROUP, &gvr.resource, "") {
             let name = object.meta().name.clone();
             let is_known = known.iter().any(|(of, fixed)| *of == gvr && fixed.name == name);
             if !is_known && said(&object.value()) == Some(true) {
-                let request = request(Verb::Delete, gvr.clone(), &name, Body::None);
-                core.execute(&core.keyspace, user, MANAGER, &Record::NONE, request).await?;
+                let request = own_objects::request(Verb::Delete, &gvr, "", &name, Body::None);
+                own_objects::execute(core, MANAGER, request).await?;
             }
         }
     }
     Ok(())
-}
-
-async fn write(
-    core: &Core,
-    user: &Arc<UserInfo>,
-    gvr: GroupVersionResource,
-    name: &str,
-    object: Value,
-) -> Result<(), ApiError> {
-    let request = request(Verb::Update, gvr, name, Body::Json(object));
-    core.execute(&core.keyspace, user, MANAGER, &Record::NONE, request).await.map(drop)
-}
-
-fn request(verb: Verb, resource: GroupVersionResource, name: &str, body: Body) -> Request {
-    Request {
-        verb,
-        resource,
-        subresource: String::new(),
-        namespace: String::new(),
-        name: name.to_owned(),
-        body,
-        patch: None,
-        options: Options::default(),
-    }
 }

@@ -144,9 +144,24 @@ pub(crate) struct Entry {
     pub versions: Vec<Arc<Resource>>,
     /// In which form, and below which group and plural, objects are stored: one of `versions`, or another group's.
     pub stored: Arc<Resource>,
+    /// Served versions of the other group where two have the same objects.
+    pub equivalents: Vec<Arc<Resource>>,
 }
 
 impl Entry {
+    /// The versions in which whoever admits objects may want them: the group's own, by their places, then the other group's.
+    pub(crate) fn forms(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.versions.iter().chain(&self.equivalents)
+    }
+
+    /// One of [`Entry::forms`] by its place.
+    pub(crate) fn form(&self, at: usize) -> &Arc<Resource> {
+        match at.checked_sub(self.versions.len()) {
+            None => &self.versions[at],
+            Some(at) => &self.equivalents[at],
+        }
+    }
+
     pub(crate) fn version(&self, version: &str) -> Option<&Arc<Resource>> {
         self.versions.iter().find(|resource| resource.served && resource.version == version)
     }
@@ -253,6 +268,23 @@ fn builtins(minor: u8) -> Vec<Arc<Resource>> {
     described.clone()
 }
 
+/// Lets entries of two groups that have the same objects know each other's versions.
+fn share_equivalents(groups: &mut Groups) {
+    let served = |entry: &Entry| entry.versions.iter().filter(|own| own.served).cloned().collect::<Vec<_>>();
+    let all = |groups: &Groups| groups.values().flat_map(BTreeMap::values).cloned().collect::<Vec<Entry>>();
+    for shown in all(groups).iter().filter(|entry| !entry.is_own()) {
+        let owner = all(groups).into_iter().find(|entry| entry.is_own() && Arc::ptr_eq(&entry.cache, &shown.cache));
+        let Some(owner) = owner else { continue };
+        for (entry, others) in [(shown, served(&owner)), (&owner, served(shown))] {
+            let Some(first) = entry.versions.first() else { continue };
+            let by_plural = groups.get_mut(&first.group);
+            if let Some(entry) = by_plural.and_then(|by_plural| by_plural.get_mut(&first.plural)) {
+                entry.equivalents.extend(others);
+            }
+        }
+    }
+}
+
 /// What one cluster serves.
 pub(crate) struct Registry(RwLock<Arc<Served>>);
 
@@ -280,10 +312,12 @@ impl Registry {
                 cache: cache.clone(),
                 versions: Vec::new(),
                 stored: stored.clone(),
+                equivalents: Vec::new(),
             });
             entry.versions.push(resource.clone());
             entry.versions.sort_by(|a, b| compare_versions(&b.version, &a.version));
         }
+        share_equivalents(&mut groups);
         Registry(RwLock::new(Arc::new(Served { groups, generation: 0 })))
     }
 
@@ -328,7 +362,7 @@ impl Registry {
             }
             None => Arc::new(Cache::new(extractor, revision)),
         };
-        by_plural.insert(plural, Entry { cache, versions, stored });
+        by_plural.insert(plural, Entry { cache, versions, stored, equivalents: Vec::new() });
         served.generation += 1;
         *slot = Arc::new(served);
     }
@@ -383,6 +417,11 @@ mod tests {
         let (core, events) = (served.entry("", "events").unwrap(), served.entry("events.k8s.io", "events").unwrap());
         assert!(Arc::ptr_eq(&core.cache, &events.cache) && Arc::ptr_eq(&core.stored, &events.stored));
         assert!(core.is_own() && !events.is_own());
+        assert_eq!(
+            (core.form(1).api_version(), events.form(1).api_version()),
+            ("events.k8s.io/v1".into(), "v1".into())
+        );
+        assert_eq!(served.entries().filter(|entry| !entry.equivalents.is_empty()).count(), 2);
         assert_eq!(events.versions[0].stored_field("regarding.name"), Some("involvedObject.name"));
         assert_eq!(events.versions[0].stored_field("involvedObject.name"), None);
     }

@@ -53,6 +53,11 @@ impl TypeSchema {
         })
     }
 
+    /// What a strategic merge patch has made that is not of the type, in the words in which it is refused.
+    pub(crate) fn unconvertible(&self, value: &Value) -> Option<String> {
+        Some(self.0.as_ref()?.check_conversion(value).err()?.to_string())
+    }
+
     pub(crate) fn drop_nulls(&self, value: &mut Value) {
         if let Some(schema) = &self.0 {
             schema.drop_nulls(value);

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use k8s_auth::Issuer;
+use k8s_auth::{Issuer, PrivateKey};
 use k8s_client::{Api, Client, Identity};
-use k8s_object::{ApiError, UserInfo};
+use k8s_object::{ApiError, GroupVersionResource, UserInfo};
 use store::{Compare, Keyspace};
 use world::{Tasks, World};
 
@@ -14,6 +14,7 @@ use crate::aggregation::{self, Aggregator};
 use crate::audit::Audit;
 use crate::auth::{Auth, Authentication, JwtAuthenticator, Mode, account_secrets, last_used, published, reconcile};
 use crate::core::{Core, InProcess};
+use crate::duties::{Duties, Duty, begin};
 use crate::encryption::{Encryption, EncryptionConfig};
 use crate::feed::Feed;
 use crate::flow::{self, Flow};
@@ -59,6 +60,34 @@ pub struct Options {
     pub dialer: Option<Arc<dyn Dialer>>,
     /// What the store may hold only encrypted; everything as it is when absent.
     pub encryption: Option<Arc<EncryptionConfig>>,
+}
+
+impl Options {
+    /// A server that stands alone, of a cluster that nobody configured: who is in `system:masters` or has a role may do something, and
+    /// it calls nobody.
+    pub fn alone(world: &World, keyspace: Keyspace) -> Options {
+        Options {
+            world: world.clone(),
+            keyspace,
+            minor: 34,
+            git_version: "v1.34.4-eks-4d696e6".to_owned(),
+            issuer: Issuer::new(
+                PrivateKey::generate(world),
+                "https://oidc.example",
+                &["https://kubernetes.default.svc"],
+            ),
+            token_authenticators: Vec::new(),
+            authorizers: Vec::new(),
+            authentication: Authentication::default(),
+            authorization: Mode::usual(),
+            kubelets: Kubelets::default(),
+            audit: None,
+            service_cidr: ServiceCidr::default(),
+            endpoint: None,
+            dialer: None,
+            encryption: None,
+        }
+    }
 }
 
 /// The server cannot start.
@@ -118,52 +147,23 @@ impl ApiServer {
             aggregator: Aggregator::default(),
             tasks: tasks.clone(),
             stop: tasks.stop(),
+            duties: Duties::default(),
         });
         core.feed.load(core.as_ref()).await.map_err(error("load its objects"))?;
         bootstrap::run(&core).await.map_err(error("create what every cluster has"))?;
         reconcile::run(&core).await.map_err(error("bring its default roles up to date"))?;
         published::run(&core).await.map_err(error("publish whom it trusts"))?;
         last_used::run(&core).await.map_err(error("write down since when tokens are tracked"))?;
-        let (feeding, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("watch cache", async move {
-            stop.or(feeding.feed.run(feeding.as_ref(), &feeding.world)).await;
-        });
-        let (moving, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("horizon of lists", async move {
-            stop.or(horizon::run(&moving)).await;
-        });
-        let (cleaning, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("custom resource definitions", async move {
-            stop.or(crd::control(cleaning)).await;
-        });
-        let (keeping, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("defaults of the cluster", async move {
-            stop.or(defaults::keep(keeping)).await;
-        });
-        let (judging, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("flow schema status", async move {
-            stop.or(flow::keep_status(judging)).await;
-        });
-        let (checking, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("types of policies", async move {
-            stop.or(keep_policy_status(checking)).await;
-        });
-        let (filling, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("secrets of service accounts", async move {
-            stop.or(account_secrets::run(filling)).await;
-        });
-        let (registering, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("API services", async move {
-            stop.or(aggregation::register(registering)).await;
-        });
-        let (looking, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("API service availability", async move {
-            stop.or(aggregation::check_availability(looking)).await;
-        });
-        let (fetching, stop) = (core.clone(), tasks.stop());
-        tasks.spawn("OpenAPI of other servers", async move {
-            stop.or(aggregation::keep_documents(fetching)).await;
-        });
+        begin(&core, tasks, Duty::WatchCache, |core| async move { core.feed.run(core.as_ref(), &core.world).await });
+        begin(&core, tasks, Duty::Horizon, |core| async move { horizon::run(&core).await });
+        begin(&core, tasks, Duty::Definitions, crd::control);
+        begin(&core, tasks, Duty::Defaults, defaults::keep);
+        begin(&core, tasks, Duty::FlowSchemaStatus, flow::keep_status);
+        begin(&core, tasks, Duty::PolicyTypes, keep_policy_status);
+        begin(&core, tasks, Duty::AccountSecrets, account_secrets::run);
+        begin(&core, tasks, Duty::ApiServices, aggregation::register);
+        begin(&core, tasks, Duty::Availability, aggregation::check_availability);
+        begin(&core, tasks, Duty::Documents, aggregation::keep_documents);
         let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });
         Ok(ApiServer { core, api })
     }
@@ -226,6 +226,23 @@ impl ApiServer {
     /// wrote. What is stored already stays as it is until it is written again.
     pub fn use_encryption(&self, config: Arc<EncryptionConfig>) {
         self.core.encryption.replace(config);
+    }
+
+    /// The revision at which an object was last written, after all writes that were acknowledged so far; `None` where there is no such
+    /// object. It tells nothing else of the object, so nobody has to be allowed to read it: for those who remember what they made of
+    /// it.
+    ///
+    /// # Errors
+    /// If the store cannot be asked.
+    pub async fn resource_version(
+        &self,
+        resource: &GroupVersionResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<String>, ApiError> {
+        self.core.refresh().await?;
+        let object = self.core.lookup(&resource.group, &resource.resource, namespace, name);
+        Ok(object.map(|object| object.meta().resource_version.clone()))
     }
 
     /// How many objects of a resource there are; `None` for one that is not served.

@@ -89,6 +89,29 @@ pub(crate) struct Claims {
     /// Must not be there yet, and is there afterwards; with what is written, which is the object's key where nothing is said.
     taken: Vec<(Bytes, Option<Bytes>)>,
     released: Vec<Bytes>,
+    guards: Vec<Guard>,
+}
+
+/// What a write was judged by, of which nobody else may have written meanwhile: a key below `claims/` and its revision then. A write
+/// that holds it moves it on.
+pub(crate) struct Guard {
+    key: Bytes,
+    revision: Revision,
+}
+
+impl Guard {
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) async fn read(keyspace: &Keyspace, key: &str) -> Result<Guard, ApiError> {
+        let key = Bytes::from(format!("{CLAIMS}{key}"));
+        let found = keyspace.get(key.clone()).await.map_err(error)?;
+        Ok(Guard { key, revision: found.map_or(0, |found| found.mod_revision) })
+    }
+
+    /// Of whoever wrote last; 0 if nobody has.
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
 }
 
 impl Claims {
@@ -112,7 +135,15 @@ impl Claims {
         self.released.push(Bytes::from(format!("{CLAIMS}{key}")));
     }
 
+    /// Only while nobody else has written what is guarded.
+    pub(crate) fn guard(&mut self, guard: Guard) {
+        self.guards.push(guard);
+    }
+
     fn add_to(self, mut txn: Txn, object: &Bytes) -> Txn {
+        for Guard { key, revision } in self.guards {
+            txn = txn.and(Compare::unchanged(key.clone(), revision)).then(Op::put(key, object.clone()));
+        }
         for (key, value) in self.taken {
             let value = value.unwrap_or_else(|| object.clone());
             txn = txn.and(Compare::absent(key.clone())).then(Op::put(key, value));

@@ -68,7 +68,7 @@ async fn make(call: &mut Call<'_>, mut new: Value) -> Result<Arc<Object>, ApiErr
     metadata::of(&mut new)?.remove("resourceVersion");
     // To create is another right than to update, and another operation for admission.
     call.request.verb = Verb::Create;
-    call.core.authorize(call.user, &call.request).await?;
+    call.aside.asks_to_create = true;
     create::complete(call, new, None).await
 }
 
@@ -149,14 +149,15 @@ fn unfit(call: &Call<'_>, old: &Object, patch: &Value, kind: PatchType, error: A
     if error.reason != Reason::BadRequest {
         return error;
     }
-    let value = match kind {
-        PatchType::Strategic => k8s_apply::typed::as_go_prints(patch),
-        _ => patched(call, old, patch, kind).map(|value| value.to_string()).unwrap_or_default(),
-    };
+    let made = patched(call, old, patch, kind).unwrap_or_default();
     let resource = &call.resource;
+    let (value, unconvertible) = match kind {
+        PatchType::Strategic => (k8s_apply::typed::as_go_prints(patch), resource.schema.unconvertible(&made)),
+        _ => (made.to_string(), None),
+    };
     let head =
         format!("{} in version {:?} cannot be handled as a {}: ", resource.kind, resource.version, resource.kind);
-    let problem = error.message.strip_prefix(&head).unwrap_or(&error.message);
+    let problem = unconvertible.as_deref().or(error.message.strip_prefix(&head)).unwrap_or(&error.message);
     let cause = k8s_kinds::causes::invalid("patch", value, problem);
     ApiError::invalid("", "", "", vec![cause])
 }
@@ -236,6 +237,7 @@ pub(crate) async fn replace_owned(
         call.resource.schema.canonicalise(&mut new);
     }
     let owners = managed::of_update(call, old, &before, &mut new, owners)?;
+    admission::show_owners(call, owners.text(old).as_deref(), old.managed_fields());
     admission::admit(call, &mut new, Some(&before)).await?;
     // Whoever admits has no say in this.
     metadata::of(&mut new)?.remove("managedFields");
@@ -249,9 +251,10 @@ pub(crate) async fn replace_owned(
             crd::counts_as_change(&before, &new)
         }
     };
-    if crd::is_definition(&call.resource.group, &call.resource.plural) {
-        crd::establish(call.core, &mut new, call.now);
-    }
+    let guard = match crd::is_definition(&call.resource.group, &call.resource.plural) {
+        true => crd::establish_alone(call, &mut new, Some(&before)).await?,
+        false => None,
+    };
     let mut reserved = network::reserve(call, &mut new, Some(&before))?;
     call.resource.schema.canonicalise(&mut new);
     if counts {
@@ -276,7 +279,8 @@ pub(crate) async fn replace_owned(
             None => None,
         });
     }
-    let claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
+    let mut claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
+    guard.into_iter().for_each(|guard| claims.guard(guard));
     let stored = write::store(call, &key, bytes, expected, claims).await;
     drop(reserved);
     Ok(match stored? {

@@ -12,6 +12,7 @@ use crate::audit::{AuditStage, Record};
 use crate::cache::{Cache, Event, Held, with_revision};
 use crate::core::{Call, Core, in_version};
 use crate::crd;
+use crate::flow::Watched;
 use crate::http::Accepted;
 use crate::list_options::{self, Beginning};
 use crate::read::parse_revision;
@@ -269,6 +270,8 @@ pub(crate) struct InProcessWatch {
     pub core: Arc<Core>,
     pub cursor: Cursor,
     pub audit: Record,
+    /// Its writers wait for it as for one over HTTP.
+    pub _watched: Option<Watched>,
 }
 
 impl Drop for InProcessWatch {

@@ -401,3 +401,101 @@ fn a_webhook_sees_the_version_that_it_knows() {
         assert_eq!((&question["kind"]["version"], &question["requestKind"]["version"]), (&json!("v1"), &json!("v2")));
     });
 }
+
+#[test]
+fn owners_of_fields_are_shown_and_are_not_for_whoever_admits_to_say() {
+    let answer: Answer = Arc::new(|path, question| {
+        let operations = json!([
+            {"op": "test", "path": "/metadata/managedFields/0/manager", "value": "test"},
+            {"op": "add", "path": "/metadata/managedFields/0/manager", "value": "hook"},
+            {"op": "add", "path": "/data/by", "value": "hook"},
+        ]);
+        let mutates = path.starts_with("/mutates");
+        Some(review(question, if mutates { patch(&operations) } else { json!({"allowed": true}) }))
+    });
+    with_hooks(answer, |cluster, hooks| async move {
+        configure(&cluster, &MUTATING, "m", &[hook(&hooks, "mutates.example.io", json!({}))]).await;
+        let condition = json!({"name": "c", "expression": "!has(oldObject.metadata) || oldObject.metadata.managedFields[0].manager == 'test'"});
+        let sees = hook(&hooks, "sees.example.io", json!({"matchConditions": [condition]}));
+        configure(&cluster, &VALIDATING, "v", &[sees]).await;
+        let managers = |object: &Value| -> Vec<String> {
+            let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+            entries.map(|entry| entry["manager"].as_str().unwrap().to_owned()).collect()
+        };
+        let created = create(&cluster, "a", json!({"data": {"a": "b"}})).await.unwrap();
+        assert_eq!((managers(&created), &created["data"]["by"]), (vec!["test".to_owned()], &json!("hook")));
+        let questions = hooks.take();
+        assert_eq!(questions.len(), 2);
+        for question in questions {
+            assert_eq!(managers(&question["object"]), ["test"], "{question}");
+        }
+        let patch = json!({"data": {"k": "v"}});
+        cluster.admin().patch(&CM, "default", "a", "", PatchType::Merge, patch).await.unwrap();
+        for question in hooks.take() {
+            assert_eq!(managers(&question["oldObject"]), ["test"], "{question}");
+            let owned = |object: &str, field: &str| {
+                question[object]["metadata"]["managedFields"].to_string().contains(&format!("f:{field}"))
+            };
+            assert!(owned("oldObject", "a") && !owned("oldObject", "k") && owned("object", "k"), "{question}");
+        }
+    });
+}
+
+#[test]
+fn events_of_one_group_are_those_of_the_other() {
+    let answer: Answer = Arc::new(|_, question| Some(review(question, json!({"allowed": true}))));
+    with_hooks(answer, |cluster, hooks| async move {
+        let rules = |group: &str| json!([{"operations": ["CREATE"], "apiGroups": [group], "apiVersions": ["v1"], "resources": ["events"]}]);
+        let equivalent = hook(&hooks, "equivalent.example.io", json!({"rules": rules("events.k8s.io")}));
+        let exact = json!({"rules": rules("events.k8s.io"), "matchPolicy": "Exact"});
+        configure(&cluster, &VALIDATING, "v", &[equivalent, hook(&hooks, "exact.example.io", exact)]).await;
+        let events = GroupVersionResource::of("", "v1", "events");
+        let event = json!({
+            "metadata": {"name": "e"}, "reason": "R", "message": "m", "type": "Normal",
+            "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"},
+        });
+        cluster.admin().create(&events, "default", event).await.unwrap();
+        let asked = hooks.take();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        let question = &asked[0];
+        assert_eq!(
+            (&question["resource"]["group"], &question["requestResource"]["group"]),
+            (&json!("events.k8s.io"), &json!(""))
+        );
+        assert_eq!(
+            (&question["kind"]["group"], &question["object"]["apiVersion"]),
+            (&json!("events.k8s.io"), &json!("events.k8s.io/v1"))
+        );
+        assert_eq!((&question["object"]["note"], &question["object"]["regarding"]["name"]), (&json!("m"), &json!("p")));
+    });
+}
+
+#[test]
+fn match_conditions_are_counted() {
+    let answer: Answer = Arc::new(|_, question| Some(review(question, json!({"allowed": true}))));
+    with_hooks(answer, |cluster, hooks| async move {
+        let condition = |expression: &str| json!({"matchConditions": [{"name": "c", "expression": expression}]});
+        let hook = |name: &str, expression: &str| hook(&hooks, name, condition(expression));
+        let webhooks = [hook("never.example.io", "false"), hook("always.example.io", "true")];
+        configure(&cluster, &VALIDATING, "v", &webhooks).await;
+        let broken = [hook("broken.example.io", "object.nothing == 1")];
+        configure(&cluster, &MUTATING, "m", &broken).await;
+        create(&cluster, "a", json!({})).await.unwrap_err();
+        cluster.admin().delete(&MUTATING, "", "m", Preconditions::default()).await.unwrap();
+        create(&cluster, "a", json!({})).await.unwrap();
+        let page = ask(&cluster, "admin", "GET /metrics", &[], "").await.text();
+        let series = |what: &str, name: &str, step: &str| {
+            format!(
+                r#"apiserver_admission_match_condition_{what}{{kind="webhook",name="{name}.example.io",operation="CREATE",type="{step}"}} 1"#
+            )
+        };
+        for expected in [
+            series("evaluation_errors_total", "broken", "admit"),
+            series("exclusions_total", "never", "validating"),
+            series("evaluation_seconds_count", "always", "validating"),
+        ] {
+            assert!(page.contains(&expected), "{expected}\nin\n{page}");
+        }
+        assert!(!page.contains(&series("exclusions_total", "always", "validating")));
+    });
+}

@@ -508,7 +508,31 @@ fn patches_that_do_not_fit_are_told_as_upstream_does() {
                 strategic,
                 json!({"spec": {"replicas": "two"}}),
                 422,
-                " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:two]]\": json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32".to_owned(),
+                " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:two]]\": unrecognized type: int32".to_owned(),
+            ),
+            (
+                strategic,
+                json!({"spec": {"selector": "x"}}),
+                422,
+                " \"\" is invalid: patch: Invalid value: \"map[spec:map[selector:x]]\": cannot restore struct from: string".to_owned(),
+            ),
+            (
+                strategic,
+                json!({"metadata": {"labels": {"a": 1}}}),
+                422,
+                " \"\" is invalid: patch: Invalid value: \"map[metadata:map[labels:map[a:1]]]\": cannot convert int64 to string".to_owned(),
+            ),
+            (
+                strategic,
+                json!({"spec": {"replicas": 1.5}}),
+                422,
+                " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:1.5]]\": cannot convert float64 to int32".to_owned(),
+            ),
+            (
+                strategic,
+                json!({"spec": {"template": {"spec": {"tolerations": "x"}}}}),
+                422,
+                " \"\" is invalid: patch: Invalid value: \"map[spec:map[template:map[spec:map[tolerations:x]]]]\": cannot restore slice from string".to_owned(),
             ),
             (
                 strategic,

@@ -235,3 +235,62 @@ fn a_file_begins_anew_at_its_limit() {
     assert_eq!((count(&path), count(&folder.join("audit.log.1"))), (1, 2));
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn tokens_of_secrets_are_noted_and_counted() {
+    audited("- {level: Metadata, omitStages: [RequestReceived]}", |cluster, ring| async move {
+        let client = cluster.admin();
+        let account = json!({"metadata": {"name": "a"}});
+        let uid = client.create(&resources::SERVICE_ACCOUNTS, "default", account).await.unwrap().meta().uid.clone();
+        let claims = k8s_auth::LegacyClaims::new("default", "a", &uid, "s");
+        let token = cluster.server.issuer().issue_legacy(&claims);
+        let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &token);
+        let annotations = json!({"kubernetes.io/service-account.name": "a"});
+        let secret = json!({
+            "metadata": {"name": "s", "annotations": annotations}, "type": "kubernetes.io/service-account-token",
+            "data": {"token": encoded},
+        });
+        client.create(&resources::SECRETS, "default", secret).await.unwrap();
+        let mut from = 0;
+        ring.read(from, usize::MAX);
+        let review = || serve::full(r#"{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}"#);
+        let line = "POST /apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let header = format!("authorization: Bearer {token}");
+        let answer = send(&cluster, line, &[&header], review()).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let (events, next, _) = ring.read(from, usize::MAX);
+        from = next;
+        let name = "system:serviceaccount:default:a";
+        let event = events.iter().find(|event| event.user.username == name).expect("an event").to_json();
+        let notes = &event["annotations"];
+        assert_eq!(notes["authentication.k8s.io/legacy-token"], name, "{event}");
+        assert_eq!(notes["authentication.k8s.io/legacy-token-manual-secret"], "s", "{event}");
+
+        let spec = json!({"serviceAccountName": "a", "containers": [{"name": "c", "image": "i"}]});
+        let pod = json!({"metadata": {"name": "p"}, "spec": spec});
+        client.create(&resources::PODS, "default", pod).await.unwrap();
+        let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "p"});
+        let asked = json!({"spec": {"expirationSeconds": 3607, "boundObjectRef": bound}});
+        let issued = client.create_subresource(&resources::SERVICE_ACCOUNTS, "default", "a", "token", asked).await;
+        let Ok(k8s_client::Reply::Value(issued)) = issued else { panic!("a token") };
+        let header = format!("authorization: Bearer {}", issued["status"]["token"].as_str().unwrap());
+        let page = async || ask(&cluster, "admin", "GET /metrics", &[], "").await.text();
+        for (wait, valid, stale) in [(0, 1, 0), (4000, 1, 1)] {
+            cluster.world.sleep(std::time::Duration::from_secs(wait)).await;
+            assert_eq!(send(&cluster, line, &[&header], review()).await.status, 201);
+            let page = page().await;
+            for (what, count) in [("legacy", 1), ("valid", valid), ("stale", stale)] {
+                let series = format!("serviceaccount_{what}_tokens_total {count}\n");
+                assert!(count == 0 || page.contains(&series), "{series} in\n{page}");
+            }
+        }
+        let (events, _, _) = ring.read(from, usize::MAX);
+        let stale = events
+            .iter()
+            .map(|event| event.to_json())
+            .find_map(|event| event["annotations"]["authentication.k8s.io/stale-token"].as_str().map(str::to_owned));
+        assert!(
+            stale.is_some_and(|note| note.starts_with(&format!("subject: {name}, seconds after warning threshold: ")))
+        );
+    });
+}

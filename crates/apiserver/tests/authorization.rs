@@ -159,3 +159,42 @@ fn default_roles_are_brought_up_to_date_at_the_start() {
         assert_eq!(names, ["jane", "system:authenticated"]);
     });
 }
+
+#[test]
+fn what_a_put_would_create_is_judged_before_it_is_asked_whether_it_may() {
+    with_options(with_names, |cluster| async move {
+        let rule = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["update", "patch"]});
+        let role = json!({"metadata": {"name": "r"}, "rules": [rule]});
+        let binding = json!({
+            "metadata": {"name": "r"}, "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "jane"}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"},
+        });
+        cluster.admin().create(&resources::CLUSTER_ROLES, "", role).await.unwrap();
+        cluster.admin().create(&resources::CLUSTER_ROLE_BINDINGS, "", binding).await.unwrap();
+        let object = |seconds: i64| {
+            let spec = json!({"leaseDurationSeconds": seconds});
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "e"}, "spec": spec,
+            });
+            lease.to_string()
+        };
+        let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+        let line = format!("PUT {path}/e");
+        let cases = [
+            ("nobody", 0, 403, r#"cannot update resource "leases""#),
+            ("jane", 0, 422, "spec.leaseDurationSeconds: Invalid value"),
+            ("jane", 1, 403, r#"cannot create resource "leases""#),
+            ("admin", 1, 201, ""),
+        ];
+        for (user, seconds, status, told) in cases {
+            let answer = ask(&cluster, user, &line, &[], &object(seconds)).await;
+            assert_eq!(answer.status, status, "{user} {seconds}: {}", answer.text());
+            let message = answer.json()["message"].as_str().unwrap_or("").to_owned();
+            assert!(message.contains(told), "{user} {seconds}: {message}");
+        }
+        let applied = r#"{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "f"}}"#;
+        let line = format!("PATCH {path}/f?fieldManager=m");
+        let answer = ask(&cluster, "jane", &line, &["content-type: application/apply-patch+yaml"], applied).await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    });
+}

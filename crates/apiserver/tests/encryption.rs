@@ -191,3 +191,62 @@ fn keys_of_a_configuration_encrypt_too() {
         assert!(stored.starts_with(prefix.as_bytes()) && !has(&stored, HIDDEN), "{name}");
     }
 }
+
+#[test]
+fn what_the_server_writes_by_itself_is_encrypted_too() {
+    let key = base64::engine::general_purpose::STANDARD.encode([7; 32]);
+    let text = format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [resourcequotas, poddisruptionbudgets.policy, namespaces, clusterroles.rbac.authorization.k8s.io]\n  providers: [{{aescbc: {{keys: [{{name: a, secret: {key}}}]}}}}]\n"
+    );
+    let config = || Some(EncryptionConfig::parse(&text, &KmsByName::new()).unwrap());
+    let mut lab = Lab::new();
+    lab.with(config(), |cluster| async move {
+        let client = cluster.admin();
+        let account = serde_json::json!({"metadata": {"name": "default"}});
+        client.create(&k8s_object::resources::SERVICE_ACCOUNTS, "default", account).await.unwrap();
+        let quotas = k8s_object::GroupVersionResource::of("", "v1", "resourcequotas");
+        let quota = serde_json::json!({
+            "metadata": {"name": "q"}, "spec": {"hard": {"count/configmaps": "5"}},
+        });
+        client.create(&quotas, "default", quota).await.unwrap();
+        let mut quota = client.get(&quotas, "default", "q").await.unwrap().value();
+        quota["status"] = serde_json::json!({"hard": {"count/configmaps": "5"}, "used": {"count/configmaps": "0"}});
+        client.update(&quotas, "default", "q", "status", quota).await.unwrap();
+        let map = serde_json::json!({"metadata": {"name": "m"}});
+        client.create(&k8s_object::resources::CONFIG_MAPS, "default", map).await.unwrap();
+        let charged = client.get(&quotas, "default", "q").await.unwrap().value();
+        assert_eq!(charged["status"]["used"]["count/configmaps"], "1");
+
+        let labels = serde_json::json!({"app": "web"});
+        let pod = serde_json::json!({
+            "metadata": {"name": "p", "labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+        });
+        let pods = k8s_object::resources::PODS;
+        client.create(&pods, "default", pod).await.unwrap();
+        let status = serde_json::json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        client.patch(&pods, "default", "p", "status", k8s_client::PatchType::Merge, status).await.unwrap();
+        let budgets = k8s_object::GroupVersionResource::of("policy", "v1", "poddisruptionbudgets");
+        let budget = serde_json::json!({
+            "metadata": {"name": "b"}, "spec": {"minAvailable": 0, "selector": {"matchLabels": labels}},
+        });
+        client.create(&budgets, "default", budget).await.unwrap();
+        let allowed = serde_json::json!({"status": {
+            "disruptionsAllowed": 1, "observedGeneration": 1, "currentHealthy": 1, "desiredHealthy": 0, "expectedPods": 1,
+        }});
+        client.patch(&budgets, "default", "b", "status", k8s_client::PatchType::Merge, allowed).await.unwrap();
+        let eviction = serde_json::json!({"metadata": {"name": "p"}});
+        client.create_subresource(&pods, "default", "p", "eviction", eviction).await.unwrap();
+        let budget = client.get(&budgets, "default", "b").await.unwrap().value();
+        assert_eq!(budget["status"]["disruptionsAllowed"], 0, "{budget}");
+    });
+    let keyspace = lab.store.keyspace("cluster/");
+    for key in [
+        "resourcequotas/default/q",
+        "poddisruptionbudgets.policy/default/b",
+        "namespaces/kube-system",
+        "clusterroles.rbac.authorization.k8s.io/view",
+    ] {
+        let found = lab.simulation.block_on(keyspace.get(format!("registry/{key}"))).unwrap().unwrap();
+        assert!(found.value.starts_with(b"k8s:enc:aescbc:v1:a:"), "{key}: {}", String::from_utf8_lossy(&found.value));
+    }
+}

@@ -208,6 +208,29 @@ fn what_leads_elsewhere_is_published() {
 }
 
 #[test]
+fn json_is_escaped_as_go_escapes_it() {
+    with_options(with_names, |cluster| async move {
+        let path = "/api/v1/namespaces/default/configmaps";
+        let body = r#"{"metadata": {"name": "a"}, "data": {"k": "<a> && b"}}"#;
+        let escaped = r"\u003ca\u003e \u0026\u0026 b";
+        let created = ask(&cluster, "admin", &format!("POST {path}"), &[], body).await;
+        let mut answers = vec![created.text()];
+        for line in [format!("GET {path}/a"), format!("GET {path}"), format!("GET {path}?watch=1&timeoutSeconds=1")] {
+            answers.push(ask(&cluster, "admin", &line, &[], "").await.text());
+        }
+        let pretty = ask(&cluster, "admin", &format!("GET {path}/a?pretty=true"), &[], "").await;
+        answers.push(pretty.text());
+        for answer in answers {
+            assert!(answer.contains(escaped) && !answer.contains('<'), "{answer}");
+        }
+        let none = ask(&cluster, "admin", &format!("GET {path}/%3Cnone%3E"), &[], "").await;
+        assert!(none.status == 404 && none.text().contains(r"\u003cnone\u003e"), "{}", none.text());
+        let yaml = ask(&cluster, "admin", &format!("GET {path}/a"), &["accept: application/yaml"], "").await;
+        assert!(yaml.text().contains("<a> && b"), "{}", yaml.text());
+    });
+}
+
+#[test]
 fn every_type_and_field_that_is_served_is_described() {
     for minor in k8s_schema::OLDEST_MINOR..=k8s_schema::NEWEST_MINOR {
         let options = move |options: &mut apiserver::Options| {

@@ -122,3 +122,19 @@ fn a_client_that_does_not_read_its_watch_holds_up_nothing_else() {
         }
     });
 }
+
+#[test]
+fn a_body_that_is_too_large_is_refused_and_the_connection_goes_on() {
+    let served = Served::start();
+    served.runtime.block_on(async {
+        let mut client = Client::connect(&served).await;
+        for megabytes in [4, 20, 4] {
+            let refused = client.send("POST", CONFIG_MAPS, vec![b' '; megabytes << 20]).await;
+            assert_eq!(refused.status(), 413);
+            let status = within(refused.into_body().collect()).await.unwrap().to_bytes();
+            let status: Value = serde_json::from_slice(&status).unwrap();
+            assert_eq!(status["reason"], "RequestEntityTooLarge");
+            assert_eq!(client.send("GET", "/api/v1/namespaces/default", "").await.status(), 200);
+        }
+    });
+}

@@ -173,6 +173,38 @@ fn ten_thousand_objects_in_pages_are_each_seen_once_in_the_order_of_their_keys()
         assert_eq!(page.remaining, Some(3_333 - 10));
         let labelled = Options { label_selector: Some("!x".into()), ..limited(10, "") };
         assert_eq!(list(&cluster, "a-b", labelled).await.unwrap().remaining, None, "a selector may leave some out");
+
+        // One whose state is forgotten on its way goes on with what there is by then, from where it was.
+        let (mut seen, mut token, mut expired) = (Vec::new(), String::new(), 0);
+        loop {
+            let page = match list(&cluster, "default", limited(500, &token)).await {
+                Ok(page) => page,
+                Err(error) => {
+                    assert_eq!((error.reason, expired), (Reason::Expired, 0), "{error}");
+                    expired += 1;
+                    token = error.continue_token;
+                    continue;
+                }
+            };
+            seen.extend(page.names);
+            token = page.token;
+            if token.is_empty() {
+                break;
+            }
+            if seen.len() == 1_000 {
+                create(&client, "default", &["a-before", "z-after"]).await;
+                client.delete(&resources::CONFIG_MAPS, "default", "n9998", Preconditions::default()).await.unwrap();
+                cluster.world.sleep(Duration::from_secs(12 * 60)).await;
+            }
+        }
+        let mut expected: Vec<String> = (0..10_000)
+            .filter(|index| index % 3 == 2 && *index != 9998)
+            .map(|index| format!("default/n{index}"))
+            .collect();
+        expected.push("default/z-after".to_owned());
+        expected.sort();
+        seen.retain(|name| name != "default/kube-root-ca.crt");
+        assert_eq!((expired, seen), (1, expected));
     });
 }
 

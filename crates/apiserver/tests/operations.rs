@@ -112,6 +112,7 @@ fn health_is_told_check_by_check() {
             ("/livez/shutdown", 404, "404 page not found\n"),
             ("/readyz/shutdown", 200, "ok"),
             ("/readyz/poststarthook/rbac/bootstrap-roles", 200, "ok"),
+            ("/readyz/poststarthook/start-apiextensions-controllers", 200, "ok"),
             ("/readyz/none", 404, "404 page not found\n"),
         ];
         for (path, status, text) in cases {

@@ -235,3 +235,55 @@ fn a_webhook_decides_in_its_place_and_is_believed_for_a_while() {
         }
     });
 }
+
+#[test]
+fn webhooks_have_a_say_in_what_policies_check() {
+    let (world, mut simulation) = World::simulated(1);
+    let store = Store::memory(&world, store::Limits::default());
+    simulation.block_on(async move {
+        let answer = |_: &str, review: &Value| {
+            let asked = &review["spec"]["resourceAttributes"];
+            let may = match asked["verb"].as_str() {
+                Some("dance") => asked["name"] == "floor" && review["spec"]["user"] == "jane",
+                _ => true,
+            };
+            let status = json!({"allowed": may, "reason": if may { "" } else { "not here" }});
+            Some((200, json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "status": status})))
+        };
+        let hooks = Hooks::new(&world, &["hook.example"], Arc::new(answer));
+        let remote =
+            Remote { url: "https://hook.example/decide".into(), authorities_pem: pem(&hooks), ..Remote::default() };
+        let webhook = AuthorizationWebhook::new("hook", remote, FailurePolicy::NoOpinion);
+        let dialer = hooks.clone();
+        let cluster = start_with(&world, &store, |options| {
+            with_names(options);
+            options.dialer = Some(dialer);
+            options.authorization = vec![Mode::Webhook(Box::new(webhook)), Mode::Rbac];
+        })
+        .await;
+        let group = "admissionregistration.k8s.io";
+        let policies = k8s_object::GroupVersionResource::of(group, "v1", "validatingadmissionpolicies");
+        let bindings = k8s_object::GroupVersionResource::of(group, "v1", "validatingadmissionpolicybindings");
+        let check = "authorizer.group('').resource('floors').namespace('default').name(object.metadata.name).check('dance')";
+        let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]);
+        let policy = json!({
+            "metadata": {"name": "dances"},
+            "spec": {
+                "matchConstraints": {"resourceRules": rules},
+                "validations": [{"expression": format!("{check}.allowed()"), "messageExpression": "'no dancing in ' + object.metadata.name"}],
+            },
+        });
+        cluster.admin().create(&policies, "", policy).await.unwrap();
+        let binding = json!({"metadata": {"name": "dances"}, "spec": {"policyName": "dances", "validationActions": ["Deny"]}});
+        cluster.admin().create(&bindings, "", binding).await.unwrap();
+        let line = "POST /api/v1/namespaces/default/configmaps";
+        for (user, name, status) in [("jane", "floor", 201), ("jane", "table", 422), ("joe", "floor", 422)] {
+            let body = json!({"metadata": {"name": name}}).to_string();
+            let answer = ask(&cluster, user, line, &[], &body).await;
+            assert_eq!(answer.status, status, "{user} {name}: {}", answer.text());
+        }
+        let asked = std::mem::take(&mut *hooks.asked.lock().unwrap());
+        let danced = asked.iter().filter(|(_, review)| review["spec"]["resourceAttributes"]["verb"] == "dance");
+        assert_eq!(danced.count(), 3);
+    });
+}

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use apiserver::ServiceCidr;
 use k8s_client::{Client, Options, PatchType, Preconditions, WatchEvent};
-use k8s_object::resources::{CONFIG_MAPS, NAMESPACES, SERVICES};
+use k8s_object::resources::{CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, SERVICES};
 use k8s_object::{ApiError, Reason};
 use serde_json::{Value, json};
 use store::{Cmp, Compare, KeyRange, Limits, Store};
@@ -159,5 +159,48 @@ fn no_address_and_no_port_is_given_twice() {
         let taken = servers[1].admin().create(&SERVICES, "default", asked(&held[0].0)).await.unwrap_err();
         assert_eq!(taken.reason, Reason::Invalid, "{taken}");
         servers[1].admin().create(&SERVICES, "default", asked(&free)).await.unwrap();
+    });
+}
+
+fn definition(plural: &str, kind: &str) -> Value {
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    json!({
+        "metadata": {"name": format!("{plural}.example.com")},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+        },
+    })
+}
+
+/// Threads that define the same kind through both servers at the same time.
+#[test]
+fn no_two_definitions_get_the_same_name() {
+    const ROUNDS: usize = 40;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+    runtime.block_on(async {
+        let world = World::real();
+        let store = Store::memory(&world, Limits::default());
+        let servers = [start(&world, &store).await, start(&world, &store).await];
+        let tasks = world.tasks("clients");
+        for round in 0..ROUNDS {
+            for (at, prefix) in ["a", "b", "c", "d"].into_iter().enumerate() {
+                let client = servers[at % 2].admin();
+                tasks.spawn("client", async move {
+                    let definition = definition(&format!("{prefix}{round}s"), &format!("Kind{round}"));
+                    client.create(&CUSTOM_RESOURCE_DEFINITIONS, "", definition).await.unwrap();
+                });
+            }
+        }
+        while !tasks.is_empty() {
+            world.sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let (all, _) = servers[1].admin().list(&CUSTOM_RESOURCE_DEFINITIONS, "").await.unwrap();
+        assert_eq!(all.len(), 4 * ROUNDS);
+        let mut kinds: Vec<Value> =
+            all.iter().map(|own| own.value()["status"]["acceptedNames"]["kind"].clone()).collect();
+        kinds.retain(|kind| kind.as_str().is_some_and(|kind| !kind.is_empty()));
+        let different: BTreeSet<&str> = kinds.iter().filter_map(Value::as_str).collect();
+        assert_eq!((kinds.len(), different.len()), (ROUNDS, ROUNDS), "each kind is somebody's, and of one only");
     });
 }

@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::store::Store;
-use anyhow::{Context, Result, bail};
-use apiserver::{ApiServer, Options, ServiceCidr};
-use k8s_auth::{Issuer, PrivateKey};
+use anyhow::{Result, bail};
+use apiserver::{ApiServer, Options};
 use k8s_client::{Client, PatchType};
 use k8s_object::{ApiError, UserInfo};
 use world::{Tasks, World};
@@ -106,21 +105,8 @@ async fn load(world: &World, store: &Store, server: &ApiServer) -> Result<()> {
 /// An API server of its own in a store that others use too.
 async fn start(world: &World, store: &Store, tasks: &Tasks, name: &str) -> Result<ApiServer> {
     let options = Options {
-        world: world.clone(),
-        keyspace: store.keyspace(&format!("{name}/")),
-        minor: 34,
-        git_version: "v1.34.4-eks-4d696e6".to_owned(),
-        issuer: Issuer::new(PrivateKey::generate(world), "https://oidc.example", &["https://kubernetes.default.svc"]),
         token_authenticators: vec![protobuf::administrator()],
-        authorizers: Vec::new(),
-        authentication: Default::default(),
-        authorization: apiserver::Mode::usual(),
-        kubelets: Default::default(),
-        audit: None,
-        encryption: None,
-        service_cidr: ServiceCidr::parse("172.20.0.0/16").context("a network")?,
-        endpoint: None,
-        dialer: None,
+        ..Options::alone(world, store.keyspace(&format!("{name}/")))
     };
     Ok(ApiServer::start(options, tasks).await?)
 }

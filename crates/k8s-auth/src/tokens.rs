@@ -271,9 +271,9 @@ impl Claims {
         user
     }
 
-    /// Whether its use is to be warned about.
-    pub fn is_stale(&self, now: Timestamp) -> bool {
-        self.kubernetes.warnafter.is_some_and(|after| now.seconds() > after)
+    /// For how many seconds its use has been to be warned about, not above zero while it is not; `None` for a token that is never.
+    pub fn seconds_stale(&self, now: Timestamp) -> Option<i64> {
+        self.kubernetes.warnafter.filter(|after| *after != 0).map(|after| now.seconds() - after)
     }
 }
 
@@ -644,6 +644,6 @@ mod tests {
         let now = world.now();
         let token = issuer.issue(&world, &TokenRequest { warn_after_seconds: Some(10), ..request() }).token;
         let verified = issuer.verify(&token, &[], now).unwrap();
-        assert!(!verified.is_stale(after(now, 10)) && verified.is_stale(after(now, 11)));
+        assert_eq!([10, 11].map(|seconds| verified.seconds_stale(after(now, seconds))), [Some(0), Some(1)]);
     }
 }

@@ -2,6 +2,7 @@
 //! quantities, `Status` errors, and typed views of the kinds that components read. Pure: no clock, no io, no API server.
 
 mod error;
+mod escape;
 mod gvk;
 mod meta;
 mod object;
@@ -13,6 +14,7 @@ mod user;
 pub mod views;
 
 pub use error::{ApiError, Cause, Reason};
+pub use escape::escaped;
 pub use gvk::{GroupVersionKind, GroupVersionResource, resources};
 pub use meta::{ObjectMeta, OwnerReference, Properties};
 pub use object::{DecodeError, NamespacedName, Object, encode, encode_with};

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{GroupVersionKind, ObjectMeta};
+use crate::{GroupVersionKind, ObjectMeta, escaped};
 
 /// The bytes are not an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -378,8 +378,8 @@ impl fmt::Debug for Object {
 
 /// As [`encode`], with the text of `metadata.managedFields`, which `value` does not have.
 pub fn encode_with(value: &Value, managed_fields: Option<&str>) -> Vec<u8> {
-    let json = encode(value);
-    let (Some(text), Some(at)) = (managed_fields, metadata_at(&json)) else { return json };
+    let json = unescaped(value);
+    let (Some(text), Some(at)) = (managed_fields, metadata_at(&json)) else { return escaped(json) };
     let mut all = Vec::with_capacity(json.len() + MANAGED_FIELDS.len() + text.len() + 1);
     all.extend_from_slice(&json[..at]);
     all.extend_from_slice(MANAGED_FIELDS);
@@ -388,12 +388,16 @@ pub fn encode_with(value: &Value, managed_fields: Option<&str>) -> Vec<u8> {
         all.push(b',');
     }
     all.extend_from_slice(&json[at..]);
-    all
+    escaped(all)
 }
 
 /// JSON with `apiVersion`, `kind` and `metadata` first, the form that [`Object::from_stored`] needs and people like to read,
-/// and `managedFields` first in the metadata. A value that is not a map is written as it is.
+/// and `managedFields` first in the metadata; escaped as Go does. A value that is not a map is written as it is.
 pub fn encode(value: &Value) -> Vec<u8> {
+    escaped(unescaped(value))
+}
+
+fn unescaped(value: &Value) -> Vec<u8> {
     struct Ordered<'a>(&'a Map<String, Value>);
     impl Serialize for Ordered<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

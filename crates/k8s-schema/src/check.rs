@@ -12,10 +12,25 @@ use crate::node::{ModelNode, ModelStep, Shape};
 use crate::path::Path;
 
 pub(crate) fn types(node: ModelNode, value: &Value) -> Result<(), TypeMismatch> {
-    Check { structure: None, path: Path::default() }.visit(node, value)
+    Check { words: Words::Decoder, structure: None, path: Path::default() }.visit(node, value)
+}
+
+/// As [`types`], in the words of the conversion of an object that a strategic merge patch has made, which upstream does not decode.
+pub(crate) fn conversion(node: ModelNode, value: &Value) -> Result<(), TypeMismatch> {
+    Check { words: Words::Converter, structure: None, path: Path::default() }.visit(node, value)
+}
+
+/// Whose words mismatches are told in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// Of `encoding/json`.
+    Decoder,
+    /// Of apimachinery's `DefaultUnstructuredConverter`.
+    Converter,
 }
 
 struct Check {
+    words: Words,
     /// The struct that holds the field being looked at.
     structure: Option<&'static str>,
     path: Path,
@@ -35,7 +50,10 @@ impl Check {
                 self.integer(node, number, i64::from(i32::MIN), i64::from(i32::MAX))
             }
             (Shape::Int64, Value::Number(number)) => self.integer(node, number, i64::MIN, i64::MAX),
-            (Shape::Bytes, Value::String(text)) => leaf::check_base64(text).map_err(TypeMismatch),
+            (Shape::Bytes, Value::String(text)) => leaf::check_base64(text).map_err(|problem| {
+                let converts = self.words == Words::Converter;
+                TypeMismatch(if converts { format!("error decoding from json: {problem}") } else { problem })
+            }),
             (Shape::Leaf(leaf, _), _) => self.leaf(node, leaf, value),
             (Shape::List(item), Value::Array(list)) => {
                 list.iter().try_for_each(|below| self.visit(node.of(item), below))
@@ -66,13 +84,19 @@ impl Check {
                 | Shape::String
                 | Shape::Struct(_),
                 _,
-            ) => Err(self.mismatch(kind_of(value), &go_type(node.ty))),
+            ) => Err(match self.words {
+                Words::Converter => TypeMismatch(not_restored(node, value)),
+                Words::Decoder => self.mismatch(kind_of(value), &go_type(node.ty)),
+            }),
         }
     }
 
     fn integer(&self, node: ModelNode, number: &Number, min: i64, max: i64) -> Result<(), TypeMismatch> {
         match number.as_i64() {
             Some(value) if (min..=max).contains(&value) => Ok(()),
+            None if self.words == Words::Converter && number.is_f64() => {
+                Err(TypeMismatch(format!("cannot convert float64 to {}", go_type(node.ty))))
+            }
             _ => Err(self.mismatch(&format!("number {number}"), &go_type(node.ty))),
         }
     }
@@ -128,6 +152,27 @@ impl Check {
             }
             None => format!("json: cannot unmarshal {got} into Go value of type {ty}"),
         })
+    }
+}
+
+/// Why a value cannot become what its field is, in the words of the converter.
+fn not_restored(node: ModelNode, value: &Value) -> String {
+    let kind = match value {
+        Value::Null => "invalid",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    };
+    match node.shape() {
+        Shape::List(_) | Shape::Bytes => format!("cannot restore slice from {kind}"),
+        Shape::Map(_) => format!("cannot restore map from {kind}"),
+        Shape::Struct(_) => format!("cannot restore struct from: {kind}"),
+        // In Go a number can become a character, which is not what is meant.
+        Shape::String if kind == "int64" => "cannot convert int64 to string".to_owned(),
+        _ => format!("unrecognized type: {}", go_type(node.ty)),
     }
 }
 

@@ -150,6 +150,11 @@ impl Schema {
         self.builtin_node().map_or(Ok(()), |node| check::types(node, value))
     }
 
+    /// As [`Schema::check_types`], in the words in which a strategic merge patch is refused.
+    pub fn check_conversion(&self, value: &Value) -> Result<(), TypeMismatch> {
+        self.builtin_node().map_or(Ok(()), |node| check::conversion(node, value))
+    }
+
     /// Removes nulls that mean "absent". To be called before [`Schema::default`].
     pub fn drop_nulls(&self, value: &mut Value) {
         match &self.0 {

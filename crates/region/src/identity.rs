@@ -89,10 +89,9 @@ impl IamTokens {
 
     async fn verify(&self, token: &str) -> Result<UserInfo, AuthError> {
         let inner = self.inner.upgrade().ok_or_else(|| AuthError::Unavailable("the region is stopping".to_owned()))?;
-        let aws_auth = aws_auth(&inner, &self.cluster).await?;
         let now = inner.world.now();
-        let version = aws_auth.as_ref().map(|object| object.meta().resource_version.as_str());
-        let found = self.known.find(token, version, now).await;
+        let version = aws_auth_version(&inner, &self.cluster).await?;
+        let found = self.known.find(token, version.as_deref(), now).await;
         let ticket = match found.map_err(|error| AuthError::Unavailable(error.to_string()))? {
             Ok(known) => {
                 self.policies.set(&known.user, &known.policies);
@@ -108,11 +107,12 @@ impl IamTokens {
             verified = self.verify_for(&inner, token, std::slice::from_ref(&host)).await?;
         }
         let (caller, expires_at) = verified.map_err(|error| AuthError::Invalid(error.to_string()))?;
+        let aws_auth = aws_auth(&inner, &self.cluster).await?;
         let mapping = aws_auth.as_deref().map(mapping);
         let (user, policies) = identify_with(&inner, &self.cluster, &caller, mapping.as_ref()).await?;
         let policies: Arc<[AssociatedPolicy]> = policies.into();
         self.policies.set(&user, &policies);
-        let aws_auth = version.map(str::to_owned);
+        let aws_auth = aws_auth.map(|object| object.meta().resource_version.clone());
         self.known.keep(
             ticket,
             Known { user: Arc::new(user.clone()), policies, expires_at: Some(expires_at), aws_auth },
@@ -162,15 +162,15 @@ pub(crate) async fn identify_node(
     instance: &str,
 ) -> Result<Arc<UserInfo>, AuthError> {
     let unavailable = |error: &dyn std::fmt::Display| AuthError::Unavailable(error.to_string());
-    let aws_auth = aws_auth(inner, cluster).await?;
     let now = inner.world.now();
-    let version = aws_auth.as_ref().map(|object| object.meta().resource_version.as_str());
+    let version = aws_auth_version(inner, cluster).await?;
     // None of them can stand in a name.
     let session = format!("{cluster}\n{role}\n{instance}");
-    let ticket = match inner.known_nodes.find(&session, version, now).await.map_err(|error| unavailable(&error))? {
-        Ok(known) => return Ok(known.user),
-        Err(ticket) => ticket,
-    };
+    let ticket =
+        match inner.known_nodes.find(&session, version.as_deref(), now).await.map_err(|error| unavailable(&error))? {
+            Ok(known) => return Ok(known.user),
+            Err(ticket) => ticket,
+        };
     let record = inner.iam.role_by_arn(role).await.map_err(|error| unavailable(&error))?;
     let record = record.ok_or_else(|| AuthError::Invalid(format!("there is no role {role}")))?;
     let name = role.rsplit('/').next().unwrap_or_default();
@@ -181,10 +181,11 @@ pub(crate) async fn identify_node(
         kind: CallerKind::AssumedRole { role: name.to_owned(), session: instance.to_owned() },
         access_key_id: String::new(),
     };
+    let aws_auth = aws_auth(inner, cluster).await?;
     let mapping = aws_auth.as_deref().map(mapping);
     let (user, _) = identify_with(inner, cluster, &caller, mapping.as_ref()).await?;
     let user = Arc::new(user);
-    let aws_auth = version.map(str::to_owned);
+    let aws_auth = aws_auth.map(|object| object.meta().resource_version.clone());
     let known = Known { user: user.clone(), policies: Arc::new([]), expires_at: None, aws_auth };
     inner.known_nodes.keep(ticket, known, now);
     Ok(user)
@@ -216,6 +217,13 @@ async fn aws_auth(inner: &Arc<Inner>, cluster: &str) -> Result<Option<Arc<Object
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(AuthError::Unavailable(error.to_string())),
     }
+}
+
+/// The revision of the ConfigMap aws-auth, if the cluster has one: all that a request costs whose token is known.
+async fn aws_auth_version(inner: &Arc<Inner>, cluster: &str) -> Result<Option<String>, AuthError> {
+    let Some(plane) = inner.control_plane(cluster) else { return Ok(None) };
+    let version = plane.server.resource_version(&CONFIG_MAPS, "kube-system", "aws-auth").await;
+    version.map_err(|error| AuthError::Unavailable(error.to_string()))
 }
 
 /// What aws-auth says.

@@ -5,6 +5,7 @@
 
 mod body;
 mod connect;
+mod linger;
 mod server;
 mod stall;
 mod tls;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use world::{BoxFuture, Stop, Tasks};
 
 use crate::body::{Body, BoxError};
+use crate::linger::{self, Linger};
 use crate::stall::{self, Stalls};
 use crate::tls::{Tls, TlsError};
 
@@ -58,6 +59,8 @@ pub struct Limits {
     /// Time in which a client must take something of what it asked for, before its connection ends. Long enough for somebody who
     /// looks at the output of a watch page by page.
     pub stall: Duration,
+    /// Time in which a client that still sends what was refused may read why, before its connection is cut.
+    pub linger: Duration,
 }
 
 impl Default for Limits {
@@ -69,6 +72,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(20),
             streams: 250,
             stall: Duration::from_secs(300),
+            linger: Duration::from_millis(500),
         }
     }
 }
@@ -176,12 +180,25 @@ impl Acceptor {
     async fn connection(self, socket: TcpStream, address: SocketAddr, slot: OwnedSemaphorePermit) {
         // Without it small responses wait for the client's delayed acknowledgement; failing costs only that time.
         let _ = socket.set_nodelay(true);
-        let stop = self.tasks.stop();
+        let (stop, world, time) = (self.tasks.stop(), self.tasks.world().clone(), self.limits.linger);
         let stalls = Stalls::new();
-        let socket = stalls.socket(socket, slot);
+        let (socket, linger) = linger::Socket::new(socket, slot);
+        self.attend(stalls.socket(socket), address, stalls, linger.clone()).await;
+        stop.or(linger.finish(&world, time)).await;
+    }
+
+    /// Until the connection is gone, or is another task's.
+    async fn attend(
+        self,
+        socket: stall::Socket<linger::Socket>,
+        address: SocketAddr,
+        stalls: Stalls,
+        linger: Arc<Linger>,
+    ) {
+        let stop = self.tasks.stop();
         let Some(tls) = self.tls.clone() else {
             let peer = Peer { address, certificates: Vec::new(), tls: false };
-            return self.serve(TokioIo::new(socket), peer, stalls, stop).await;
+            return self.serve(TokioIo::new(socket), peer, stalls, linger, stop).await;
         };
         let handshake = self.tasks.world().timeout(self.limits.handshake_timeout, tls.accept(socket));
         // A client that speaks no TLS or takes too long is the client's problem, and there is nobody to tell.
@@ -189,10 +206,10 @@ impl Acceptor {
         let certificates = socket.get_ref().1.peer_certificates().unwrap_or_default();
         let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
         let peer = Peer { address, certificates, tls: true };
-        self.serve(TokioIo::new(socket), peer, stalls, stop).await;
+        self.serve(TokioIo::new(socket), peer, stalls, linger, stop).await;
     }
 
-    async fn serve<I>(self, io: I, peer: Peer, stalls: Stalls, stop: Stop)
+    async fn serve<I>(self, io: I, peer: Peer, stalls: Stalls, linger: Arc<Linger>, stop: Stop)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -201,7 +218,10 @@ impl Acceptor {
         let (begins, bodies) = (begun.clone(), stalls.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             begins.store(true, Ordering::Relaxed);
-            let request = request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync());
+            let request = match request.version() {
+                Version::HTTP_2 => request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync()),
+                _ => request.map(|body| linger::Watched::new(body, &linger).boxed_unsync()),
+            };
             let (answer, bodies) = (handler.handle(&peer, request), bodies.clone());
             async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| bodies.body(body))) }
         });
@@ -301,6 +321,26 @@ mod tests {
         );
         assert!(std::net::TcpStream::connect(address).is_err());
         drop(idle);
+    }
+
+    #[test]
+    fn whoever_still_sends_what_is_refused_reads_why() {
+        let (_runtime, address, _tasks) = echo(Limits { linger: Duration::from_secs(60), ..Limits::default() });
+        for framing in ["transfer-encoding: chunked", "content-length: 1000000000"] {
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            let head = format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n");
+            socket.write_all(head.as_bytes()).unwrap();
+            let mut sending = socket.try_clone().unwrap();
+            let chunk = [b"10000\r\n", &[b'x'; 0x10000][..], b"\r\n"].concat();
+            // It reads only when it can send no more.
+            sending.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+            let sent = (0..10_000).take_while(|_| sending.write_all(&chunk).is_ok()).count();
+            assert!(sent < 10_000, "not all that comes is read");
+            let mut answer = [0; 12];
+            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            socket.read_exact(&mut answer).unwrap_or_else(|error| panic!("{framing}: no answer: {error}"));
+            assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 413");
+        }
     }
 
     #[test]

@@ -16,7 +16,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::body::{Body, BoxError};
 
@@ -88,9 +87,9 @@ impl Stalls {
         Paced { inner: body, rest: Bytes::new(), progress }.boxed_unsync()
     }
 
-    /// A socket that says whose turn it is, and has a place among the connections for as long as it lives.
-    pub(crate) fn socket<S>(&self, inner: S, slot: OwnedSemaphorePermit) -> Socket<S> {
-        Socket { inner, progress: self.socket.clone(), _slot: slot }
+    /// A socket that says whose turn it is.
+    pub(crate) fn socket<S>(&self, inner: S) -> Socket<S> {
+        Socket { inner, progress: self.socket.clone() }
     }
 
     /// Looks; true when something stood still since [`LOOKS`] looks ago.
@@ -189,7 +188,6 @@ impl Drop for Piece {
 pub(crate) struct Socket<S> {
     inner: S,
     progress: Arc<Progress>,
-    _slot: OwnedSemaphorePermit,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {

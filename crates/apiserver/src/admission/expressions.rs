@@ -3,14 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use cel::{Activation, Budget, Check, CheckKind, Env, EvalError, Program, ResourceCheck, Val};
-use k8s_auth::Attributes;
+use cel::{Activation, Budget, Check, Env, EvalError, Program, ResourceCheck, Val};
 pub(super) use k8s_kinds::expressions::{May, Variables, Yields, environment};
-use k8s_object::{FieldSelector, LabelSelector, UserInfo};
 use serde_json::Value;
 
-use crate::core::{Call, Core};
-use crate::ports::Decision;
+use crate::core::Call;
 
 const OUT_OF_BUDGET: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
@@ -49,35 +46,6 @@ impl Expression {
             return Err(OUT_OF_BUDGET.to_owned());
         }
         Ok(value.map_err(|error| format!("expression '{}' resulted in error: {error}", self.text)))
-    }
-}
-
-/// Whether all conditions hold (apiserver `matchconditions`). One that is false decides whatever others say; else an error counts as
-/// `fails` says.
-pub(super) fn all_hold<'e>(
-    conditions: impl IntoIterator<Item = &'e Expression>,
-    inputs: &Inputs<'_>,
-    fails: bool,
-) -> Result<bool, String> {
-    let mut budget = Budget::new(cel::MAX_MATCH_CONDITIONS_COST);
-    let mut problems: Vec<String> = Vec::new();
-    for condition in conditions {
-        match condition.evaluate(inputs, &mut budget) {
-            Err(problem) => return if fails { Err(problem) } else { Ok(false) },
-            Ok(Err(problem)) => {
-                if !problems.contains(&problem) {
-                    problems.push(problem);
-                }
-            }
-            Ok(Ok(value)) if value.as_bool() == Some(false) => return Ok(false),
-            Ok(Ok(_)) => {}
-        }
-    }
-    match (problems.len(), fails) {
-        (0, _) => Ok(true),
-        (_, false) => Ok(false),
-        (1, true) => Err(problems.remove(0)),
-        (_, true) => Err(format!("[{}]", problems.join(", "))),
     }
 }
 
@@ -168,77 +136,6 @@ impl<'a> Activation<'a> for Inputs<'a> {
 
     fn lazy_field(&self, field: &str) -> Option<Result<Val<'a>, EvalError>> {
         self.variable(field)
-    }
-}
-
-/// Asks the server's authorizers on behalf of the user of a request.
-pub(super) struct Asks<'a> {
-    core: &'a Core,
-    user: &'a UserInfo,
-    /// What the request is about.
-    resource: ResourceCheck,
-}
-
-impl<'a> Asks<'a> {
-    pub(super) fn of(call: &'a Call<'_>, name: &str) -> Asks<'a> {
-        let resource = ResourceCheck {
-            group: call.resource.group.clone(),
-            resource: call.resource.plural.clone(),
-            subresource: call.request.subresource.clone(),
-            namespace: call.request.namespace.clone(),
-            name: name.to_owned(),
-            ..ResourceCheck::default()
-        };
-        Asks { core: call.core, user: call.user, resource }
-    }
-
-    /// As what expressions ask.
-    pub(super) fn input(&self) -> (&dyn cel::Authorizer, &ResourceCheck) {
-        (self, &self.resource)
-    }
-}
-
-impl std::fmt::Debug for Asks<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Asks({})", self.user.username)
-    }
-}
-
-impl cel::Authorizer for Asks<'_> {
-    fn authorize(&self, check: &Check<'_>, verb: &str) -> cel::AuthorizerDecision {
-        let account =
-            check.service_account.as_ref().map(|account| UserInfo::service_account(&account.namespace, &account.name));
-        let user = account.as_ref().unwrap_or(self.user);
-        // A selector that cannot be read narrows nothing.
-        let selectors = match &check.kind {
-            CheckKind::Resource(own) => (
-                Some(&own.field_selector)
-                    .filter(|text| !text.is_empty())
-                    .and_then(|text| FieldSelector::parse(text).ok()),
-                Some(&own.label_selector)
-                    .filter(|text| !text.is_empty())
-                    .and_then(|text| LabelSelector::parse(text).ok()),
-            ),
-            _ => (None, None),
-        };
-        let attributes = match &check.kind {
-            CheckKind::Path(path) => Attributes::path(user, verb, path),
-            CheckKind::Resource(own) => Attributes {
-                version: "*",
-                subresource: &own.subresource,
-                namespace: &own.namespace,
-                name: &own.name,
-                field_selector: selectors.0.as_ref(),
-                label_selector: selectors.1.as_ref(),
-                ..Attributes::resource(user, verb, &own.group, &own.resource)
-            },
-            CheckKind::Any | CheckKind::Group(_) => return cel::AuthorizerDecision::default(),
-        };
-        let (allowed, reason) = match self.core.auth.decide_at_once(self.core, &attributes) {
-            Decision::Allow(reason) => (true, reason),
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => (false, reason),
-        };
-        cel::AuthorizerDecision { allowed, reason, error: None }
     }
 }
 

@@ -5,7 +5,9 @@
 
 mod asks;
 mod certificates;
+mod checks;
 mod claim_resize;
+mod conditions;
 mod configured;
 mod default_class;
 mod escalation;
@@ -34,10 +36,11 @@ use std::time::Duration;
 use k8s_object::{ApiError, Object};
 use serde_json::{Value, json};
 
-use crate::core::{Call, converted};
+use crate::core::{Call, ShownOwners, converted};
 use crate::registry::Resource;
 use crate::{metadata, write};
 
+pub(crate) use checks::Answers;
 pub(crate) use configured::Admission;
 use configured::Configured;
 pub(crate) use policies::keep_status as keep_policy_status;
@@ -224,6 +227,17 @@ impl Others<'_> {
         // Reviews of access and identity are nobody's business but the server's.
         if !call.resource.is_virtual() {
             let bindings = configured.mutating_bindings();
+            if call.core.auth.has_webhooks() {
+                // What they ask others is asked by a rehearsal.
+                loop {
+                    let (mut copy, mut state) = (object.clone(), by_policy.clone());
+                    let policies = configured.mutating_policies();
+                    let _ = policies::mutate(policies, &bindings, call, operation, &mut copy, old, &mut state);
+                    if !checks::settle(call).await {
+                        break;
+                    }
+                }
+            }
             policies::mutate(configured.mutating_policies(), &bindings, call, operation, object, old, by_policy)?;
         }
         if by_policy.round() > 0 {
@@ -244,13 +258,50 @@ fn taken(call: &Call<'_>, about: &Resource, changed: Value, old: Option<&Value>)
     call.resource.schema.prune(&mut changed);
     call.resource.schema.check_types(&changed, &call.resource.kind, &call.resource.version)?;
     call.resource.schema.drop_nulls(&mut changed);
-    metadata::tidy(metadata::of(&mut changed)?);
+    let map = metadata::of(&mut changed)?;
+    // Owners of fields are shown; whoever admits has no say in them.
+    map.remove("managedFields");
+    metadata::tidy(map);
     write::default(call, &mut changed, old);
     Ok(changed)
 }
 
 fn plugins_admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), ApiError> {
     PLUGINS.iter().filter_map(|plugin| plugin.admit).try_for_each(|admit| admit(review, object))
+}
+
+/// Keeps the owners of fields for those who admit, if there is anybody outside of this server.
+pub(crate) fn show_owners(call: &mut Call<'_>, new: Option<&str>, old: Option<&str>) {
+    if !call.admitted && configured(call).is_some() {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        call.aside.owners = Some(ShownOwners { new: owned(new), old: owned(old) });
+    }
+}
+
+/// Which of the two objects of a review.
+#[derive(Clone, Copy)]
+enum Side {
+    New,
+    Old,
+}
+
+/// An object of the request's version as whoever admits wants it: in version `about`, and with the owners of its fields.
+fn shown(call: &Call<'_>, about: &Resource, object: &Value, side: Side) -> Value {
+    let mut object = object.clone();
+    if object["kind"] != call.resource.kind.as_str() {
+        return object;
+    }
+    let owners = call.aside.owners.as_ref().and_then(|owners| match side {
+        Side::New => owners.new.as_deref(),
+        Side::Old => owners.old.as_deref(),
+    });
+    if let Some(owners) = owners.and_then(|text| serde_json::from_str::<Value>(text).ok())
+        && let Some(metadata) = object["metadata"].as_object_mut()
+        && !metadata.contains_key("managedFields")
+    {
+        metadata.insert("managedFields".to_owned(), owners);
+    }
+    converted(&call.resource, about, object)
 }
 
 /// What is configured for the resource of a call.
@@ -297,8 +348,13 @@ async fn others_judge(
 ) -> Result<(), ApiError> {
     let Some(configured) = configured(call).filter(|configured| configured.judges()) else { return Ok(()) };
     if !call.resource.is_virtual() {
-        let review = Review { call, operation, old };
-        let (said, judged) = policies::validate(configured.policies(), &configured.bindings(), &review, object);
+        let (said, judged) = loop {
+            let review = Review { call, operation, old };
+            let judged = policies::validate(configured.policies(), &configured.bindings(), &review, object);
+            if !call.core.auth.has_webhooks() || !Box::pin(checks::settle(call)).await {
+                break judged;
+            }
+        };
         call.say(said);
         judged?;
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 /// What the second round needs to know of the first. `K` tells those who are asked apart.
+#[derive(Clone)]
 pub(super) struct Reinvocation<K> {
     second: bool,
     /// Those that were asked and want to be asked again should anything change.

@@ -115,6 +115,7 @@ async fn store(call: &Call<'_>, quota: &Object, used: &Amounts) -> Result<bool, 
     }
     let key = storage::key("", "resourcequotas", &quota.key());
     let bytes = k8s_object::encode(&value).into();
+    let bytes = call.core.encryption.seal("", "resourcequotas", &key, &bytes).await?;
     let written = storage::put(call.space, key, bytes, write::revision(quota)?, None, Claims::default()).await?;
     match written {
         Written::Done(revision) => {

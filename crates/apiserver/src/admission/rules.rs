@@ -120,20 +120,21 @@ pub(super) fn own_version(review: &Review<'_, '_>) -> Option<usize> {
         .position(|version| version.version == call.resource.version && version.group == call.resource.group)
 }
 
-/// In which version the object goes to whoever a rule belongs to: the index of a version of the resource.
+/// In which version the object goes to whoever a rule belongs to: its place among the forms of the entry.
 ///
-/// The version of the request is tried first, then, with `equivalent`, the others, for one rule after the other.
+/// The version of the request is tried first, then, with `equivalent`, the others, for one rule after the other. Where two groups
+/// have the same objects (Events), versions of the other group are equivalent too.
 pub(super) fn matched(review: &Review<'_, '_>, name: &str, rules: &[Rule], equivalent: bool) -> Option<usize> {
-    let versions = &review.call.entry.versions;
+    let entry = &review.call.entry;
     let own = own_version(review)?;
-    if rules.iter().any(|rule| rule.matches(&target(review, name, &versions[own]))) {
+    if rules.iter().any(|rule| rule.matches(&target(review, name, entry.form(own)))) {
         return Some(own);
     }
     if !equivalent {
         return None;
     }
-    let others = || (0..versions.len()).filter(|at| *at != own && versions[*at].served);
-    rules.iter().find_map(|rule| others().find(|at| rule.matches(&target(review, name, &versions[*at]))))
+    let others = || entry.forms().enumerate().filter(|(at, form)| *at != own && form.served);
+    rules.iter().find_map(|rule| others().find(|(_, form)| rule.matches(&target(review, name, form))).map(|(at, _)| at))
 }
 
 /// What rules see when the object goes as `version`, which may be of another group.

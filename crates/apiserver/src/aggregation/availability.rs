@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::proxy::{identity, set_user};
 use super::{GROUP, MAX_DISCOVERY_BYTES, PLURAL, Remote, Told};
 use crate::core::Core;
+use crate::own_objects;
 use crate::webhook::{Client, Trust};
 
 const SERVICES: GroupVersionResource = GroupVersionResource::of(GROUP, "v1", PLURAL);
@@ -28,7 +29,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     let caches = [(GROUP, PLURAL), ("", "services"), ("discovery.k8s.io", "endpointslices")]
         .map(|(group, plural)| core.registry.cache(group, plural));
     let [Some(own), Some(services), Some(slices)] = caches else { return };
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
+    let user = own_objects::user();
     let (mut own_changes, mut service_changes, mut slice_changes) =
         (own.subscribe(), services.subscribe(), slices.subscribe());
     loop {

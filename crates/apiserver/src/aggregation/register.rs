@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{GROUP, PLURAL, priorities};
 use crate::core::Core;
+use crate::own_objects;
 use crate::registry::Strategy;
 
 const SERVICES: GroupVersionResource = GroupVersionResource::of(GROUP, "v1", PLURAL);
@@ -22,7 +23,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     else {
         return;
     };
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
+    let user = own_objects::user();
     let (mut service_changes, mut definition_changes) = (services.subscribe(), definitions.subscribe());
     let mut first = true;
     loop {

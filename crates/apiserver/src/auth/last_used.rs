@@ -1,16 +1,15 @@
 //! When tokens of Secrets were last used, as a label of the Secret, and since when that is recorded, in a ConfigMap: so that a
 //! controller can tell which of them nobody needs (upstream `pkg/serviceaccount/legacy.go`, `legacytokentracking`).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_client::{Body, Options, PatchType, Request, Verb};
-use k8s_object::{ApiError, Object, UserInfo, resources};
+use k8s_client::{Body, PatchType, Verb};
+use k8s_object::{ApiError, Object, resources};
 use serde_json::json;
 use world::Timestamp;
 
-use crate::audit::Record;
 use crate::core::Core;
+use crate::own_objects;
 
 const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 const NAMESPACE: &str = "kube-system";
@@ -38,54 +37,25 @@ pub(super) async fn mark(core: &Core, secret: &Object) {
         return;
     }
     let patch = json!({"metadata": {"uid": meta.uid, "labels": {LAST_USED: today}}});
-    let request = Request {
-        verb: Verb::Patch,
-        resource: resources::SECRETS,
-        subresource: String::new(),
-        namespace: meta.namespace.clone(),
-        name: meta.name.clone(),
-        body: Body::Json(patch),
-        patch: Some(PatchType::Merge),
-        options: Options::default(),
-    };
-    let _ = execute(core, request).await;
-}
-
-async fn execute(core: &Core, request: Request) -> Result<(), ApiError> {
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
-    // Whoever executes a request may be asked about a token.
-    Box::pin(core.execute(&core.keyspace, &user, AGENT, &Record::NONE, request)).await.map(drop)
+    let (namespace, name) = (&meta.namespace, &meta.name);
+    let mut request = own_objects::request(Verb::Patch, &resources::SECRETS, namespace, name, Body::Json(patch));
+    request.patch = Some(PatchType::Merge);
+    let _ = own_objects::execute(core, AGENT, request).await;
 }
 
 /// Writes down since when it is recorded, if that is not known.
 pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
-    let request = |verb, name: &str, body| Request {
-        verb,
-        resource: resources::CONFIG_MAPS,
-        subresource: String::new(),
-        namespace: NAMESPACE.to_owned(),
-        name: name.to_owned(),
-        body: Body::Json(body),
-        patch: None,
-        options: Options::default(),
-    };
-    let today = date(core.world.now());
-    let request = match core.lookup("", "configmaps", NAMESPACE, TRACKING) {
-        None => request(Verb::Create, "", json!({"metadata": {"name": TRACKING}, "data": {SINCE: today}})),
-        Some(own) => {
-            let mut value = own.value();
-            if value["data"][SINCE].as_str().is_some_and(is_date) {
-                return Ok(());
-            }
-            value["data"][SINCE] = json!(today);
-            request(Verb::Update, TRACKING, value)
+    let today = json!(date(core.world.now()));
+    own_objects::keep(core, AGENT, &resources::CONFIG_MAPS, (NAMESPACE, TRACKING), |own| {
+        let Some(own) = own else { return Some(json!({"metadata": {"name": TRACKING}, "data": {SINCE: today}})) };
+        let mut value = own.value();
+        if value["data"][SINCE].as_str().is_some_and(is_date) {
+            return None;
         }
-    };
-    match execute(core, request).await {
-        // Another server of the same store was faster; they say the same.
-        Err(error) if error.is_conflict() => Ok(()),
-        done => done,
-    }
+        value["data"][SINCE] = today;
+        Some(value)
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -43,6 +43,14 @@ pub(crate) struct Known {
     pub audiences: Vec<String>,
     /// For the client.
     pub warnings: Vec<String>,
+    /// For the audit event: key and value.
+    pub annotations: Vec<(&'static str, String)>,
+}
+
+impl Known {
+    fn new(user: UserInfo, audiences: Vec<String>) -> Known {
+        Known { user, audiences, warnings: Vec::new(), annotations: Vec::new() }
+    }
 }
 
 /// Those whose tokens are taken, in the order in which they are asked.
@@ -249,7 +257,7 @@ impl Auth {
             let wanted = audiences.unwrap_or(self.issuer.audiences());
             match webhook.user(core, token, wanted).await {
                 Ok(None) => {}
-                Ok(Some((user, audiences))) => return Ok(Some(Known { user, audiences, warnings: Vec::new() })),
+                Ok(Some((user, audiences))) => return Ok(Some(Known::new(user, audiences))),
                 Err(why) => refused = refused.or(Some(AuthError::Invalid(why))),
             }
         }
@@ -260,7 +268,7 @@ impl Auth {
     fn known(&self, user: UserInfo, wanted: Option<&[String]>) -> Known {
         let own = tokens::own_audiences(&self.issuer);
         let good = |own: &String| wanted.is_none_or(|wanted| wanted.contains(own));
-        Known { user, audiences: own.into_iter().filter(good).collect(), warnings: Vec::new() }
+        Known::new(user, own.into_iter().filter(good).collect())
     }
 
     /// Refuses what a user may not do, in upstream's words.

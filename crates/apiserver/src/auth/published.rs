@@ -1,13 +1,11 @@
 //! What servers beside this one need to know their clients as it does: ConfigMap `extension-apiserver-authentication` of `kube-system`.
 
-use std::sync::Arc;
-
-use k8s_client::{Body, Options, Request, Verb};
-use k8s_object::{ApiError, UserInfo, resources};
+use k8s_object::{ApiError, resources};
 use serde_json::{Value, json};
 
 use super::Authentication;
 use crate::core::Core;
+use crate::own_objects;
 
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
@@ -19,33 +17,16 @@ pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
     if wanted.as_object().is_none_or(serde_json::Map::is_empty) {
         return Ok(());
     }
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
-    let request = |verb, name: &str, body| Request {
-        verb,
-        resource: resources::CONFIG_MAPS,
-        subresource: String::new(),
-        namespace: NAMESPACE.to_owned(),
-        name: name.to_owned(),
-        body: Body::Json(body),
-        patch: None,
-        options: Options::default(),
-    };
-    let request = match core.lookup("", "configmaps", NAMESPACE, NAME) {
-        None => request(Verb::Create, "", json!({"metadata": {"name": NAME}, "data": wanted})),
-        Some(own) => {
-            let mut value = own.value();
-            if value["data"] == wanted {
-                return Ok(());
-            }
-            value["data"] = wanted;
-            request(Verb::Update, NAME, value)
+    own_objects::keep(core, AGENT, &resources::CONFIG_MAPS, (NAMESPACE, NAME), |own| {
+        let Some(own) = own else { return Some(json!({"metadata": {"name": NAME}, "data": wanted})) };
+        let mut value = own.value();
+        if value["data"] == wanted {
+            return None;
         }
-    };
-    match core.execute(&core.keyspace, &user, AGENT, &crate::audit::Record::NONE, request).await {
-        // Another server of the same store was faster; they say the same.
-        Err(error) if error.is_conflict() => Ok(()),
-        done => done.map(drop),
-    }
+        value["data"] = wanted;
+        Some(value)
+    })
+    .await
 }
 
 fn data(authentication: &Authentication) -> Value {

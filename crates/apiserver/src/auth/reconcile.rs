@@ -1,15 +1,14 @@
 //! Brings RBAC's default roles and bindings up to date when a server starts: what a newer one grants is added to what an older
 //! one has left, and what people have added stays (`rbac.authorization.kubernetes.io/autoupdate`).
 
-use std::sync::Arc;
-
 use k8s_auth::rbac::covers;
 use k8s_client::{Body, Options, Request, Verb};
 use k8s_object::views::PolicyRule;
-use k8s_object::{ApiError, Object, UserInfo, resources};
+use k8s_object::{ApiError, Object, resources};
 use serde_json::Value;
 
 use crate::core::Core;
+use crate::own_objects;
 
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 const AGENT: &str = "kube-apiserver";
@@ -25,8 +24,8 @@ enum Change {
 
 /// Updates what is there; what is missing is created before.
 pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
-    for wanted in k8s_auth::bootstrap::objects() {
+    let user = own_objects::user();
+    for wanted in k8s_auth::bootstrap::objects(core.minor) {
         let resource = match &*wanted.kind().kind {
             "ClusterRole" => &resources::CLUSTER_ROLES,
             "ClusterRoleBinding" => &resources::CLUSTER_ROLE_BINDINGS,

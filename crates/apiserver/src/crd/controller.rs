@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{FINALIZER, GROUP, PLURAL, names};
 use crate::audit::Record;
 use crate::core::Core;
+use crate::own_objects;
 
 /// How often objects with finalizers of their own are looked at again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -19,7 +20,7 @@ const AGENT: &str = "apiextensions-apiserver";
 /// Runs until it is dropped.
 pub(crate) async fn run(core: Arc<Core>) {
     let Some(cache) = core.registry.cache(GROUP, PLURAL) else { return };
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
+    let user = own_objects::user();
     let mut changed = cache.subscribe();
     loop {
         changed.borrow_and_update();

@@ -24,7 +24,7 @@ use crate::registry::{Resource, Strategy};
 pub(crate) use as_read::{as_read, reads_otherwise};
 pub(crate) use controller::run as control;
 pub(crate) use install::changed;
-pub(crate) use names::establish;
+pub(crate) use names::establish_alone;
 pub(crate) use rules::validate;
 
 pub(crate) const GROUP: &str = "apiextensions.k8s.io";

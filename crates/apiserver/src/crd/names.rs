@@ -2,18 +2,42 @@
 //! out. Done while the definition is written, so that a client can use what it defined at once.
 
 use k8s_kinds::at;
+use k8s_object::ApiError;
 use serde_json::{Value, json};
 use world::Timestamp;
 
 use super::{GROUP, PLURAL, set_condition};
-use crate::core::Core;
+use crate::core::{Call, Core};
 use crate::metadata;
+use crate::storage::Guard;
 
 /// Holds the URL of the review that approved an API of a protected group (KEP 1111).
 const APPROVED: &str = "api-approved.kubernetes.io";
 
+/// The claim that whoever gives names to a definition takes.
+const NAMES: &str = "definitions";
+
+/// As [`establish`], by the names of all definitions in the store: if another is given names meanwhile, in whichever process, the
+/// write that holds what is returned does not happen. Nothing is returned where no names are given.
+pub(crate) async fn establish_alone(
+    call: &Call<'_>,
+    definition: &mut Value,
+    old: Option<&Value>,
+) -> Result<Option<Guard>, ApiError> {
+    let same = |old: &Value| old["spec"]["names"] == definition["spec"]["names"] && is_true(old, "NamesAccepted");
+    let guard = match old.is_some_and(same) {
+        true => None,
+        false => Some(Guard::read(call.space, NAMES).await?),
+    };
+    if let Some(guard) = &guard {
+        call.core.reach_soon(guard.revision()).await?;
+    }
+    establish(call.core, definition, call.now);
+    Ok(guard)
+}
+
 /// Writes into a definition's status which of its names are accepted and whether it is served.
-pub(crate) fn establish(core: &Core, definition: &mut Value, now: Timestamp) {
+pub(super) fn establish(core: &Core, definition: &mut Value, now: Timestamp) {
     let names = &mut definition["spec"]["names"];
     let kind = names["kind"].as_str().unwrap_or("").to_owned();
     if names["singular"].as_str().unwrap_or("").is_empty() {

@@ -162,17 +162,17 @@ impl Counts {
     }
 }
 
-pub(super) fn show(snapshot: &Snapshot, fair: f64, page: &mut Page) {
+pub(super) fn show(snapshot: &Snapshot, fair: f64, now: Duration, page: &mut Page) {
     page.sample(&FAIR, "gauge", &[], fair);
     for schema in &snapshot.schemas {
         schema.counts.show(page);
     }
     for level in snapshot.levels.values() {
-        show_level(level, page);
+        show_level(level, now, page);
     }
 }
 
-fn show_level(level: &Level, page: &mut Page) {
+fn show_level(level: &Level, now: Duration, page: &mut Page) {
     let own = [("priority_level", level.spec.name.as_str())];
     let mut gauge = |about, value| page.sample(about, "gauge", &own, value);
     for (about, seats) in [(&NOMINAL, level.nominal), (&LOWER, level.lower), (&UPPER, level.upper)] {
@@ -184,7 +184,9 @@ fn show_level(level: &Level, page: &mut Page) {
     gauge(&DEVIATION, stats.deviation);
     gauge(&SMOOTHED, stats.smoothed);
     gauge(&TARGET, target);
-    let queues = level.shared.queues();
+    let mut queues = level.shared.queues();
+    queues.ratios.show(page, &level.spec.name, now);
+    let mut gauge = |about, value| page.sample(about, "gauge", &own, value);
     let QueueSet { limit, r, last, .. } = &*queues;
     gauge(&CURRENT, *limit as f64);
     gauge(&CURRENT_R, seat_seconds(*r));

@@ -10,6 +10,7 @@ mod dump;
 mod estimate;
 mod metrics;
 mod queues;
+mod ratios;
 mod retry_after;
 mod status;
 mod watches;
@@ -309,6 +310,7 @@ impl Flow {
             } else {
                 level.lower + ((least - level.lower) as f64 * share).round() as usize
             };
+            queues.nominal = level.nominal;
             queues.configure(level.spec.response, limit, now);
         }
     }
@@ -375,7 +377,8 @@ impl Flow {
 
     pub(crate) fn show(&self, core: &Core, page: &mut Page) {
         let snapshot = self.snapshot(core);
-        metrics::show(&snapshot, f64::from_bits(self.fair.load(Ordering::Relaxed)), page);
+        let fair = f64::from_bits(self.fair.load(Ordering::Relaxed));
+        metrics::show(&snapshot, fair, self.world.elapsed(), page);
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::config::{MAX_HAND, Response, Schema};
 use super::demand::Demand;
 use super::metrics::Rejected;
+use super::ratios::{Moment, Ratios};
 
 /// How long a request is thought to run before it has (upstream `estimatedServiceDuration`).
 const ESTIMATED: Duration = Duration::from_millis(3);
@@ -169,6 +170,9 @@ pub(super) struct QueueSet {
     pub cancelled: u64,
     pub demand: Demand,
     pub last: Dispatch,
+    /// Seats that the level has by its shares.
+    pub nominal: usize,
+    pub ratios: Ratios,
 }
 
 impl QueueSet {
@@ -192,6 +196,8 @@ impl QueueSet {
             cancelled: 0,
             demand: Demand::new(now),
             last: Dispatch::default(),
+            nominal: limit,
+            ratios: Ratios::new(now),
         };
         set.configure(response, limit, now);
         set
@@ -206,6 +212,7 @@ impl QueueSet {
         }
         self.shrink();
         self.dispatch(now);
+        self.note_demand(now);
     }
 
     fn desired(&self) -> usize {
@@ -239,7 +246,16 @@ impl QueueSet {
     }
 
     fn note_demand(&mut self, now: Duration) {
-        self.demand.set((self.seats_in_use + self.seats_waiting) as f64, now);
+        let wanted = self.seats_in_use + self.seats_waiting;
+        self.demand.set(wanted as f64, now);
+        let places = if let Response::Queue { queues, length, .. } = self.response { queues * length } else { 1 };
+        let moment = Moment {
+            seats: (self.seats_in_use, self.limit),
+            executing: (self.running.len(), self.limit),
+            waiting: (self.waiting, places),
+            demand: (wanted, self.nominal),
+        };
+        self.ratios.set(moment, now);
     }
 
     pub(super) fn start(&mut self, applicant: Applicant, now: Duration) -> Answer {
@@ -425,6 +441,7 @@ impl QueueSet {
             }
         }
         if !work.additional.is_zero() {
+            self.note_demand(now);
             self.dispatch(now);
             return Finished::Later { seats: work.seats(), queue, after: work.additional };
         }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use k8s_client::{Body, Options, Request, Verb};
-use k8s_object::{GroupVersionResource, Object, UserInfo};
+use k8s_object::{GroupVersionResource, Object};
 use serde_json::{Value, json};
 
 use super::GROUP;
 use crate::audit::Record;
 use crate::core::Core;
+use crate::own_objects;
 
 /// As whom managed fields name the writer.
 const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
@@ -63,7 +64,7 @@ fn judged(core: &Core, schema: &Object) -> Option<Value> {
 }
 
 async fn write(core: &Core, schema: &Object, changed: Value) {
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
+    let user = own_objects::user();
     let request = Request {
         verb: Verb::Update,
         resource: GroupVersionResource::new(GROUP, "v1", "flowschemas"),

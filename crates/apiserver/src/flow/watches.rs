@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use k8s_client::Request;
+use k8s_object::FieldSelector;
+
 use crate::metrics::hash;
 
 /// Counts watches by what they watch. Keys are hashes: two that are equal by chance make an estimate a little too high.
@@ -26,6 +29,20 @@ impl Watches {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
         self.all.fetch_add(1, Ordering::Relaxed);
         Watched { watches: self.clone(), key }
+    }
+
+    /// Counts a watch by its request. Those of pods on one node are not counted: a write reaches one of them.
+    pub(crate) fn open_for(self: &Arc<Watches>, request: &Request) -> Option<Watched> {
+        let resource = &request.resource;
+        let fields = request.options.field_selector.as_deref().filter(|text| !text.is_empty());
+        let fields = fields.and_then(|text| FieldSelector::parse(text).ok());
+        let required = |field| fields.as_ref().and_then(|fields| fields.required(field)).unwrap_or("");
+        if resource.resource == "pods" && !required("spec.nodeName").is_empty() {
+            return None;
+        }
+        // To watch all objects of one name is to watch that object.
+        let name = if request.name.is_empty() { required("metadata.name") } else { &request.name };
+        Some(self.open(&resource.group, &resource.resource, &request.namespace, name))
     }
 
     /// How many are interested in a write of this object; `enough` or fewer need not be counted.
@@ -63,6 +80,27 @@ impl Drop for Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn watches_count_by_what_they_select() {
+        let watches = Arc::new(Watches::default());
+        let cases = [("", 1, 1), ("spec.nodeName=n", 0, 0), ("metadata.name=x", 1, 0), ("spec.nodeName!=n", 1, 1)];
+        for (selector, one, other) in cases {
+            let request = Request {
+                verb: k8s_client::Verb::Watch,
+                resource: k8s_object::resources::PODS,
+                subresource: String::new(),
+                namespace: "a".to_owned(),
+                name: String::new(),
+                body: k8s_client::Body::None,
+                patch: None,
+                options: k8s_client::Options { field_selector: Some(selector.to_owned()), ..Default::default() },
+            };
+            let _open = watches.open_for(&request);
+            let count = |name| watches.interested("", "pods", "a", name, 0);
+            assert_eq!((count("x"), count("y")), (one, other), "{selector}");
+        }
+    }
 
     #[test]
     fn watches_count_while_they_are_open() {

@@ -10,6 +10,7 @@ use k8s_object::{ApiError, UserInfo};
 use serve::Peer;
 
 use super::{header, joined};
+use crate::auth::Known;
 use crate::core::Core;
 
 /// How browsers, which cannot set headers, hand a token over with a WebSocket.
@@ -19,11 +20,13 @@ pub(crate) const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.
 pub(super) struct Sender {
     pub user: Arc<UserInfo>,
     pub warnings: Vec<String>,
+    /// For the audit event: key and value.
+    pub annotations: Vec<(&'static str, String)>,
 }
 
 impl Sender {
     fn new(user: UserInfo) -> Sender {
-        Sender { user: Arc::new(user), warnings: Vec::new() }
+        Sender { user: Arc::new(user), warnings: Vec::new(), annotations: Vec::new() }
     }
 }
 
@@ -53,7 +56,10 @@ pub(super) async fn authenticate(
     }
     for token in tokens {
         match core.auth.by_token(core, &token).await {
-            Ok(known) => return Ok(Sender { user: Arc::new(known.user), warnings: known.warnings }),
+            Ok(known) => {
+                let Known { user, warnings, annotations, .. } = known;
+                return Ok(Sender { user: Arc::new(user), warnings, annotations });
+            }
             Err(error) => refused = Some(error),
         }
     }

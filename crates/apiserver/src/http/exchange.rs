@@ -85,7 +85,7 @@ pub(super) struct Turn {
 
 /// What an open watch counts as.
 pub(super) struct OpenWatch {
-    _watched: Watched,
+    _watched: Option<Watched>,
 }
 
 impl Exchange {
@@ -340,9 +340,7 @@ impl Exchange {
 
     /// A watch has begun; it is open until what is returned is dropped.
     pub(super) fn watch(&self, request: &Request) -> OpenWatch {
-        let resource = &request.resource;
-        let watches = &self.core.flow.watches;
-        OpenWatch { _watched: watches.open(&resource.group, &resource.resource, &request.namespace, &request.name) }
+        OpenWatch { _watched: self.core.flow.watches.open_for(request) }
     }
 
     /// Sends the answer. It is counted when it ends.

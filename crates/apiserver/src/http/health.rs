@@ -11,6 +11,7 @@ use super::negotiate::Format;
 use super::path::query_pairs;
 use super::respond;
 use crate::core::Core;
+use crate::duties::Duty;
 
 struct Check {
     name: &'static str,
@@ -24,43 +25,54 @@ const fn at_start(name: &'static str) -> Check {
     Check { name, ready_only: false, passes: None }
 }
 
+/// What is begun at the start and done until the end.
+macro_rules! lasting {
+    ($name:literal, $duty:ident) => {
+        Check {
+            name: $name,
+            ready_only: false,
+            passes: Some(|core| core.stop.is_stopped() || core.duties.does(Duty::$duty)),
+        }
+    };
+}
+
 /// In the order in which they are told, under upstream's names. What upstream starts after it has begun to serve (`poststarthook/…`)
-/// is done here before.
+/// is done here before, or is a duty that must not end.
 const CHECKS: &[Check] = &[
     at_start("ping"),
     at_start("log"),
     Check { name: "etcd", ready_only: false, passes: Some(|core| core.keyspace.revision() > 0) },
     Check { name: "etcd-readiness", ready_only: true, passes: Some(|core| core.keyspace.revision() > 0) },
     Check { name: "informer-sync", ready_only: true, passes: Some(|core| core.revision() > 0) },
-    at_start("poststarthook/start-apiserver-admission-initializer"),
-    at_start("poststarthook/generic-apiserver-start-informers"),
-    at_start("poststarthook/priority-and-fairness-config-consumer"),
+    lasting!("poststarthook/start-apiserver-admission-initializer", PolicyTypes),
+    lasting!("poststarthook/generic-apiserver-start-informers", WatchCache),
+    lasting!("poststarthook/priority-and-fairness-config-consumer", FlowSchemaStatus),
     at_start("poststarthook/priority-and-fairness-filter"),
     at_start("poststarthook/storage-object-count-tracker-hook"),
-    at_start("poststarthook/start-apiextensions-informers"),
-    at_start("poststarthook/start-apiextensions-controllers"),
-    at_start("poststarthook/crd-informer-synced"),
-    at_start("poststarthook/start-system-namespaces-controller"),
+    lasting!("poststarthook/start-apiextensions-informers", WatchCache),
+    lasting!("poststarthook/start-apiextensions-controllers", Definitions),
+    lasting!("poststarthook/crd-informer-synced", WatchCache),
+    lasting!("poststarthook/start-system-namespaces-controller", Defaults),
     at_start("poststarthook/start-cluster-authentication-info-controller"),
     at_start("poststarthook/start-kube-apiserver-identity-lease-controller"),
     at_start("poststarthook/start-kube-apiserver-identity-lease-garbage-collector"),
     at_start("poststarthook/start-legacy-token-tracking-controller"),
-    at_start("poststarthook/start-service-ip-repair-controllers"),
+    lasting!("poststarthook/start-service-ip-repair-controllers", Defaults),
     at_start("poststarthook/rbac/bootstrap-roles"),
     at_start("poststarthook/scheduling/bootstrap-system-priority-classes"),
-    at_start("poststarthook/priority-and-fairness-config-producer"),
-    at_start("poststarthook/bootstrap-controller"),
-    at_start("poststarthook/start-kubernetes-service-cidr-controller"),
+    lasting!("poststarthook/priority-and-fairness-config-producer", Defaults),
+    lasting!("poststarthook/bootstrap-controller", Defaults),
+    lasting!("poststarthook/start-kubernetes-service-cidr-controller", Defaults),
     at_start("poststarthook/aggregator-reload-proxy-client-cert"),
-    at_start("poststarthook/start-kube-aggregator-informers"),
-    at_start("poststarthook/apiservice-status-local-available-controller"),
-    at_start("poststarthook/apiservice-status-remote-available-controller"),
-    at_start("poststarthook/apiservice-registration-controller"),
+    lasting!("poststarthook/start-kube-aggregator-informers", WatchCache),
+    lasting!("poststarthook/apiservice-status-local-available-controller", ApiServices),
+    lasting!("poststarthook/apiservice-status-remote-available-controller", Availability),
+    lasting!("poststarthook/apiservice-registration-controller", ApiServices),
     at_start("poststarthook/apiservice-discovery-controller"),
-    at_start("poststarthook/kube-apiserver-autoregistration"),
-    at_start("autoregister-completion"),
-    at_start("poststarthook/apiservice-openapi-controller"),
-    at_start("poststarthook/apiservice-openapiv3-controller"),
+    lasting!("poststarthook/kube-apiserver-autoregistration", ApiServices),
+    lasting!("autoregister-completion", ApiServices),
+    lasting!("poststarthook/apiservice-openapi-controller", Documents),
+    lasting!("poststarthook/apiservice-openapiv3-controller", Documents),
     Check { name: "shutdown", ready_only: true, passes: Some(|core| !core.stop.is_stopped()) },
 ];
 

@@ -109,6 +109,7 @@ async fn answer(
     let asking = sender.as_ref().map(|sender| sender.user.as_ref());
     exchange.authenticated(asking, &parts, peer, route.as_ref().ok());
     let sender = sender?;
+    sender.annotations.iter().for_each(|(key, value)| exchange.audit.annotate(key, value.as_str()));
     let user = match impersonate::impersonate(&core, &sender.user, &parts.headers).await {
         Ok(Some(other)) => {
             exchange.audit.impersonated(&other);

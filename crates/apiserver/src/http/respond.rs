@@ -66,6 +66,11 @@ pub(crate) fn http_date(moment: Timestamp) -> String {
     format!("{weekday}, {day} {} {year} {} GMT", month.unwrap_or(&""), time.trim_end_matches('Z'))
 }
 
+/// A value in JSON as Go writes it.
+pub(super) fn json_text(value: &Value) -> Vec<u8> {
+    k8s_object::escaped(value.to_string().into_bytes())
+}
+
 /// JSON that is encoded already, ended by a newline as upstream does.
 pub(crate) fn json_bytes(status: StatusCode, bytes: impl AsRef<[u8]>, gzip: bool) -> Response<Body> {
     let bytes = bytes.as_ref();
@@ -95,11 +100,14 @@ pub(crate) fn object(status: StatusCode, object: &Object, format: Format, gzip: 
 /// A value in the form that is asked for; JSON where protobuf is asked for and the value's kind has no message.
 pub(crate) fn value(status: StatusCode, value: &Value, format: Format, gzip: bool) -> Response<Body> {
     match format {
-        Format::Json => json_bytes(status, value.to_string(), gzip),
-        Format::PrettyJson => compressed(status, "application/json", format!("{value:#}").into(), gzip),
+        Format::Json => json_bytes(status, json_text(value), gzip),
+        Format::PrettyJson => {
+            let text = k8s_object::escaped(format!("{value:#}").into_bytes());
+            compressed(status, "application/json", text.into(), gzip)
+        }
         Format::Protobuf => match protobuf::value(value) {
             Ok(Some(bytes)) => compressed(status, PROTOBUF, bytes.into(), gzip),
-            Ok(None) => json_bytes(status, value.to_string(), gzip),
+            Ok(None) => json_bytes(status, json_text(value), gzip),
             Err(error) => failure(&error, Format::Json),
         },
         Format::Yaml => match serde_yaml::to_string(value) {

@@ -65,7 +65,9 @@ pub(crate) fn failed(error: &ApiError, format: Format) -> Response<Body> {
             Ok(frame) => frames.put_slice(&frame),
             Err(error) => return respond::failure(&error, Format::Json),
         },
-        Format::Json | Format::PrettyJson | Format::Yaml => write_text(&mut frames, "ERROR", &status.to_string()),
+        Format::Json | Format::PrettyJson | Format::Yaml => {
+            write_text(&mut frames, "ERROR", &respond::json_text(&status))
+        }
     }
     respond::stream(serve::full(frames.freeze()), format)
 }
@@ -277,7 +279,7 @@ impl Stream {
                 Err(_) if kind == "ERROR" => self.finished = true,
                 Err(error) => self.fail(frames, &error),
             },
-            Format::Json | Format::PrettyJson | Format::Yaml => write_text(frames, kind, &value.to_string()),
+            Format::Json | Format::PrettyJson | Format::Yaml => write_text(frames, kind, &respond::json_text(value)),
         }
     }
 
@@ -288,8 +290,8 @@ impl Stream {
     }
 }
 
-fn write_text(frames: &mut BytesMut, kind: &str, text: &str) {
-    write(frames, kind, text.len(), |frames| frames.put_slice(text.as_bytes()));
+fn write_text(frames: &mut BytesMut, kind: &str, text: &[u8]) {
+    write(frames, kind, text.len(), |frames| frames.put_slice(text));
 }
 
 /// Writes an event with an object of so many bytes.

@@ -26,6 +26,7 @@ const STORE_SECONDS: Bounds = &[
     45.0, 60.0,
 ];
 const ADMISSION_SECONDS: Bounds = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
+const CONDITION_SECONDS: Bounds = &[0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25];
 const WEBHOOK_SECONDS: Bounds = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
 const EVENT_SIZES: Bounds = &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131_072.0];
 
@@ -82,6 +83,27 @@ families! {
         "[ALPHA] Decisions about requests.";
     authorization_time: Histogram = || Histogram::new(AUTH_SECONDS), "authorization_duration_seconds", ["result"],
         "[ALPHA] Time that decisions about requests took.";
+    legacy_tokens: Counter = Counter::default, "serviceaccount_legacy_tokens_total", [],
+        "[ALPHA] Uses of tokens of service accounts that stand in Secrets.";
+    legacy_manual: Counter = Counter::default, "serviceaccount_legacy_manual_token_uses_total", [],
+        "[ALPHA] Of these, uses of tokens whose Secret somebody made.";
+    legacy_auto: Counter = Counter::default, "serviceaccount_legacy_auto_token_uses_total", [],
+        "[ALPHA] Of these, uses of tokens whose Secret was made for the account.";
+    legacy_invalid: Counter = Counter::default, "serviceaccount_invalid_legacy_auto_token_uses_total", [],
+        "[ALPHA] Uses of tokens in Secrets that are no longer taken.";
+    stale_tokens: Counter = Counter::default, "serviceaccount_stale_tokens_total", [],
+        "[ALPHA] Uses of tokens that their client should have renewed.";
+    valid_tokens: Counter = Counter::default, "serviceaccount_valid_tokens_total", [],
+        "[ALPHA] Uses of tokens before they should be renewed.";
+    condition_errors: Counter = Counter::default, "apiserver_admission_match_condition_evaluation_errors_total",
+        ["name", "kind", "type", "operation"],
+        "[ALPHA] Match conditions that could not be evaluated.";
+    condition_exclusions: Counter = Counter::default, "apiserver_admission_match_condition_exclusions_total",
+        ["name", "kind", "type", "operation"],
+        "[ALPHA] Requests that a webhook was not asked about because of its match conditions.";
+    condition_time: Histogram = || Histogram::new(CONDITION_SECONDS),
+        "apiserver_admission_match_condition_evaluation_seconds", ["name", "kind", "type", "operation"],
+        "[ALPHA] Time that match conditions took.";
     admission_step: Histogram = || Histogram::new(ADMISSION_SECONDS),
         "apiserver_admission_step_admission_duration_seconds", ["type", "operation", "rejected"],
         "[STABLE] Time that a step of admission took, admit or validate.";

@@ -33,6 +33,13 @@ impl ServiceCidr {
     }
 }
 
+impl Default for ServiceCidr {
+    /// `172.20.0.0/16`: no network of a machine at home, and large enough for anybody.
+    fn default() -> ServiceCidr {
+        ServiceCidr { first: u32::from(Ipv4Addr::new(172, 20, 0, 0)), size: 1 << 16 }
+    }
+}
+
 impl fmt::Display for ServiceCidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address(0), 32 - self.size.trailing_zeros())
@@ -48,6 +55,7 @@ mod tests {
         let cidr = ServiceCidr::parse("172.20.3.4/16").unwrap();
         assert_eq!(cidr.address(1).to_string(), "172.20.0.1");
         assert_eq!(cidr.to_string(), "172.20.0.0/16");
+        assert_eq!(cidr, ServiceCidr::default());
         for (address, inside) in [
             ("172.20.0.0", false),
             ("172.20.0.1", true),

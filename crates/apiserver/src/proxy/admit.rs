@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Stream;
 use crate::admission;
 use crate::audit::Record;
-use crate::core::{Call, Core};
+use crate::core::{Aside, Call, Core};
 
 /// Refuses the stream if the cluster does. `options` are those of [`options`].
 pub(super) async fn admit(
@@ -34,6 +34,7 @@ pub(super) async fn admit(
         warnings: Vec::new(),
         annotations: Vec::new(),
         admitted: false,
+        aside: Aside::default(),
     };
     admission::connect(&mut call, &mut options).await
 }

@@ -85,6 +85,7 @@ async fn charge_budget(call: &Call<'_>, pod: &Object) -> Result<(), ApiError> {
         }
         let key = storage::key(GROUP, PLURAL, &budget.key());
         let bytes = k8s_object::encode(&value).into();
+        let bytes = call.core.encryption.seal(GROUP, PLURAL, &key, &bytes).await?;
         match storage::put(call.space, key, bytes, write::revision(budget)?, None, Claims::default()).await? {
             storage::Written::Done(revision) => {
                 call.core.reach(revision).await;

@@ -10,7 +10,7 @@ mod token;
 use k8s_client::{Body, Reply, Verb};
 use k8s_object::{ApiError, Reason};
 
-use crate::core::Call;
+use crate::core::{Aside, Call};
 use crate::{metadata, read, update, write};
 
 pub(crate) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
@@ -57,6 +57,7 @@ pub(crate) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiEr
         warnings: Vec::new(),
         annotations: Vec::new(),
         admitted: false,
+        aside: Aside::default(),
     };
     let bound = binding::create(&mut pod, Body::Json(object)).await;
     let (mut warnings, mut annotations) = (pod.warnings, pod.annotations);

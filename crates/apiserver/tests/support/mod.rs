@@ -7,8 +7,7 @@ pub mod tls;
 
 use std::future::Future;
 
-use apiserver::{ApiServer, Options, ServiceCidr};
-use k8s_auth::{Issuer, PrivateKey};
+use apiserver::{ApiServer, Options};
 use k8s_client::{Client, Reply, Request, Verb};
 use k8s_object::{ApiError, GroupVersionResource, UserInfo};
 use store::Store;
@@ -36,23 +35,7 @@ pub async fn start_with(world: &World, store: &Store, change: impl FnOnce(&mut O
 
 /// What a test's API server is made of.
 pub fn options(world: &World, store: &Store) -> Options {
-    Options {
-        world: world.clone(),
-        keyspace: store.keyspace("cluster/"),
-        minor: 34,
-        git_version: "v1.34.4-eks-4d696e6".to_owned(),
-        issuer: Issuer::new(PrivateKey::generate(world), "https://oidc.example", &["https://kubernetes.default.svc"]),
-        token_authenticators: Vec::new(),
-        authorizers: Vec::new(),
-        authentication: Default::default(),
-        authorization: apiserver::Mode::usual(),
-        kubelets: Default::default(),
-        audit: None,
-        encryption: None,
-        service_cidr: ServiceCidr::parse("172.20.0.0/16").unwrap(),
-        endpoint: None,
-        dialer: None,
-    }
+    Options::alone(world, store.keyspace("cluster/"))
 }
 
 impl Cluster {

@@ -182,7 +182,10 @@ pub(super) static CLUSTER_ROLES: &[ClusterRole] = &[
     ),
     ClusterRole::new(
         "system:monitoring",
-        &[Urls("/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*", "get")],
+        &[
+            Urls("/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*", "get"),
+            On("core", "nodes/metrics", "get"),
+        ],
     ),
     ClusterRole::new(
         "system:node",

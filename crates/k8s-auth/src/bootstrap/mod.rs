@@ -192,9 +192,26 @@ static NODE_RULES: LazyLock<Vec<PolicyRule>> = LazyLock::new(|| {
     rules.collect()
 });
 
-/// Every role and binding of a new cluster, without uid, times and resourceVersion.
-pub fn objects() -> &'static [Arc<Object>] {
-    &OBJECTS
+/// The minor from which those who monitor read `/flagz` and `/statusz` (features `ComponentFlagz`, `ComponentStatusz`).
+const ZPAGES_SINCE: u8 = 36;
+
+static OBJECTS_WITH_ZPAGES: LazyLock<Vec<Arc<Object>>> = LazyLock::new(|| {
+    let with_zpages = |object: &Arc<Object>| {
+        if object.kind().kind != "ClusterRole" || object.meta().name != "system:monitoring" {
+            return object.clone();
+        }
+        let mut value = object.value();
+        if let Some(urls) = value["rules"][0]["nonResourceURLs"].as_array_mut() {
+            urls.extend(["/flagz".into(), "/statusz".into()]);
+        }
+        Arc::new(Object::from_value(&value).expect("it was an object before"))
+    };
+    OBJECTS.iter().map(with_zpages).collect()
+});
+
+/// Every role and binding of a new cluster of a minor, without uid, times and resourceVersion.
+pub fn objects(minor: u8) -> &'static [Arc<Object>] {
+    if minor >= ZPAGES_SINCE { &OBJECTS_WITH_ZPAGES } else { &OBJECTS }
 }
 
 /// Rules of `system:node`.
@@ -214,8 +231,12 @@ mod tests {
     use crate::rbac::covers;
 
     fn index() -> RbacIndex {
+        index_of(34)
+    }
+
+    fn index_of(minor: u8) -> RbacIndex {
         let mut index = RbacIndex::new();
-        for object in objects() {
+        for object in objects(minor) {
             index.apply(object).unwrap();
         }
         index
@@ -224,7 +245,7 @@ mod tests {
     #[test]
     fn objects_are_unique_and_their_bindings_lead_somewhere() {
         let (index, mut seen) = (index(), BTreeSet::new());
-        for object in objects() {
+        for object in objects(34) {
             assert!(seen.insert((object.kind().kind.to_string(), object.key())), "{object:?}");
             if object.kind().kind.ends_with("Binding") {
                 let role = object.view::<RoleBinding>().unwrap().role_ref.clone();
@@ -252,6 +273,18 @@ mod tests {
             assert!(!rules(small).is_empty());
             assert_eq!(covers(&rules(large), &rules(small)), [], "{small} is not in {large}");
             assert!(!covers(&rules(small), &rules(large)).is_empty(), "{small} is all of {large}");
+        }
+    }
+
+    #[test]
+    fn those_who_monitor_read_the_pages_of_1_36() {
+        let prober = UserInfo::new("prober", &["system:monitoring"]);
+        for (minor, allowed) in [(35, false), (36, true)] {
+            let index = index_of(minor);
+            for path in ["/flagz", "/statusz"] {
+                assert_eq!(index.authorize(&Attributes::path(&prober, "get", path)).is_allowed(), allowed, "1.{minor}");
+            }
+            assert!(index.authorize(&Attributes::path(&prober, "get", "/metrics")).is_allowed());
         }
     }
 

@@ -7,7 +7,7 @@ use world::Timestamp;
 use super::{job_rules as rules, job_status};
 use crate::causes::{immutable, invalid, required};
 use crate::columns::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR};
-use crate::fields::{at, carry_over, child, default_to, default_zero_to, flag, int, is_empty, items_mut, text};
+use crate::fields::{at, carry_over, child, default_to, default_zero_to, flag, int, is_empty, items, items_mut, text};
 use crate::strategy::is_terminating;
 use crate::{Context, Kind, STATUS, human_duration, names, workload};
 
@@ -145,7 +145,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
         }
     }
     if let Some(old) = context.old {
-        causes.extend(updated(spec, old));
+        causes.extend(updated(spec, old, context.minor));
     }
     causes
 }
@@ -188,25 +188,18 @@ fn generated_selector(object: &Value, old: Option<&Value>) -> Vec<Cause> {
     causes
 }
 
-fn updated(spec: &Value, old_job: &Value) -> Vec<Cause> {
+fn updated(spec: &Value, old_job: &Value, minor: u8) -> Vec<Cause> {
     let old = at(old_job, "spec");
-    let mut causes = Vec::new();
-    let mut unchanged = |key: &str| {
-        if at(spec, key) != at(old, key) {
-            causes.push(immutable(format!("spec.{key}"), at(spec, key)));
-        }
+    let unchanged = |key: &str| {
+        let (now, was) = (at(spec, key), at(old, key));
+        (now != was).then(|| immutable(format!("spec.{key}"), now))
     };
     let (completions, is_indexed) = (at(spec, "completions"), text(spec, "completionMode") == "Indexed");
-    if !is_indexed {
-        unchanged("completions");
-    }
-    unchanged("selector");
-    if !template_may_become(at(spec, "template"), old_job) {
-        unchanged("template");
-    }
-    for key in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
-        unchanged(key);
-    }
+    let mut causes = Vec::from_iter(unchanged("completions").filter(|_| !is_indexed));
+    causes.extend(unchanged("selector"));
+    causes.extend(template_updated(at(spec, "template"), old_job, minor));
+    let others = ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
+    causes.extend(others.into_iter().filter_map(unchanged));
     if is_indexed
         && completions != at(old, "completions")
         && !completions.is_null()
@@ -218,13 +211,57 @@ fn updated(spec: &Value, old_job: &Value) -> Vec<Cause> {
     causes
 }
 
-/// While it is suspended and has not started, it may still be said where its pods go.
-fn template_may_become(template: &Value, old_job: &Value) -> bool {
-    let old = at(old_job, "spec.template");
+/// While it is suspended and has no pods, it may be said where they will go and what they will need: from 1.36 on whenever that is
+/// so, and before only where they will go, of a Job that has never started (features `MutableSchedulingDirectivesForSuspendedJobs`
+/// and `MutablePodResourcesForSuspendedJobs`).
+fn template_updated(template: &Value, old_job: &Value, minor: u8) -> Option<Cause> {
+    let (suspended, is_new) = (flag(old_job, "spec.suspend"), minor >= 36);
+    let told = |condition: &Value| text(condition, "type") == "Suspended" && text(condition, "status") == "True";
+    let is_idle = items(old_job, "status.conditions").iter().any(told) && int(old_job, "status.active") == 0;
     let has_started = !text(old_job, "status.startTime").is_empty();
-    if !flag(old_job, "spec.suspend") || has_started {
-        return template == old;
+    let old = at(old_job, "spec.template");
+    if !suspended || !(if is_new { is_idle } else { !has_started }) {
+        return (template != old).then(|| immutable("spec.template", template));
     }
+    let mut allowed = with_directives_of(template, old);
+    let mut keys = &["metadata", "spec"][..];
+    if is_new {
+        // As upstream, which then compares pods alone.
+        keys = &keys[1..];
+        if let Some(pod) = child(&mut allowed, "spec") {
+            carry_over_resources(pod, at(old, "spec"));
+        }
+    }
+    let is_same = |key: &&str| {
+        let (new, old) = (at(&allowed, key), at(old, key));
+        new == old || (is_empty(new) && is_empty(old))
+    };
+    if keys.iter().all(is_same) {
+        return None;
+    }
+    Some(match is_new {
+        true => immutable("spec.template.spec", at(template, "spec")),
+        false => immutable("spec.template", template),
+    })
+}
+
+/// Gives containers the resources that they had, where they have kept their places.
+fn carry_over_resources(pod: &mut Value, old: &Value) {
+    for list in ["containers", "initContainers"] {
+        let before = items(old, list);
+        if items(pod, list).len() != before.len() {
+            continue;
+        }
+        for (container, was) in items_mut(pod, list).zip(before) {
+            if text(container, "name") == text(was, "name") {
+                carry_over(container, was, "resources");
+            }
+        }
+    }
+}
+
+/// A template with what the old one says about where its pods go.
+fn with_directives_of(template: &Value, old: &Value) -> Value {
     let mut allowed = template.clone();
     if let Some(metadata) = child(&mut allowed, "metadata") {
         for key in ["annotations", "labels"] {
@@ -247,11 +284,7 @@ fn template_may_become(template: &Value, old_job: &Value) -> bool {
             carry_over(pod, at(old, "spec"), "affinity");
         }
     }
-    let is_same = |key: &str| {
-        let (new, old) = (at(&allowed, key), at(old, key));
-        new == old || (is_empty(new) && is_empty(old))
-    };
-    is_same("metadata") && is_same("spec")
+    allowed
 }
 
 fn warnings(object: &Value, context: &Context<'_>) -> Vec<String> {
@@ -367,6 +400,37 @@ mod tests {
         assert!(with(&indexed, "/spec/template/spec/nodeSelector", json!({"a": "b"})).is_empty());
         indexed["status"] = json!({"startTime": "2026-01-01T00:00:00Z"});
         assert_eq!(with(&indexed, "/spec/template/spec/nodeSelector", json!({"a": "b"})).len(), 1);
+    }
+
+    #[test]
+    fn a_suspended_job_without_pods_may_change_what_they_need() {
+        let mut old = created(json!({"suspend": true}));
+        old["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
+        old["spec"]["template"]["spec"]["nodeSelector"] = json!({});
+        let started =
+            json!({"startTime": "2026-01-01T00:00:00Z", "conditions": [{"type": "Suspended", "status": "True"}]});
+        let mut running = started.clone();
+        running["active"] = json!(1);
+        let (selector, container) = ("/spec/template/spec/nodeSelector", "/spec/template/spec/containers/0");
+        let (cpu, image) = (format!("{container}/resources/requests/cpu"), format!("{container}/image"));
+        let cases = [
+            (34, json!({}), selector, None),
+            (34, json!({}), &cpu, Some("spec.template")),
+            (34, started.clone(), selector, Some("spec.template")),
+            (36, json!({}), selector, Some("spec.template")),
+            (36, started.clone(), selector, None),
+            (36, started.clone(), &cpu, None),
+            (36, started, &image, Some("spec.template.spec")),
+            (36, running, &cpu, Some("spec.template")),
+        ];
+        for (minor, status, path, field) in cases {
+            old["status"] = status;
+            let mut new = old.clone();
+            *new.pointer_mut(path).unwrap() = if path == selector { json!({"a": "b"}) } else { json!("2") };
+            let causes = validate(&new, &Context { minor, ..context(Some(&old)) });
+            let fields: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
+            assert_eq!(fields, Vec::from_iter(field), "1.{minor} {path} {}", old["status"]);
+        }
     }
 
     #[test]

@@ -225,7 +225,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let of_part = match context.subresource {
         "" => pod_spec::validate_update(object, old),
         "ephemeralcontainers" => pod_spec::validate_ephemeral_containers(object, old),
-        "resize" => pod_spec::validate_resize(object, old),
+        "resize" => pod_spec::validate_resize(object, old, context.minor),
         _ => return pod_spec::validate_status(object, old, minor),
     };
     // A pod that cannot be changed so at all is told nothing else.

@@ -8,6 +8,8 @@ use crate::causes::{forbidden, invalid};
 use crate::fields::{at, carry_over, entries, items, items_mut, text};
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
+/// The minor from which init containers that end can be resized too (feature `InPlacePodVerticalScalingInitContainers`).
+const INIT_CONTAINERS_SINCE: u8 = 36;
 
 /// Before the write: only resources of containers, and how they bear a change, are taken from what the client sends.
 pub(crate) fn keep_all_but_resources(new: &mut Value, old: &Value) {
@@ -36,7 +38,7 @@ pub(crate) fn keep_all_but_resources(new: &mut Value, old: &Value) {
 }
 
 /// Judges what is asked for, beyond the rules of every pod.
-pub(crate) fn validate_resize(new_pod: &Value, old_pod: &Value) -> Vec<Cause> {
+pub(crate) fn validate_resize(new_pod: &Value, old_pod: &Value, minor: u8) -> Vec<Cause> {
     let (new, old) = (at(new_pod, "spec"), at(old_pod, "spec"));
     let only = |detail: &str| vec![forbidden("", detail)];
     if resources::has_of_pod(new) || resources::has_of_pod(old) {
@@ -69,7 +71,7 @@ pub(crate) fn validate_resize(new_pod: &Value, old_pod: &Value) -> Vec<Cause> {
     }
     for list in ["initContainers", "containers"] {
         for (index, (new, old)) in items(new, list).iter().zip(items(old, list)).enumerate() {
-            if list == "initContainers" && !is_restartable_init(old) {
+            if list == "initContainers" && !can_resize_init(old, minor) {
                 continue;
             }
             for (kind, what) in [("requests", "resource requests"), ("limits", "resource limits")] {
@@ -81,7 +83,7 @@ pub(crate) fn validate_resize(new_pod: &Value, old_pod: &Value) -> Vec<Cause> {
             }
         }
     }
-    causes.extend(beyond_cpu_and_memory(new, old));
+    causes.extend(beyond_cpu_and_memory(new, old, minor));
     causes
 }
 
@@ -104,20 +106,38 @@ fn ordering(new: &Value, old: &Value) -> Vec<Cause> {
     causes
 }
 
+fn can_resize_init(container: &Value, minor: u8) -> bool {
+    minor >= INIT_CONTAINERS_SINCE || is_restartable_init(container)
+}
+
 /// Containers with the CPU and memory that they had must be what they were.
-fn beyond_cpu_and_memory(new: &Value, old: &Value) -> Vec<Cause> {
+fn beyond_cpu_and_memory(new: &Value, old: &Value, minor: u8) -> Vec<Cause> {
     let mut causes = Vec::new();
-    for (list, detail) in [
-        ("containers", "only cpu and memory resources are mutable"),
-        ("initContainers", "only cpu and memory resources for sidecar containers are mutable"),
-    ] {
-        for (now, was) in items(new, list).iter().zip(items(old, list)) {
-            if list == "initContainers" && !is_restartable_init(now) {
-                if now != was {
-                    causes.push(forbidden("spec", "resources for non-sidecar init containers are immutable"));
-                }
-            } else if with_resources_of(now, was) != *was {
-                causes.push(forbidden("spec", detail));
+    for (now, was) in items(new, "containers").iter().zip(items(old, "containers")) {
+        if with_resources_of(now, was) != *was {
+            causes.push(forbidden("spec", "only cpu and memory resources are mutable"));
+        }
+    }
+    let pairs = items(new, "initContainers").iter().zip(items(old, "initContainers"));
+    for (index, (now, was)) in pairs.enumerate() {
+        if !can_resize_init(now, minor) {
+            if now != was {
+                causes.push(forbidden("spec", "resources for non-sidecar init containers are immutable"));
+            }
+            continue;
+        }
+        let own = format!("spec.initContainers[{index}]");
+        if with_resources_of(now, was) != *was {
+            causes.push(match minor >= INIT_CONTAINERS_SINCE {
+                true => forbidden(&own, "only cpu and memory resources for init or sidecar containers are mutable"),
+                false => forbidden("spec", "only cpu and memory resources for sidecar containers are mutable"),
+            });
+        }
+        if now != was && !is_restartable_init(now) {
+            let restarts = |policy: &&Value| text(policy, "restartPolicy") == "RestartContainer";
+            for _ in items(now, "resizePolicy").iter().filter(restarts) {
+                let detail = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+                causes.push(forbidden(&own, detail));
             }
         }
     }
@@ -169,6 +189,52 @@ mod tests {
     }
 
     #[test]
+    fn init_containers_that_end_are_resized_from_1_36_on() {
+        let init = |cpu: &str, own: Value| {
+            let mut pod = pod(json!({"requests": {"cpu": "1"}}));
+            let mut container = json!({"name": "i", "image": "x", "resources": {"requests": {"cpu": cpu}}});
+            container.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+            pod["spec"]["initContainers"] = json!([container]);
+            pod
+        };
+        let restarts = json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]});
+        let sidecar = json!({"restartPolicy": "Always"});
+        let immutable = "spec: Forbidden: resources for non-sidecar init containers are immutable";
+        let cases = [
+            (35, init("1", json!({})), init("2", json!({})), vec![immutable]),
+            (36, init("1", json!({})), init("2", json!({})), vec![]),
+            (
+                36,
+                init("1", restarts.clone()),
+                init("2", restarts),
+                vec![
+                    "spec.initContainers[0]: Forbidden: non-sidecar init containers with a resize policy of RestartContainer cannot be resized",
+                ],
+            ),
+            (
+                35,
+                init("1", sidecar.clone()),
+                init("1", json!({"restartPolicy": "Always", "image": "y"})),
+                vec!["spec: Forbidden: only cpu and memory resources for sidecar containers are mutable"],
+            ),
+            (
+                36,
+                init("1", sidecar),
+                init("1", json!({"restartPolicy": "Always", "image": "y"})),
+                vec![
+                    "spec.initContainers[0]: Forbidden: only cpu and memory resources for init or sidecar containers are mutable",
+                ],
+            ),
+        ];
+        for (minor, old, new, expected) in cases {
+            let causes = validate_resize(&new, &old, minor);
+            let causes: Vec<String> =
+                causes.into_iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+            assert_eq!(causes, expected, "1.{minor} {new}");
+        }
+    }
+
+    #[test]
     fn a_resize_is_judged() {
         let old = pod(json!({"requests": {"cpu": "1", "memory": "1Gi"}}));
         let cases = [
@@ -191,7 +257,7 @@ mod tests {
             ),
         ];
         for (new, expected) in cases {
-            let causes = validate_resize(&new, &old);
+            let causes = validate_resize(&new, &old, 34);
             let causes: Vec<String> =
                 causes.into_iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
             assert_eq!(causes, expected, "{new}");

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use k8s_object::{ApiError, Reason};
 use serde_json::{Value, json};
 
-use super::super::{Operation, Review, Said};
+use super::super::{Operation, Review, Said, Side, shown};
 use super::compiled::Hook;
-use crate::core::{Call, converted};
+use crate::core::Call;
 use crate::registry::Resource;
 
 const REVIEW_VERSION: &str = "admission.k8s.io/v1";
@@ -111,7 +111,7 @@ pub(super) async fn ask(
 fn question(uid: &str, review: &Review<'_, '_>, object: Option<&Value>, version: usize) -> Value {
     let call = review.call;
     let resource = &call.resource;
-    let about = &call.entry.versions[version];
+    let about = call.entry.form(version);
     let subresource = call.request.subresource.as_str();
     // What is below an object may have a kind of its own, which is the same in all versions.
     let own = object.or(review.old);
@@ -127,11 +127,8 @@ fn question(uid: &str, review: &Review<'_, '_>, object: Option<&Value>, version:
         json!({"group": group, "version": version, "kind": kind})
     };
     let gvr = |of: &Resource| json!({"group": of.group, "version": of.version, "resource": of.plural});
-    let in_version = |object: Option<&Value>| match object {
-        Some(object) if is_own => converted(resource, about, object.clone()),
-        Some(object) => object.clone(),
-        None => Value::Null,
-    };
+    let in_version =
+        |object: Option<&Value>, side| object.map_or(Value::Null, |object| shown(call, about, object, side));
     let name = super::super::rules::name(call, own);
     let mut request = json!({
         "uid": uid,
@@ -141,8 +138,8 @@ fn question(uid: &str, review: &Review<'_, '_>, object: Option<&Value>, version:
         "requestResource": gvr(resource),
         "operation": review.operation.as_str(),
         "userInfo": call.user.as_ref(),
-        "object": in_version(object),
-        "oldObject": in_version(review.old),
+        "object": in_version(object, Side::New),
+        "oldObject": in_version(review.old, Side::Old),
         "dryRun": call.request.options.dry_run,
         "options": options(call, review.operation),
     });

@@ -7,11 +7,11 @@ use k8s_object::ApiError;
 use serde_json::{Value, json};
 
 use super::super::reinvocation::Reinvocation;
-use super::super::{Review, Said, taken};
+use super::super::{Review, Said, Side, shown, taken};
 use super::ask::{Failure, ask};
 use super::compiled::{Hook, Hooks};
 use super::measure;
-use crate::core::{Call, converted};
+use crate::core::Call;
 use crate::schema;
 
 /// Configuration and place of a webhook.
@@ -28,7 +28,7 @@ pub(in super::super) async fn mutate(
 ) -> Result<(), ApiError> {
     for (index, hook) in hooks.iter().enumerate() {
         let review = Review { call, operation, old };
-        let Some(version) = hook.wants(&review, object.as_deref())? else { continue };
+        let Some(version) = hook.wants(&review, object.as_deref()).await? else { continue };
         let key: Key = (hook.configuration.clone(), hook.index);
         if !state.is_turn(&key) {
             continue;
@@ -96,11 +96,8 @@ fn apply(
         )));
     };
     let is_own = object["kind"] == call.resource.kind.as_str();
-    let about = &call.entry.versions[version];
-    let seen = match is_own {
-        true => converted(&call.resource, about, object.clone()),
-        false => object.clone(),
-    };
+    let about = call.entry.form(version);
+    let seen = shown(call, about, object, Side::New);
     let patched =
         k8s_schema::json_patch(&seen, patch).map_err(|error| internal(&schema::patch_error(error).message))?;
     if patched == seen {

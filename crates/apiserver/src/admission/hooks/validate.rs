@@ -17,7 +17,7 @@ pub(in super::super) async fn validate(
     let mut said = Said::default();
     let mut wanted = Vec::new();
     for hook in hooks {
-        match hook.wants(review, object) {
+        match hook.wants(review, object).await {
             Ok(Some(version)) => wanted.push((hook, version)),
             Ok(None) => {}
             Err(error) => return (said, Err(error)),

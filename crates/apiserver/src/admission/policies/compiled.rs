@@ -4,6 +4,7 @@ use k8s_object::{LabelSelector, Object};
 use serde_json::Value;
 
 use super::super::Review;
+use super::super::conditions::Conditions;
 use super::super::expressions::{Expression, May, Variables, Yields, environment};
 use super::super::rules::{self, Rule};
 
@@ -71,7 +72,7 @@ pub(in super::super) struct Policy {
     pub(super) params: Option<(String, String)>,
     /// An error denies the request.
     pub(super) fails: bool,
-    pub(super) conditions: Vec<Expression>,
+    pub(super) conditions: Conditions,
     pub(super) variables: Vec<(String, Expression)>,
     pub(super) validations: Vec<Validation>,
     pub(super) annotations: Vec<(String, Expression)>,
@@ -134,7 +135,7 @@ impl Policy {
             constraints: Constraints::of(&spec["matchConstraints"]),
             params: param_kind(spec),
             fails: spec["failurePolicy"] != "Ignore",
-            conditions,
+            conditions: Conditions::of_policy(&object.meta().name, conditions),
             variables,
             validations,
             annotations,

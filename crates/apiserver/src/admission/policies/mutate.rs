@@ -6,12 +6,14 @@ use k8s_object::{ApiError, Cause, Object, Reason};
 use k8s_schema::{Atom, Step, Typed};
 use serde_json::Value;
 
-use super::super::expressions::{Asks, Expression, Inputs, May, NULL, Yields, all_hold, environment, namespace_object};
+use super::super::checks::Asks;
+use super::super::conditions::Conditions;
+use super::super::expressions::{Expression, Inputs, May, NULL, Yields, environment, namespace_object};
 use super::super::reinvocation::Reinvocation;
-use super::super::{Operation, Review, hooks, rules, taken};
+use super::super::{Operation, Review, Side, hooks, rules, shown, taken};
 use super::compiled::{Binding, Constraints, list, param_kind, text, variables};
 use super::params;
-use crate::core::{Call, converted};
+use crate::core::Call;
 use crate::registry::Resource;
 
 /// Policy, binding, and the parameters' namespace and name.
@@ -28,7 +30,7 @@ pub(in super::super) struct MutatingPolicy {
     constraints: Constraints,
     params: Option<(String, String)>,
     fails: bool,
-    conditions: Vec<Expression>,
+    conditions: Conditions,
     variables: Vec<(String, Expression)>,
     mutations: Vec<Mutation>,
     reinvoked: bool,
@@ -55,10 +57,13 @@ impl MutatingPolicy {
             name: object.meta().name.clone(),
             constraints: Constraints::of(&spec["matchConstraints"]),
             fails: spec["failurePolicy"] != "Ignore",
-            conditions: list(&spec["matchConditions"])
-                .iter()
-                .map(|own| Expression::compile(&env, &text(own, "expression"), Yields::Flag))
-                .collect(),
+            conditions: Conditions::of_policy(
+                &object.meta().name,
+                list(&spec["matchConditions"])
+                    .iter()
+                    .map(|own| Expression::compile(&env, &text(own, "expression"), Yields::Flag))
+                    .collect(),
+            ),
             mutations: mutations.collect(),
             reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
             variables,
@@ -183,16 +188,12 @@ struct Turn<'a, 'b, 'c> {
 
 impl Turn<'_, '_, '_> {
     fn about(&self) -> &Resource {
-        &self.review.call.entry.versions[self.version]
+        self.review.call.entry.form(self.version)
     }
 
     /// The object in the version in which the policy wants it.
-    fn seen(&self, object: &Value) -> Value {
-        let call = self.review.call;
-        match object["kind"] == call.resource.kind.as_str() {
-            true => converted(&call.resource, self.about(), object.clone()),
-            false => object.clone(),
-        }
+    fn seen(&self, object: &Value, side: Side) -> Value {
+        shown(self.review.call, self.about(), object, side)
     }
 
     /// Evaluates something over the object.
@@ -203,7 +204,7 @@ impl Turn<'_, '_, '_> {
         evaluate: impl FnOnce(&Inputs<'_>, &Value) -> Result<T, String>,
     ) -> Result<T, String> {
         let call = self.review.call;
-        let (seen, old) = (self.seen(object), self.review.old.map(|old| self.seen(old)));
+        let (seen, old) = (self.seen(object, Side::New), self.review.old.map(|old| self.seen(old, Side::Old)));
         let request = hooks::request(self.review, Some(object), self.version);
         let asks = Asks::of(call, rules::name(call, Some(object)));
         let mut inputs = Inputs::new(Some(&seen), old.as_ref(), &request).with_variables(&self.policy.variables);
@@ -219,8 +220,11 @@ impl Turn<'_, '_, '_> {
         if self.policy.conditions.is_empty() {
             return Ok(true);
         }
+        let Review { call, operation, .. } = *self.review;
         // Conditions see no namespace, as upstream's.
-        self.over(object, &NULL, |inputs, _| all_hold(&self.policy.conditions, inputs, self.policy.fails))
+        self.over(object, &NULL, |inputs, _| {
+            self.policy.conditions.hold(call.core, operation, inputs, self.policy.fails)
+        })
     }
 
     fn mutated(&self, mutation: &Mutation, object: &Value) -> Result<Value, String> {

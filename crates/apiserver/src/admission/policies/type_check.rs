@@ -7,13 +7,14 @@ use std::sync::Arc;
 use cel::DeclType;
 use k8s_client::{Body, Options, PatchType, Request, Verb};
 use k8s_kinds::type_check::{CheckedType, expression_warnings};
-use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo};
+use k8s_object::{ApiError, GroupVersionResource, Object};
 use serde_json::{Value, json};
 
 use super::super::rules::GROUP;
 use super::compiled::{list, param_kind, text};
 use crate::audit::Record;
 use crate::core::Core;
+use crate::own_objects;
 use crate::registry::{Resource, Served};
 
 const PLURAL: &str = "validatingadmissionpolicies";
@@ -111,7 +112,7 @@ fn types(served: &Served, spec: &Value) -> Vec<Arc<Resource>> {
 }
 
 async fn write(core: &Core, policy: &Object, status: Value) -> Result<(), ApiError> {
-    let user = Arc::new(UserInfo::new("system:apiserver", &["system:masters"]));
+    let user = own_objects::user();
     let value = policy.value();
     let applied = json!({
         "apiVersion": text(&value, "apiVersion"), "kind": text(&value, "kind"),

@@ -6,11 +6,11 @@ use cel::{Budget, MAX_REQUEST_COST, Val};
 use k8s_object::{ApiError, Cause, Reason};
 use serde_json::{Value, json};
 
-use super::super::expressions::{Asks, Expression, Inputs, all_hold, namespace_object};
-use super::super::{Review, Said, hooks, rules};
+use super::super::checks::Asks;
+use super::super::expressions::{Expression, Inputs, namespace_object};
+use super::super::{Review, Said, Side, hooks, rules, shown};
 use super::compiled::{Binding, Policy, Validation};
 use super::params;
-use crate::core::converted;
 
 /// Bytes of a message that an expression makes; a longer one is not used.
 const MAX_MESSAGE_BYTES: usize = 5 * 1024;
@@ -172,17 +172,9 @@ fn opinion(
     param: Option<&Value>,
 ) -> Opinion {
     let call = review.call;
-    let about = &call.entry.versions[version];
-    let seen = |object: Option<&Value>| {
-        object.map(|object| {
-            if object["kind"] == call.resource.kind.as_str() {
-                converted(&call.resource, about, object.clone())
-            } else {
-                object.clone()
-            }
-        })
-    };
-    let (new, old) = (seen(object), seen(review.old));
+    let about = call.entry.form(version);
+    let seen = |object: Option<&Value>, side| object.map(|object| shown(call, about, object, side));
+    let (new, old) = (seen(object, Side::New), seen(review.old, Side::Old));
     let request = hooks::request(review, object, version);
     let namespace = namespace_object(call);
     let asks = Asks::of(call, rules::name(call, object.or(review.old)));
@@ -204,7 +196,7 @@ fn opinion(
         true => Verdict::Denied(Denial { message, reason: String::new() }),
         false => Verdict::Admitted,
     };
-    match all_hold(&policy.conditions, &inputs(Sees::Condition), policy.fails) {
+    match policy.conditions.hold(call.core, review.operation, &inputs(Sees::Condition), policy.fails) {
         Ok(true) => {}
         Ok(false) => return Opinion::default(),
         Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },

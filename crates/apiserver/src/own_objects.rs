@@ -1,0 +1,56 @@
+//! What the server itself writes into its cluster: as one user, through the pipeline that all take.
+
+use std::sync::Arc;
+
+use k8s_client::{Body, Options, Request, Verb};
+use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo};
+use serde_json::Value;
+
+use crate::audit::Record;
+use crate::core::{Core, Outcome};
+
+/// Who the server is in its own cluster.
+pub(crate) fn user() -> Arc<UserInfo> {
+    Arc::new(UserInfo::new("system:apiserver", &["system:masters"]))
+}
+
+/// A request about one object.
+pub(crate) fn request(verb: Verb, resource: &GroupVersionResource, namespace: &str, name: &str, body: Body) -> Request {
+    Request {
+        verb,
+        resource: resource.clone(),
+        subresource: String::new(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        body,
+        patch: None,
+        options: Options::default(),
+    }
+}
+
+/// Carries out a request of the server's own. Nothing of it is recorded.
+pub(crate) async fn execute(core: &Core, agent: &str, request: Request) -> Result<Outcome, ApiError> {
+    // Whoever carries out a request may come to ask the server for something itself.
+    Box::pin(core.execute(&core.keyspace, &user(), agent, &Record::NONE, request)).await
+}
+
+/// Brings an object to what `wanted` makes of it, or of its absence; `None` leaves it as it is.
+pub(crate) async fn keep(
+    core: &Core,
+    agent: &str,
+    resource: &GroupVersionResource,
+    (namespace, name): (&str, &str),
+    wanted: impl FnOnce(Option<&Object>) -> Option<Value>,
+) -> Result<(), ApiError> {
+    let own = core.lookup(&resource.group, &resource.resource, namespace, name);
+    let Some(object) = wanted(own.as_deref()) else { return Ok(()) };
+    let request = match own {
+        None => request(Verb::Create, resource, namespace, "", Body::Json(object)),
+        Some(_) => request(Verb::Update, resource, namespace, name, Body::Json(object)),
+    };
+    match execute(core, agent, request).await {
+        // Another server of the same store was faster; they say the same.
+        Err(error) if error.is_conflict() => Ok(()),
+        done => done.map(drop),
+    }
+}
