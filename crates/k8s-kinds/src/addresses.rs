@@ -127,6 +127,23 @@ pub(crate) fn legacy_ip(field: &str, text: &str, before: &[&str], minor: u8) -> 
     problem.filter(|_| !before.contains(&text)).map(|problem| invalid(field, text, problem))
 }
 
+/// Addresses that nobody outside of one host can mean (core `ValidateEndpointIP`).
+pub(crate) fn endpoint_ip(field: &str, text: &str) -> Vec<Cause> {
+    let Some(address) = parse_lenient(text) else { return vec![invalid(field, text, "must be a valid IP address")] };
+    let (link_local, link_local_multicast) = match address {
+        IpAddr::V4(address) => (address.is_link_local(), address.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(address) => (address.is_unicast_link_local(), address.segments()[0] & 0xff0f == 0xff02),
+    };
+    let unspecified = format!("may not be unspecified ({text})");
+    let rules = [
+        (address.is_unspecified(), unspecified.as_str()),
+        (address.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (link_local_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    ];
+    rules.into_iter().filter(|(broken, _)| *broken).map(|(_, detail)| invalid(field, text, detail)).collect()
+}
+
 /// As [`legacy_ip`], for a CIDR.
 pub(crate) fn legacy_cidr(field: &str, text: &str, before: &[&str], minor: u8) -> Option<Cause> {
     let problem = match minor >= STRICT_SINCE {

@@ -21,6 +21,7 @@ mod daemon_set;
 mod deployment;
 mod device_class;
 mod devices;
+mod endpoint_rules;
 mod endpoint_slice;
 mod endpoints;
 mod event;

@@ -1,12 +1,10 @@
 //! What a Service may be (core `validateService`), and what its author is warned of.
 
-use std::net::IpAddr;
-
 use k8s_object::Cause;
 use serde_json::{Value, json};
 
 use crate::Context;
-use crate::addresses::{cidr_warnings, ip_warnings, legacy_cidr, legacy_ip, parse_lenient};
+use crate::addresses::{cidr_warnings, endpoint_ip, ip_warnings, legacy_cidr, legacy_ip, parse_lenient};
 use crate::causes::{duplicate, forbidden, invalid, not_supported, required};
 use crate::fields::{at, int, is_empty, items, text};
 use crate::names::{self, label, port_name, port_number, qualified, subdomain};
@@ -86,7 +84,7 @@ pub(super) fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
         let field = format!("spec.externalIPs[{index}]");
         match legacy_ip(&field, ip, &before, context.minor) {
             Some(problem) => causes.push(problem),
-            None => causes.extend(of_an_endpoint(&field, ip)),
+            None => causes.extend(endpoint_ip(&field, ip)),
         }
     }
     match kind {
@@ -206,23 +204,6 @@ fn addresses(spec: &Value, old: &Value, minor: u8) -> Vec<Cause> {
         }
     }
     causes
-}
-
-/// Addresses that nobody outside of one host can mean (core `ValidateEndpointIP`).
-fn of_an_endpoint(field: &str, text: &str) -> Vec<Cause> {
-    let Some(address) = parse_lenient(text) else { return vec![invalid(field, text, "must be a valid IP address")] };
-    let (link_local, link_local_multicast) = match address {
-        IpAddr::V4(address) => (address.is_link_local(), address.octets()[..3] == [224, 0, 0]),
-        IpAddr::V6(address) => (address.is_unicast_link_local(), address.segments()[0] & 0xff0f == 0xff02),
-    };
-    let unspecified = format!("may not be unspecified ({text})");
-    let rules = [
-        (address.is_unspecified(), unspecified.as_str()),
-        (address.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
-        (link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
-        (link_local_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
-    ];
-    rules.into_iter().filter(|(broken, _)| *broken).map(|(_, detail)| invalid(field, text, detail)).collect()
 }
 
 fn validate_ports(spec: &Value) -> Vec<Cause> {
