@@ -85,8 +85,7 @@ fn json_rest(items: &Items) -> Rest {
 /// A list of objects as they are in the form that is asked for.
 pub(super) fn answer(kept: &Kept, about: &About<'_>, items: &Items, format: Format, gzip: bool) -> Response<Body> {
     let answered = match format {
-        Format::Json => joined(kept, about, items, format, gzip),
-        Format::Protobuf => joined(kept, about, items, format, gzip),
+        Format::Json | Format::Protobuf => joined(kept, about, items, format, gzip),
         Format::PrettyJson | Format::Yaml => {
             let items: Vec<Value> = items.iter().map(|object| object.value()).collect();
             let About { api_version, kind, metadata } = about;
