@@ -11,6 +11,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::region::{Region, succeed};
+
 const PACKAGE: &str = "k8s.io/kubernetes/test/e2e";
 /// The minor whose tests are pinned in `tests/clients/conformance/go.mod`.
 const MINOR: &str = "1.34";
@@ -63,8 +65,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let work = root.join("target/conformance");
     fs::create_dir_all(&work)?;
     let suite = build_suite(root, &work)?;
-    succeed(Command::new(env!("CARGO")).args(["build", "--release", "-p", "minato"]).current_dir(root))?;
-    let region = Region::up(root, &work, &options)?;
+    let arguments = ["--kubernetes-version", MINOR, "--nodes", &options.nodes, "--address", &options.address];
+    let region = Region::up(root, work.join("home"), &arguments)?;
     let report = work.join("report.json");
     let _ = fs::remove_file(&report);
     let mut tests = Command::new(&suite);
@@ -93,48 +95,6 @@ fn build_suite(root: &Path, work: &Path) -> Result<PathBuf> {
     go.args(["test", "-c", "-o"]).arg(&suite).arg(PACKAGE).current_dir(root.join("tests/clients/conformance"));
     succeed(&mut go)?;
     Ok(suite)
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("running {:?}", command.get_program()))?;
-    ensure!(status.success(), "{command:?} failed");
-    Ok(())
-}
-
-/// A region of its own, stopped when dropped.
-struct Region {
-    minato: PathBuf,
-    home: PathBuf,
-}
-
-impl Region {
-    fn up(root: &Path, work: &Path, options: &Options) -> Result<Region> {
-        let home = work.join("home");
-        let _ = fs::remove_dir_all(&home);
-        let region = Region { minato: root.join("target/release/minato"), home };
-        let mut up = region.command();
-        up.args(["up", "--port", "0", "--kubernetes-version", MINOR]);
-        succeed(up.args(["--nodes", &options.nodes, "--address", &options.address]))?;
-        Ok(region)
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.minato);
-        command.arg("--home").arg(&self.home);
-        command
-    }
-
-    fn kubeconfig(&self) -> PathBuf {
-        self.home.join("kubeconfig")
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        if let Err(error) = succeed(self.command().arg("down")) {
-            eprintln!("xtask: stopping the region: {error:#}");
-        }
-    }
 }
 
 /// Prints what passed and what did not.

@@ -4,8 +4,10 @@ mod aws_models;
 mod bench;
 mod ci;
 mod conformance;
+mod integration;
 mod k8s_models;
 mod licences;
+mod region;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,11 @@ static TASKS: &[Task] = &[
         name: "conformance",
         summary: "run Kubernetes' conformance tests, all or those that are named, against a fresh region",
         run: conformance::run,
+    },
+    Task {
+        name: "integration",
+        summary: "run Kubernetes' integration tests of a package against a fresh region",
+        run: integration::run,
     },
     Task {
         name: "k8s-models",
