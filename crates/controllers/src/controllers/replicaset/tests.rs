@@ -62,6 +62,15 @@ fn pods_are_adopted_and_released_by_their_labels() {
     assert!(plan[0].starts_with(
         r#"patch pods a/o {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true"#
     ));
+    // One that names the set as an owner already gets no second reference.
+    let known = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "m", "uid": "m"}, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "replicasets-a-web"}]);
+    let plan = actions(&[set(1, json!({})), pod("o", json!({"metadata": {"ownerReferences": known}}))]);
+    assert_eq!(
+        plan,
+        [
+            r#"patch pods a/o {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"m","uid":"m"},{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"web","uid":"replicasets-a-web"}]}}"#
+        ]
+    );
     let stray = pod("s", json!({"metadata": {"labels": {"app": "debug"}}}));
     let plan = actions(&[set(1, json!({})), stray]);
     assert_eq!(plan[..2], [r#"patch pods a/s {"metadata":{"ownerReferences":[]}}"#, "create pods a/web-"]);
