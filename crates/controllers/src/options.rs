@@ -12,12 +12,14 @@ pub struct ResourceInfo {
     pub resource: GroupVersionResource,
     pub kind: String,
     pub namespaced: bool,
+    /// Whether a custom resource says how many replicas it wants, below `scale`.
+    pub scale: bool,
 }
 
 impl ResourceInfo {
     /// From its names.
     pub fn new(resource: GroupVersionResource, kind: &str, namespaced: bool) -> ResourceInfo {
-        ResourceInfo { resource, kind: kind.to_owned(), namespaced }
+        ResourceInfo { resource, kind: kind.to_owned(), namespaced, scale: false }
     }
 }
 
