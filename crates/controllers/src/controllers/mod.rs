@@ -26,6 +26,7 @@ mod replicaset;
 mod replication_controller;
 mod resource_quota;
 mod root_ca_certificate_publisher;
+mod service_cidr;
 mod serviceaccount;
 mod stateful_set;
 mod taint_eviction;
@@ -64,6 +65,7 @@ pub static CONTROLLERS: &[&Controller] = &[
     &replication_controller::CONTROLLER,
     &resource_quota::CONTROLLER,
     &root_ca_certificate_publisher::CONTROLLER,
+    &service_cidr::CONTROLLER,
     &serviceaccount::CONTROLLER,
     &stateful_set::CONTROLLER,
     &taint_eviction::CONTROLLER,
