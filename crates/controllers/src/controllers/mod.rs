@@ -30,6 +30,7 @@ mod service_cidr;
 mod serviceaccount;
 mod stateful_set;
 mod taint_eviction;
+mod ttl;
 mod ttl_after_finished;
 mod volume_attributes_class_protection;
 mod volume_protection;
@@ -70,6 +71,7 @@ pub static CONTROLLERS: &[&Controller] = &[
     &stateful_set::CONTROLLER,
     &taint_eviction::CONTROLLER,
     &ttl_after_finished::CONTROLLER,
+    &ttl::CONTROLLER,
     &volume_attributes_class_protection::CONTROLLER,
 ];
 
