@@ -61,6 +61,8 @@ pub(crate) struct State {
     events: VecDeque<Event>,
     /// Sequence number of the first event in the ring.
     first: u64,
+    /// Watches that stand before this event are over: what they watch was defined anew since.
+    ended: u64,
     /// All changes after this revision are in the ring.
     since: Revision,
     /// Revision of the last change.
@@ -100,6 +102,7 @@ impl Cache {
             indexed: BTreeMap::new(),
             events: VecDeque::new(),
             first: 0,
+            ended: 0,
             since: revision,
             last: revision,
             bytes: 0,
@@ -119,21 +122,8 @@ impl Cache {
         self.extractor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes which fields are extracted, and extracts them anew. Whoever watches must list again: its selection names fields
-    /// by their old places.
-    pub(crate) fn set_extractor(&self, extractor: Extractor) {
-        if self.extractor().paths == extractor.paths {
-            return;
-        }
-        *self.extractor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(extractor);
-        let (stored, revision) = {
-            let state = self.read();
-            (state.stored.clone(), state.last)
-        };
-        self.replace_with(self.all(), stored, revision);
-    }
-
-    /// As [`Cache::replace`], with objects as they are stored, which clients read otherwise.
+    /// Makes the cache hold exactly these objects, given as they are stored, which clients may read otherwise; whoever watches must
+    /// list again.
     pub(crate) fn replace_stored(
         &self,
         stored: Vec<Arc<Object>>,
@@ -143,21 +133,38 @@ impl Cache {
         let read: Vec<Arc<Object>> = stored.iter().cloned().map(read).collect();
         let differ = stored.into_iter().zip(&read).filter(|(stored, read)| !Arc::ptr_eq(stored, read));
         let differ = differ.map(|(stored, _)| (stored.key(), stored)).collect();
-        self.replace_with(read, differ, revision);
+        self.replace_with(read, differ, revision, false);
     }
 
-    /// Changes how objects are read. Where that makes a difference, whoever watches must list again: no write has made it.
-    pub(crate) fn read_anew(&self, read: impl Fn(Arc<Object>) -> Arc<Object>) {
-        let (before, stored, revision) = {
+    /// Its objects are defined anew at a revision: other fields are extracted, and they may be read otherwise. Watches end, and none
+    /// begins before that revision: no write tells of what has changed.
+    pub(crate) fn redefine(
+        &self,
+        extractor: Extractor,
+        revision: Revision,
+        read: Option<&dyn Fn(Arc<Object>) -> Arc<Object>>,
+    ) {
+        *self.extractor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(extractor);
+        let (mut objects, mut stored) = {
             let state = self.read();
-            let before: Vec<Arc<Object>> = state.objects.values().map(|held| held.object.clone()).collect();
-            let own =
-                |(key, held): (&Arc<NamespacedName>, &Held)| state.stored.get(&**key).unwrap_or(&held.object).clone();
-            (before, state.objects.iter().map(own).collect::<Vec<_>>(), state.last)
+            let objects: Vec<Arc<Object>> = state.objects.values().map(|held| held.object.clone()).collect();
+            (objects, state.stored.clone())
         };
-        if before.iter().zip(&stored).any(|(before, stored)| read(stored.clone()).json() != before.json()) {
-            self.replace_stored(stored, revision, read);
+        if let Some(read) = read {
+            for object in &mut objects {
+                let own = stored.remove(&object.key()).unwrap_or_else(|| object.clone());
+                *object = read(own.clone());
+                if !Arc::ptr_eq(object, &own) {
+                    stored.insert(own.key(), own);
+                }
+            }
         }
+        self.replace_with(objects, stored, revision, true);
+    }
+
+    /// There are no objects any more, and nothing to watch.
+    pub(crate) fn end(&self, revision: Revision) {
+        self.replace_with(Vec::new(), BTreeMap::new(), revision, true);
     }
 
     pub(crate) fn hold(&self, object: Arc<Object>) -> Held {
@@ -215,16 +222,12 @@ impl Cache {
         self.sleepers.add(common)
     }
 
-    /// Makes the cache hold exactly `objects`; whoever watches must list again.
-    pub(crate) fn replace(&self, objects: Vec<Arc<Object>>, revision: Revision) {
-        self.replace_with(objects, BTreeMap::new(), revision);
-    }
-
     fn replace_with(
         &self,
         objects: Vec<Arc<Object>>,
         stored: BTreeMap<NamespacedName, Arc<Object>>,
         revision: Revision,
+        ends: bool,
     ) {
         let held: BTreeMap<_, _> = objects.into_iter().map(|object| (object.key(), self.hold(object))).collect();
         let at = self.extractor().indexed();
@@ -232,6 +235,9 @@ impl Cache {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // A gap in the numbers puts all positions out of the ring.
         state.first += state.events.len() as u64 + 1;
+        if ends {
+            state.ended = state.first;
+        }
         state.events.clear();
         (state.objects, state.since, state.last, state.bytes) = (BTreeMap::new(), revision, revision, 0);
         state.indexed.clear();
@@ -249,8 +255,27 @@ impl Cache {
 
     /// Applies changes of one revision in order. `None` is a deletion.
     pub(crate) fn apply(&self, changes: Vec<(NamespacedName, Option<Arc<Object>>)>, revision: Revision, now: Duration) {
+        self.apply_stored(changes, revision, now, |object| object);
+    }
+
+    /// As [`Cache::apply`], of objects as they are stored, which clients may read otherwise.
+    pub(crate) fn apply_stored(
+        &self,
+        changes: Vec<(NamespacedName, Option<Arc<Object>>)>,
+        revision: Revision,
+        now: Duration,
+        read: impl Fn(Arc<Object>) -> Arc<Object>,
+    ) {
+        let mut differ = Vec::new();
+        let mut hold = |stored: Arc<Object>| {
+            let object = read(stored.clone());
+            if !Arc::ptr_eq(&object, &stored) {
+                differ.push(stored);
+            }
+            self.hold(object)
+        };
         let changes: Vec<_> =
-            changes.into_iter().map(|(key, object)| (key, object.map(|object| self.hold(object)))).collect();
+            changes.into_iter().map(|(key, object)| (key, object.map(&mut hold))).collect();
         let at = self.extractor().indexed();
         let mut woken = Woken::default();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -276,6 +301,7 @@ impl Cache {
             state.bytes += bytes;
             state.events.push_back(Event { revision, old, new, gone, at: now, bytes });
         }
+        state.stored.extend(differ.into_iter().map(|stored| (stored.key(), stored)));
         state.last = revision;
         while state.events.len() > MAX_EVENTS
             || state.bytes > MAX_EVENT_BYTES
@@ -447,6 +473,11 @@ impl State {
         (revision >= self.since).then_some(self.first + offset as u64)
     }
 
+    /// Whether a watch at this position is over because what it watches was defined anew.
+    pub(crate) fn has_ended(&self, position: u64) -> bool {
+        position < self.ended
+    }
+
     /// The events from a position on; `None` when it has fallen out of the ring.
     pub(crate) fn from(&self, position: u64) -> Option<impl Iterator<Item = &Event>> {
         let offset = usize::try_from(position.checked_sub(self.first)?).ok()?;
@@ -525,7 +556,7 @@ mod tests {
         assert_eq!(cache.read().indexed("n1", "b", None).count(), 0);
         put("y", 5, None);
         assert_eq!(on("n1"), ["x"]);
-        cache.replace(vec![pod("z", 6, "n2").unwrap()], 6);
+        cache.replace_stored(vec![pod("z", 6, "n2").unwrap()], 6, |object| object);
         assert_eq!((on("n1"), on("n2")), (vec![], vec!["z".to_owned()]));
     }
 
