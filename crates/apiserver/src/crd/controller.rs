@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_client::{Body, Options, PatchType, Request, Verb};
+use k8s_client::{Body, PatchType, Request, Verb};
 use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo, resources};
 use serde_json::{Value, json};
 
@@ -43,19 +43,6 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-fn request(verb: Verb, resource: GroupVersionResource) -> Request {
-    Request {
-        verb,
-        resource,
-        subresource: String::new(),
-        namespace: String::new(),
-        name: String::new(),
-        body: Body::None,
-        patch: None,
-        options: Options::default(),
-    }
-}
-
 /// Returns whether nothing is left to do.
 async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -> Result<bool, ApiError> {
     let value = definition.value();
@@ -68,11 +55,10 @@ async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -
     if let Some((version, cache)) = version
         && cache.len() > 0
     {
-        let namespaces: BTreeSet<String> =
-            cache.all().iter().map(|object| object.meta().namespace.clone()).collect();
+        let resource = GroupVersionResource::new(&group, &version, &plural);
+        let namespaces: BTreeSet<String> = cache.all().iter().map(|object| object.meta().namespace.clone()).collect();
         for namespace in namespaces {
-            let resource = GroupVersionResource::new(&group, &version, &plural);
-            let all = Request { namespace, ..request(Verb::DeleteCollection, resource) };
+            let all = Request::new(Verb::DeleteCollection, &resource, &namespace, "");
             core.execute(&core.keyspace, user, AGENT, &Record::NONE, all).await?;
         }
         if cache.len() > 0 {
@@ -99,10 +85,9 @@ fn may_get_names(core: &Core, definition: &Object) -> bool {
 async fn patch(core: &Core, user: &Arc<UserInfo>, definition: &Object, mut metadata: Value) -> Result<(), ApiError> {
     metadata["resourceVersion"] = json!(definition.meta().resource_version);
     let request = Request {
-        name: definition.meta().name.clone(),
         body: Body::Json(json!({"metadata": metadata})),
         patch: Some(PatchType::Merge),
-        ..request(Verb::Patch, resources::CUSTOM_RESOURCE_DEFINITIONS)
+        ..Request::new(Verb::Patch, &resources::CUSTOM_RESOURCE_DEFINITIONS, "", &definition.meta().name)
     };
     core.execute(&core.keyspace, user, AGENT, &Record::NONE, request).await.map(drop)
 }
