@@ -41,7 +41,8 @@ pub(crate) struct Held {
     pub fields: Arc<Strings>,
 }
 
-/// One change. `gone` is the last state with the revision of the deletion.
+/// One change. `gone` is the last state with the revision of the deletion. One without any state is the end of what was watched:
+/// it was defined anew.
 #[derive(Clone)]
 pub(crate) struct Event {
     pub revision: Revision,
@@ -50,6 +51,13 @@ pub(crate) struct Event {
     pub gone: Option<Arc<Object>>,
     at: Duration,
     bytes: usize,
+}
+
+impl Event {
+    /// Whether watches are over here.
+    pub(crate) fn is_end(&self) -> bool {
+        self.old.is_none() && self.new.is_none()
+    }
 }
 
 pub(crate) struct State {
@@ -61,8 +69,6 @@ pub(crate) struct State {
     events: VecDeque<Event>,
     /// Sequence number of the first event in the ring.
     first: u64,
-    /// Watches that stand before this event are over: what they watch was defined anew since.
-    ended: u64,
     /// All changes after this revision are in the ring.
     since: Revision,
     /// Revision of the last change.
@@ -102,7 +108,6 @@ impl Cache {
             indexed: BTreeMap::new(),
             events: VecDeque::new(),
             first: 0,
-            ended: 0,
             since: revision,
             last: revision,
             bytes: 0,
@@ -233,13 +238,20 @@ impl Cache {
         let at = self.extractor().indexed();
         let mut woken = Woken::default();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // A gap in the numbers puts all positions out of the ring.
-        state.first += state.events.len() as u64 + 1;
         if ends {
-            state.ended = state.first;
+            // Whoever watches reads as far as this; nobody begins before it.
+            let at = state.events.back().map_or(Duration::ZERO, |last| last.at);
+            state.events.push_back(Event { revision, old: None, new: None, gone: None, at, bytes: 0 });
+            if state.events.len() > MAX_EVENTS {
+                state.drop_first();
+            }
+        } else {
+            // A gap in the numbers puts all positions out of the ring.
+            state.first += state.events.len() as u64 + 1;
+            state.events.clear();
+            state.bytes = 0;
         }
-        state.events.clear();
-        (state.objects, state.since, state.last, state.bytes) = (BTreeMap::new(), revision, revision, 0);
+        (state.objects, state.since, state.last) = (BTreeMap::new(), revision, revision);
         state.indexed.clear();
         state.stored = stored;
         state.object_bytes = 0;
@@ -274,8 +286,7 @@ impl Cache {
             }
             self.hold(object)
         };
-        let changes: Vec<_> =
-            changes.into_iter().map(|(key, object)| (key, object.map(&mut hold))).collect();
+        let changes: Vec<_> = changes.into_iter().map(|(key, object)| (key, object.map(&mut hold))).collect();
         let at = self.extractor().indexed();
         let mut woken = Woken::default();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -308,10 +319,7 @@ impl Cache {
             || (state.events.len() > KEEP_EVENTS
                 && state.events.front().is_some_and(|event| now.saturating_sub(event.at) > MAX_AGE))
         {
-            let Some(dropped) = state.events.pop_front() else { break };
-            state.bytes -= dropped.bytes;
-            state.since = dropped.revision;
-            state.first += 1;
+            state.drop_first();
         }
         drop(state);
         woken.wake();
@@ -329,6 +337,15 @@ fn in_common(at: Option<usize>, key: &NamespacedName, old: &Option<Held>, new: &
 }
 
 impl State {
+    /// Forgets the oldest change.
+    fn drop_first(&mut self) {
+        if let Some(dropped) = self.events.pop_front() {
+            self.bytes -= dropped.bytes;
+            self.since = self.since.max(dropped.revision);
+            self.first += 1;
+        }
+    }
+
     /// Puts an object in its place, or takes it away; returns what was there. `at` is the indexed field's.
     fn put(&mut self, at: Option<usize>, key: NamespacedName, new: Option<Held>) -> Option<Held> {
         let value = |held: &Option<Held>| held.as_ref().and_then(|held| held.fields.get(at?).map(Box::<str>::from));
@@ -471,11 +488,6 @@ impl State {
     pub(crate) fn position_after(&self, revision: Revision) -> Option<u64> {
         let offset = self.events.partition_point(|event| event.revision <= revision);
         (revision >= self.since).then_some(self.first + offset as u64)
-    }
-
-    /// Whether a watch at this position is over because what it watches was defined anew.
-    pub(crate) fn has_ended(&self, position: u64) -> bool {
-        position < self.ended
     }
 
     /// The events from a position on; `None` when it has fallen out of the ring.

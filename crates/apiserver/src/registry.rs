@@ -139,10 +139,9 @@ fn deprecation(kind: &Kind, minor: u8) -> Option<String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Definition {
     pub uid: String,
-    /// Counts changes of the specification.
-    pub generation: i64,
-    /// Those that were accepted, as JSON.
-    pub names: String,
+    /// SHA-256 of the specification and of the names that were accepted. The generation would do if deletion did not count too,
+    /// which leaves the objects as they are.
+    pub digest: [u8; 32],
 }
 
 /// All versions of one resource in one group, and its objects.
@@ -384,7 +383,8 @@ impl Registry {
             }
             None => Arc::new(Cache::new(extractor, revision)),
         };
-        by_plural.insert(plural, Entry { cache, versions, stored, equivalents: Vec::new(), definition: Some(definition) });
+        by_plural
+            .insert(plural, Entry { cache, versions, stored, equivalents: Vec::new(), definition: Some(definition) });
         served.generation += 1;
         *slot = Arc::new(served);
     }

@@ -219,14 +219,13 @@ impl Cursor {
         loop {
             // A batch at a time, so that writers get their turn.
             let state = self.cache.read();
-            if state.has_ended(self.position) {
-                return Ok(Taken::End);
-            }
             let lost = || too_old(self.initial_revision, state.last());
             match self.sleep.as_ref().filter(|_| !self.behind).map(Sleep::take) {
                 None => {}
                 Some(Mark::Nothing) => self.position = state.end(),
                 Some(Mark::From(first)) => self.position = self.position.max(first),
+                // Where the ring still has all since, that is read.
+                Some(Mark::Lost) if state.from(self.position).is_some() => {}
                 Some(Mark::Lost) => return Err(lost()),
             }
             let begin = *from.get_or_insert(self.position);
@@ -240,13 +239,21 @@ impl Cursor {
             }
             let events = state.from(self.position).ok_or_else(lost)?;
             let mut seen = 0;
+            let mut over = false;
             for event in events.take(BATCH) {
+                over = event.is_end();
+                if over {
+                    break;
+                }
                 seen += 1;
                 if event.revision > self.after {
                     items.extend(self.item(event));
                 }
             }
             self.position += seen;
+            if over && items.is_empty() {
+                return Ok(Taken::End);
+            }
             self.behind = self.position < state.end();
             let span = shape.map(|_| (begin, self.position));
             if state.last() >= self.after {

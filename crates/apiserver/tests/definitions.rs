@@ -192,7 +192,8 @@ fn fields_of_a_version_that_a_webhook_makes_can_be_selected() {
         create(&client, "v1", "first", json!({"address": "a:1"})).await;
         create(&client, "v1", "other", json!({"address": "b:1"})).await;
         let names = async |version: &str, selector: &str| -> Result<Vec<String>, String> {
-            let request = Request { options: selected(selector), ..request(Verb::List, &endpoints(version), "default", "") };
+            let request =
+                Request { options: selected(selector), ..request(Verb::List, &endpoints(version), "default", "") };
             match client.call(request).await.map_err(|error| error.message)? {
                 Reply::List { items, .. } => Ok(items.iter().map(|item| item.meta().name.clone()).collect()),
                 _ => panic!("a list is a list"),
@@ -280,17 +281,32 @@ fn watches_end_when_what_they_watch_is_defined_anew() {
             let name = "endpoints.stable.example.com";
             client.patch(DEFINITIONS, "", name, "", PatchType::Merge, change).await.unwrap();
         };
-        let options = || Options { resource_version: Some(first.meta().resource_version.clone()), ..Options::default() };
+        let options =
+            || Options { resource_version: Some(first.meta().resource_version.clone()), ..Options::default() };
         let mut watch = client.watch(&endpoints("v1"), options()).await.unwrap();
         change(json!({"metadata": {"labels": {"a": "b"}}})).await;
         create(&client, "v1", "y", json!({"a": 1})).await;
         assert_eq!(watch.next().await.unwrap().len(), 1, "labels of the definition say nothing about its objects");
+        assert_eq!(create(&client, "v1", "z", json!({"a": 1})).await.meta().name, "z");
+        assert_eq!(watch.next().await.unwrap().len(), 1);
         change(json!({"spec": {"names": {"categories": ["all"]}}})).await;
         assert_eq!(watch.next().await.unwrap_err().reason, Reason::Expired);
         let before = client.watch(&endpoints("v1"), options()).await.map(drop);
         assert_eq!(before.unwrap_err().reason, Reason::Expired, "what there is may read otherwise since");
-        let (items, _) = client.list(&endpoints("v1"), "default").await.unwrap();
-        assert_eq!(items.len(), 2);
+        let (items, revision) = client.list(&endpoints("v1"), "default").await.unwrap();
+        assert_eq!(items.len(), 3);
+        // Its end is seen to the last object.
+        let options = Options { resource_version: Some(revision), ..Options::default() };
+        let mut watch = client.watch(&endpoints("v1"), options).await.unwrap();
+        client.delete(DEFINITIONS, "", "endpoints.stable.example.com", Preconditions::default()).await.unwrap();
+        let mut gone = 0;
+        let end = loop {
+            match watch.next().await {
+                Ok(events) => gone += events.iter().filter(|event| matches!(event, WatchEvent::Deleted(_))).count(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((gone, end.reason), (3, Reason::Expired));
     });
 }
 
@@ -326,22 +342,72 @@ fn requests_for_custom_objects_that_make_no_sense_are_refused_as_upstream_refuse
             (format!("DELETE {group}/endpoints"), "", 404, nowhere),
             (format!("POST {group}/endpoints"), &*text, 404, nowhere),
             (format!("GET {group}/endpoints/bare"), "", 404, nowhere),
-            ("DELETE /api/v1/configmaps".to_owned(), "", 405, "the server does not allow this method on the requested resource"),
+            (
+                "DELETE /api/v1/configmaps".to_owned(),
+                "",
+                405,
+                "the server does not allow this method on the requested resource",
+            ),
             ("GET /api/v1/configmaps/a".to_owned(), "", 404, nowhere),
-            (format!("POST {path}"), &with("/kind", json!("Other")), 422, "Other.stable.example.com \"a\" is invalid: kind: Invalid value: \"Other\": must be Endpoint"),
-            (format!("POST {path}"), &with("/kind", json!("")), 400, "Endpoint in version \"v1\" cannot be handled as a Endpoint: Object 'Kind' is missing in '"),
-            (format!("POST {path}"), &with("/apiVersion", json!("")), 400, "the API version in the data () does not match the expected API version (stable.example.com/v1)"),
-            (format!("POST {path}"), &with("/metadata/labels", json!({"a": 42})), 400, "Endpoint in version \"v1\" cannot be handled as a Endpoint: json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string"),
-            (format!("POST {path}"), &with("/embedded", inside(json!({"namespace": 42}))), 400, "embedded.metadata: Invalid value: {\"namespace\":42}: json: cannot unmarshal number"),
-            (format!("POST {path}"), &with("/embedded", inside(json!({"name": ".."}))), 422, "embedded.metadata.name: Invalid value: \"..\": may not be '..'"),
-            (format!("POST {path}"), &with("/spec", json!({"replicas": 3_000_000_000_i64})), 422, ".spec.replicas: Invalid value: 3000000000: should be less than or equal to 2147483647"),
+            (
+                format!("POST {path}"),
+                &with("/kind", json!("Other")),
+                422,
+                "Other.stable.example.com \"a\" is invalid: kind: Invalid value: \"Other\": must be Endpoint",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/kind", json!("")),
+                400,
+                "Endpoint in version \"v1\" cannot be handled as a Endpoint: Object 'Kind' is missing in '",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/apiVersion", json!("")),
+                400,
+                "the API version in the data () does not match the expected API version (stable.example.com/v1)",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/metadata/labels", json!({"a": 42})),
+                400,
+                "Endpoint in version \"v1\" cannot be handled as a Endpoint: json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/embedded", inside(json!({"namespace": 42}))),
+                400,
+                "embedded.metadata: Invalid value: {\"namespace\":42}: json: cannot unmarshal number",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/embedded", inside(json!({"name": ".."}))),
+                422,
+                "embedded.metadata.name: Invalid value: \"..\": may not be '..'",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/spec", json!({"replicas": 3_000_000_000_i64})),
+                422,
+                ".spec.replicas: Invalid value: 3000000000: should be less than or equal to 2147483647",
+            ),
             (format!("GET {path}/bare/scale"), "", 500, "the spec replicas field \".spec.replicas\" does not exist"),
-            (format!("PATCH {path}/bare/scale"), "{}", 400, "the spec replicas field \".spec.replicas\" cannot be empty"),
+            (
+                format!("PATCH {path}/bare/scale"),
+                "{}",
+                400,
+                "the spec replicas field \".spec.replicas\" cannot be empty",
+            ),
         ];
         for (line, body, status, message) in cases {
             let kind = if line.starts_with("PATCH") { "application/merge-patch+json" } else { "application/json" };
             let answer = ask(&cluster, "admin", &line, &[&format!("content-type: {kind}")], body).await;
-            assert!(answer.status == status && answer.text().replace("\\\"", "\"").contains(message), "{line} {body}: {} {}", answer.status, answer.text());
+            assert!(
+                answer.status == status && answer.text().replace("\\\"", "\"").contains(message),
+                "{line} {body}: {} {}",
+                answer.status,
+                answer.text()
+            );
         }
         let strategic = [&*"content-type: application/strategic-merge-patch+json".to_owned()];
         for below in ["", "/status", "/scale"] {

@@ -456,7 +456,9 @@ fn resources_inside_of_resources_have_the_metadata_of_resources() {
         (json!(null), Ok(json!({}))),
         (
             json!({"namespace": 42}),
-            Err("spec.x.metadata: Invalid value: {\"namespace\":42}: json: cannot unmarshal number into Go struct field ObjectMeta.namespace of type string"),
+            Err(
+                "spec.x.metadata: Invalid value: {\"namespace\":42}: json: cannot unmarshal number into Go struct field ObjectMeta.namespace of type string",
+            ),
         ),
     ];
     let schema = embedded(json!({"type": "object"}));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_object::{GroupVersionKind, Object};
 use k8s_schema::Schema;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::convert::Webhook;
 use super::{Custom, CustomColumn, Scale, is_established};
@@ -50,11 +51,9 @@ fn install(registry: &Registry, definition: &Value, revision: i64) {
     // Validation requires exactly one.
     let storage = resources.iter().position(|(storage, _)| *storage).unwrap_or(0);
     let resources = resources.into_iter().map(|(_, resource)| resource).collect();
-    let identity = Definition {
-        uid: text(&definition["metadata"]["uid"]),
-        generation: definition["metadata"]["generation"].as_i64().unwrap_or(0),
-        names: definition["status"]["acceptedNames"].to_string(),
-    };
+    let digest = Sha256::new().chain_update(definition["spec"].to_string());
+    let digest = digest.chain_update(definition["status"]["acceptedNames"].to_string()).finalize();
+    let identity = Definition { uid: text(&definition["metadata"]["uid"]), digest: digest.into() };
     registry.install(identity, resources, storage, Extractor::paths(selectable), revision);
 }
 
@@ -105,8 +104,7 @@ fn resource(definition: &Value, version: &Value, conversion: Option<Arc<Webhook>
         None => deprecated(spec, version["name"].as_str().unwrap_or("")),
     });
     let selectable = selectable_fields(version);
-    let custom =
-        Custom { columns: columns(version), has_status, scale, terminating, conversion, differs, selectable };
+    let custom = Custom { columns: columns(version), has_status, scale, terminating, conversion, differs, selectable };
     Resource {
         group: text(&spec["group"]),
         version: text(&version["name"]),

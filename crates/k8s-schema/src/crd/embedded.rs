@@ -135,9 +135,9 @@ fn type_and_metadata(map: &mut Map<String, Value>, path: &Path, drop_invalid: bo
 /// Takes away the fields whose values are not of their types.
 fn drop_mistyped(node: ModelNode, metadata: &mut Value) {
     match metadata {
-        Value::Object(map) => map.retain(|name, value| {
-            below(node, name).is_none_or(|node| check::types(node, value).is_ok())
-        }),
+        Value::Object(map) => {
+            map.retain(|name, value| below(node, name).is_none_or(|node| check::types(node, value).is_ok()))
+        }
         other => *other = Value::Object(Map::new()),
     }
 }
