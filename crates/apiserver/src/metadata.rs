@@ -74,14 +74,6 @@ pub(crate) fn tidy(metadata: &mut Map<String, Value>) {
     }
 }
 
-/// Whether the metadata of a custom resource, which no schema describes, has the types of its fields.
-pub(crate) fn check(object: &Value) -> Result<(), ApiError> {
-    match serde_json::from_value::<k8s_object::ObjectMeta>(object["metadata"].clone()) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ApiError::bad_request(format!("metadata cannot be read: {error}"))),
-    }
-}
-
 /// A name from `generateName`.
 pub(crate) fn generate_name(world: &World, prefix: &str) -> String {
     let mut end = prefix.len().min(MAX_PREFIX);
