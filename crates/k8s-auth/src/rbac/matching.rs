@@ -23,14 +23,16 @@ fn has(list: &[String], wanted: &str) -> bool {
     list.iter().any(|own| own == ANY || own == wanted)
 }
 
-/// `*`, `pods`, `pods/log`, or `*/scale`. The name of a resource alone does not cover its subresources.
+/// `*`, `pods`, `pods/log`, or `*/scale`. The name of a resource alone does not cover its subresources. Who asks in a review may name
+/// both as one, which is as good.
 fn resource_matches(pattern: &str, resource: &str, subresource: &str) -> bool {
     if pattern == ANY {
         return true;
     }
     match pattern.split_once('/') {
         None => subresource.is_empty() && pattern == resource,
-        Some((own, sub)) => !subresource.is_empty() && sub == subresource && (own == ANY || own == resource),
+        Some(_) if subresource.is_empty() => pattern == resource,
+        Some((own, sub)) => sub == subresource && (own == ANY || own == resource),
     }
 }
 
@@ -70,6 +72,8 @@ mod tests {
             (&pods, resource("get", "", "pods", "log", "p"), false),
             (&log, resource("get", "", "pods", "log", "p"), true),
             (&log, resource("get", "", "pods", "", "p"), false),
+            (&log, resource("get", "", "pods/log", "", "p"), true),
+            (&scale, resource("update", "apps", "deployments/scale", "", "d"), false),
             (&scale, resource("update", "apps", "deployments", "scale", "d"), true),
             (&scale, resource("update", "apps", "deployments", "status", "d"), false),
             (&scale, resource("update", "apps", "deployments", "", "d"), false),
