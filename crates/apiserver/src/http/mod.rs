@@ -42,12 +42,12 @@ use path::{Query, ResourceRoute, Route};
 use table::Include;
 
 pub(crate) use authn::BEARER_PROTOCOL;
-pub(crate) use health::{is_ready, version_info};
+pub(crate) use health::{is_ready, look as look_at_health, version_info};
 pub(crate) use lists::Kept;
 pub(crate) use negotiate::{Accepted, Format, View};
 pub(crate) use openapi::Documents;
 pub(crate) use path::{Route as PathRoute, decode, parse as parse_path, query_pairs};
-pub(crate) use respond::{plain_stream, text as plain_text};
+pub(crate) use respond::{plain_stream, text as plain_text, warn};
 
 /// Answers the requests of one cluster's clients.
 pub(crate) struct ApiHandler(pub Arc<Core>);
@@ -73,7 +73,7 @@ impl Handler for ApiHandler {
             let mut response = match answered {
                 Some(Ok(response)) => response,
                 Some(Err(error)) => exchange.failed(&error, format),
-                None => exchange.too_late(format),
+                None => exchange.too_late(),
             };
             if peer.tls {
                 let value = http::HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
@@ -239,6 +239,7 @@ async fn carry_out(
                 list_options::check_list(&request.options, route.query.send_initial_events)?;
             }
             request.body = read_body(body, &content_type, request.verb).await?;
+            request.options.deadline = exchange.deadline();
             let resource = core.registry.find(&request.resource).map(|(_, resource)| resource);
             let outcome = core.execute(&core.keyspace, &user, &client.agent, &exchange.audit, request).await?;
             let resource = resource?;
