@@ -28,7 +28,9 @@ use crate::proxy::Kubelets;
 use crate::registry::{Entry, Registry, Resource, Served, Strategy};
 use crate::schema::FieldValidation;
 use crate::webhook::Dialer;
-use crate::{aggregation, counted, create, delete, http, managed, read, storage, subresources, update, virtuals, watch};
+use crate::{
+    aggregation, counted, create, delete, http, managed, read, storage, subresources, update, virtuals, watch,
+};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 20;

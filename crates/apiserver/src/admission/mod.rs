@@ -129,7 +129,9 @@ const ALL: &[Operation] = &[Operation::Create, Operation::Update, Operation::Del
 /// In upstream's order (`kubeapiserver/options/plugins.go`), which matters: later plugins see what earlier ones added.
 static PLUGINS: &[Plugin] = &[
     Plugin {
-        name: "NamespaceLifecycle", handles: ALL, admits: true,
+        name: "NamespaceLifecycle",
+        handles: ALL,
+        admits: true,
         judge: Some(namespace_lifecycle::judge),
         judge_delete: Some(namespace_lifecycle::judge_delete),
         ..NOTHING
@@ -142,7 +144,9 @@ static PLUGINS: &[Plugin] = &[
         ..NOTHING
     },
     Plugin {
-        name: "NodeRestriction", handles: ALL, admits: true,
+        name: "NodeRestriction",
+        handles: ALL,
+        admits: true,
         judge: Some(node_restriction::judge),
         judge_delete: Some(node_restriction::judge_delete),
         ..NOTHING
@@ -155,11 +159,22 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "DefaultStorageClass", handles: CREATE, admit: Some(default_class::admit_claim), ..NOTHING },
     Plugin { name: "StorageObjectInUseProtection", handles: CREATE, admit: Some(storage_protection::admit), ..NOTHING },
     Plugin { name: "PersistentVolumeClaimResize", handles: UPDATE, judge: Some(claim_resize::judge), ..NOTHING },
-    Plugin { name: "RuntimeClass", handles: CREATE, admit: Some(runtime_class::admit), judge: Some(runtime_class::judge), ..NOTHING },
+    Plugin {
+        name: "RuntimeClass",
+        handles: CREATE,
+        admit: Some(runtime_class::admit),
+        judge: Some(runtime_class::judge),
+        ..NOTHING
+    },
     Plugin { name: "CertificateApproval", handles: UPDATE, judge: Some(certificates::judge_approval), ..NOTHING },
     Plugin { name: "CertificateSigning", handles: UPDATE, judge: Some(certificates::judge_signing), ..NOTHING },
     Plugin { name: "ClusterTrustBundleAttest", judge: Some(certificates::judge_trust_bundle), ..NOTHING },
-    Plugin { name: "CertificateSubjectRestriction", handles: CREATE, judge: Some(certificates::judge_subject), ..NOTHING },
+    Plugin {
+        name: "CertificateSubjectRestriction",
+        handles: CREATE,
+        judge: Some(certificates::judge_subject),
+        ..NOTHING
+    },
     Plugin { name: "DefaultIngressClass", handles: CREATE, admit: Some(default_class::admit_ingress), ..NOTHING },
     Plugin { name: "PodTopologyLabels", handles: CREATE, admit: Some(pod_topology_labels::admit), ..NOTHING },
     // Upstream has it in the strategies of the four kinds.
@@ -225,13 +240,7 @@ async fn admit_steps(
 }
 
 /// A plugin beside the table has had its say, where there was something for it to do.
-fn other_took(
-    call: &Call<'_>,
-    (name, step): (&str, &str),
-    operation: Operation,
-    began: Duration,
-    rejected: bool,
-) {
+fn other_took(call: &Call<'_>, (name, step): (&str, &str), operation: Operation, began: Duration, rejected: bool) {
     let labels = [name, step, operation.as_str(), if rejected { "true" } else { "false" }];
     let took = call.core.world.elapsed().saturating_sub(began);
     call.core.metrics.plugin_time.with(&labels).seconds(took);

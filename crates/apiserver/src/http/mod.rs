@@ -110,12 +110,36 @@ async fn answer(
     exchange.authenticated(asking, &parts, peer, route.as_ref().ok());
     let sender = sender?;
     sender.annotations.iter().for_each(|(key, value)| exchange.audit.annotate(key, value.as_str()));
-    let user = match impersonate::impersonate(&core, &sender.user, &parts.headers).await {
+    match answer_to(core, peer, parts, body, foreign, route, exchange, sender.user).await {
+        Ok(mut response) => {
+            respond::warn(&mut response, &sender.warnings);
+            Ok(response)
+        }
+        Err(mut error) => {
+            error.warnings.splice(0..0, sender.warnings);
+            Err(error)
+        }
+    }
+}
+
+/// Answers a request of whom is known.
+#[allow(clippy::too_many_arguments)] // All of them are one request.
+async fn answer_to(
+    core: Arc<Core>,
+    peer: &Arc<Peer>,
+    parts: Parts,
+    body: Body,
+    foreign: Option<Arc<Remote>>,
+    route: Result<Route, ApiError>,
+    exchange: &mut Exchange,
+    sender: Arc<UserInfo>,
+) -> Result<Response<Body>, ApiError> {
+    let user = match impersonate::impersonate(&core, &sender, &parts.headers).await {
         Ok(Some(other)) => {
             exchange.audit.impersonated(&other);
             other
         }
-        Ok(None) => sender.user,
+        Ok(None) => sender,
         Err(impersonate::Refused::Forbidden(error)) => return Err(error),
         Err(impersonate::Refused::Nonsense(why)) => return Ok(internal_error(&parts, &why)),
     };
@@ -142,21 +166,19 @@ async fn answer(
         let resource = &route.request.resource;
         proxy::stream(&resource.group, &resource.resource, &route.request.subresource)
     };
-    let mut response = match (foreign, route) {
+    match (foreign, route) {
         (Some(remote), Route::Resource(route)) => {
-            aggregation::answer(&remote, passing(route.request, parts, body), true, &exchange.audit).await?
+            aggregation::answer(&remote, passing(route.request, parts, body), true, &exchange.audit).await
         }
         (Some(remote), Route::Other(_)) => {
-            aggregation::answer(&remote, passing(remote.request(), parts, body), false, &exchange.audit).await?
+            aggregation::answer(&remote, passing(remote.request(), parts, body), false, &exchange.audit).await
         }
         (None, Route::Resource(route)) if stream(&route).is_some() => {
             let Some(stream) = stream(&route) else { return Err(ApiError::method_not_allowed()) };
-            proxy::answer(passing(route.request, parts, body), stream, &exchange.audit).await?
+            proxy::answer(passing(route.request, parts, body), stream, &exchange.audit).await
         }
-        (None, route) => carry_out(core, &parts, body, user, route, turn, exchange).await?,
-    };
-    respond::warn(&mut response, &sender.warnings);
-    Ok(response)
+        (None, route) => carry_out(core, &parts, body, user, route, turn, exchange).await,
+    }
 }
 
 /// What upstream tells in plain text where it knows of no better.

@@ -102,11 +102,7 @@ pub(crate) async fn answer(passing: Passing, stream: Stream, audit: &Record) -> 
 }
 
 /// Passes on what is allowed and admitted.
-async fn relayed(
-    passing: Passing,
-    stream: Stream,
-    query: &[(String, String)],
-) -> Result<Response<Body>, ApiError> {
+async fn relayed(passing: Passing, stream: Stream, query: &[(String, String)]) -> Result<Response<Body>, ApiError> {
     let (core, request, method) = (&passing.core, &passing.request, passing.http.method());
     let location = match stream {
         Stream::Container(way) => kubelet::container(core, request, way, query)?,

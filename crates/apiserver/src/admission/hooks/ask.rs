@@ -41,7 +41,7 @@ impl ReviewVersion {
 /// Why there is no answer to go on with.
 pub(super) enum Failure {
     /// The webhook refuses the request, with what it has to say besides.
-    Rejected(ApiError, Said),
+    Rejected(ApiError, Box<Said>),
     /// It could not be asked, or has not answered as it should; `failurePolicy` says what that means. The status is the one that
     /// is counted.
     Call(String, u16),
@@ -94,10 +94,10 @@ pub(super) async fn ask(
         "kind": "AdmissionReview", "apiVersion": review_version.api_version(),
         "request": question(&uid, review, object, version),
     });
-    let client = hook.client.as_ref().map_err(|error| Failure::Call(format!("could not get REST client: {error}"), 500))?;
+    let client =
+        hook.client.as_ref().map_err(|error| Failure::Call(format!("could not get REST client: {error}"), 500))?;
     let body = Bytes::from(request.to_string());
-    let failed =
-        |error: &dyn std::fmt::Display, code| Failure::Call(format!("failed to call webhook: {error}"), code);
+    let failed = |error: &dyn std::fmt::Display, code| Failure::Call(format!("failed to call webhook: {error}"), code);
     // It has no longer than whoever waits for the request itself.
     let left = call.request.options.deadline.map(|deadline| deadline.saturating_sub(call.core.world.elapsed()));
     let timeout = left.map_or(hook.timeout, |left| left.min(hook.timeout));
@@ -111,8 +111,8 @@ pub(super) async fn ask(
         ReviewVersion::V1 => verified(&answer, &uid, mutating).cloned(),
         ReviewVersion::V1beta1 => understood(&answer, mutating),
     };
-    let response = response
-        .map_err(|why| Failure::Call(format!("received invalid webhook response: {why}"), UNAVAILABLE))?;
+    let response =
+        response.map_err(|why| Failure::Call(format!("received invalid webhook response: {why}"), UNAVAILABLE))?;
     read(hook, &response)
 }
 
@@ -258,7 +258,7 @@ fn read(hook: &Hook, response: &Value) -> Result<Allowed, Failure> {
     let warnings = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     allowed.said.warnings.extend(warnings.map(str::to_owned));
     if response["allowed"] != true {
-        return Err(Failure::Rejected(rejection(&hook.name, &response["status"]), allowed.said));
+        return Err(Failure::Rejected(rejection(&hook.name, &response["status"]), Box::new(allowed.said)));
     }
     if let Some(text) = response["patch"].as_str().filter(|text| !text.is_empty()) {
         if response["patchType"] != "JSONPatch" {

@@ -45,8 +45,8 @@ pub(in super::super) async fn mutate(
                 changed
             }
             Err(Failure::Rejected(error, own)) => {
-                call.say(own);
-                Err(Failure::Rejected(error, Said::default()))
+                call.say(*own);
+                Err(Failure::Rejected(error, Box::default()))
             }
             Err(failure) => Err(failure),
         };

@@ -44,11 +44,11 @@ pub(in super::super) async fn validate(
                     said.annotations.append(&mut own.annotations);
                 }
                 match failure.told(hook) {
-                Some(error) => refused = refused.or(Some(error)),
-                None => {
-                    let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}");
-                    said.annotations.push((key, hook.name.clone()));
-                }
+                    Some(error) => refused = refused.or(Some(error)),
+                    None => {
+                        let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}");
+                        said.annotations.push((key, hook.name.clone()));
+                    }
                 }
             }
         }

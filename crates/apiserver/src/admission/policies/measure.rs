@@ -15,14 +15,7 @@ pub(super) enum Action {
     Warn,
 }
 
-pub(super) fn validated(
-    core: &Core,
-    policy: &str,
-    binding: &Binding,
-    action: Action,
-    message: &str,
-    took: Duration,
-) {
+pub(super) fn validated(core: &Core, policy: &str, binding: &Binding, action: Action, message: &str, took: Duration) {
     let action = match action {
         Action::Allow => "allow",
         Action::Audit => "audit",
