@@ -290,7 +290,7 @@ fn tokens_of_secrets_are_noted_and_counted() {
             cluster.world.sleep(std::time::Duration::from_secs(wait)).await;
             assert_eq!(send(&cluster, line, &[&header], review()).await.status, 201);
             let page = page().await;
-            for (what, count) in [("legacy", 1), ("valid", valid), ("stale", stale)] {
+            for (what, count) in [("legacy", 3), ("valid", valid), ("stale", stale)] {
                 let series = format!("serviceaccount_{what}_tokens_total {count}\n");
                 assert!(count == 0 || page.contains(&series), "{series} in\n{page}");
             }
