@@ -361,9 +361,7 @@ impl Target for Core {
             crd::changed(&self.registry, &definition.meta().name, Some(definition), revision);
         }
         self.auth.replace(objects.iter().map(|(_, _, object)| object));
-        let services =
-            objects.iter().filter(|(group, plural, _)| (group.as_str(), plural.as_str()) == ("", "services"));
-        self.network.replace(services.map(|(_, _, object)| object));
+        self.network.replace(&objects);
         let services = objects.iter().filter(|(group, plural, _)| aggregation::is_service(group, plural));
         self.aggregator.replace(services.map(|(_, _, object)| object));
         let mut by_resource = std::collections::BTreeMap::<(String, String), Vec<Arc<Object>>>::new();

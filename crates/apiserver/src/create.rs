@@ -107,7 +107,9 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     if !name.is_empty() {
         map.insert("name".into(), json!(name));
     }
-    if map.contains_key("resourceVersion") {
+    // Zero is none, as in Go.
+    let version = map.remove("resourceVersion");
+    if version.is_some_and(|version| !["", "0"].contains(&version.as_str().unwrap_or_default())) {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
     Ok(())

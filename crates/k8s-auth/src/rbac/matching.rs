@@ -23,17 +23,16 @@ fn has(list: &[String], wanted: &str) -> bool {
     list.iter().any(|own| own == ANY || own == wanted)
 }
 
-/// `*`, `pods`, `pods/log`, or `*/scale`. The name of a resource alone does not cover its subresources. Who asks in a review may name
-/// both as one, which is as good.
+/// `*`, `pods`, `pods/log`, or `*/scale`. The name of a resource alone does not cover its subresources.
 fn resource_matches(pattern: &str, resource: &str, subresource: &str) -> bool {
     if pattern == ANY {
         return true;
     }
-    match pattern.split_once('/') {
-        None => subresource.is_empty() && pattern == resource,
-        Some(_) if subresource.is_empty() => pattern == resource,
-        Some((own, sub)) => sub == subresource && (own == ANY || own == resource),
+    // What asks about access may also name both in one text.
+    if subresource.is_empty() {
+        return pattern == resource;
     }
+    pattern.split_once('/').is_some_and(|(own, sub)| sub == subresource && (own == ANY || own == resource))
 }
 
 /// `*`, `/healthz`, or `/healthz/*`.
