@@ -193,7 +193,7 @@ pub(crate) async fn encode(call: &Call<'_>, object: &mut Value, managed: Option<
         encode(&object)
     };
     if bytes.len() > MAX_OBJECT_BYTES {
-        return Err(ApiError::too_large(MAX_OBJECT_BYTES));
+        return Err(storage::too_large(bytes.len()));
     }
     Ok(Bytes::from(bytes))
 }
