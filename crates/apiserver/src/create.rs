@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use k8s_apply::Managed;
 use k8s_client::Body;
-use k8s_object::{ApiError, NamespacedName, Object, Reason};
+use k8s_object::{ApiError, NamespacedName, Object};
 use serde_json::{Value, json};
 
 use crate::core::Call;
@@ -13,7 +13,7 @@ use crate::network::Reserved;
 use crate::registry::Strategy;
 use crate::storage::Guard;
 use crate::write::{self, Stored};
-use crate::{admission, crd, kind_rules, managed, metadata, network};
+use crate::{admission, crd, kind_rules, managed, metadata, network, owner_references};
 
 /// How often a name is generated anew when it is taken (apiserver `maxNameGenerationCreateAttempts`).
 const NAME_ATTEMPTS: usize = 8;
@@ -60,19 +60,22 @@ pub(crate) async fn complete(
 /// Puts a new object in its place, with its defaults and what plugins add; returns who owns its fields, as text.
 async fn admit(call: &mut Call<'_>, object: &mut Value, owners: Option<Managed>) -> Result<Option<String>, ApiError> {
     if matches!(&call.resource.strategy, Strategy::Custom(custom) if custom.terminating) {
-        let message = "create not allowed while custom resource definition is terminating";
-        return Err(ApiError::new(Reason::MethodNotAllowed, message));
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(call.resource.forbidden(metadata::text(object, "name"), why));
     }
     place(call, object)?;
+    owner_references::sent(call, object);
     write::default(call, object, None);
     call.audit.request_object(object);
     let owners = managed::of_create(call, object, owners)?;
     admission::show_owners(call, owners.as_deref(), None);
     admission::wait(call, object).await;
     admission::admit(call, object, None).await?;
-    // Whoever admits has no say in this.
-    metadata::of(object)?.remove("managedFields");
-    Ok(owners)
+    owner_references::admitted(call, object);
+    Ok(match managed::after_admission(call, object) {
+        Some(said) => said.to_text(),
+        None => owners,
+    })
 }
 
 /// Whether the name is somebody's.
@@ -95,17 +98,20 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
         return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
     }
     if namespaced && !own.is_empty() && own != path {
-        return Err(ApiError::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request: {own} != {path}"
-        )));
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(message));
     }
     if namespaced {
         map.insert("namespace".into(), json!(path));
+    } else {
+        map.remove("namespace");
     }
     if !name.is_empty() {
         map.insert("name".into(), json!(name));
     }
-    if map.contains_key("resourceVersion") {
+    // Zero is none, as in Go.
+    let version = map.remove("resourceVersion");
+    if version.is_some_and(|version| !["", "0"].contains(&version.as_str().unwrap_or_default())) {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
     Ok(())

@@ -33,6 +33,12 @@ pub(crate) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or("")
 }
 
+/// The revision that a write expects an object to have, empty where it takes any: zero is none, as in Go.
+pub(crate) fn expected_version(object: &Value) -> &str {
+    let version = text(object, "resourceVersion");
+    if version == "0" { "" } else { version }
+}
+
 /// Texts of a list in `metadata`.
 pub(crate) fn texts(object: &Value, field: &str) -> Vec<String> {
     let list = object["metadata"][field].as_array();
@@ -65,14 +71,6 @@ pub(crate) fn tidy(metadata: &mut Map<String, Value>) {
         if metadata.get(field).and_then(Value::as_str) == Some("") {
             metadata.remove(field);
         }
-    }
-}
-
-/// Whether the metadata of a custom resource, which no schema describes, has the types of its fields.
-pub(crate) fn check(object: &Value) -> Result<(), ApiError> {
-    match serde_json::from_value::<k8s_object::ObjectMeta>(object["metadata"].clone()) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ApiError::bad_request(format!("metadata cannot be read: {error}"))),
     }
 }
 

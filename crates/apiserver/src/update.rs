@@ -8,9 +8,10 @@ use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
+use crate::managed::Owners;
 use crate::network::Reserved;
 use crate::write::{self, Stored, Text};
-use crate::{admission, apply, crd, create, managed, metadata, network, schema};
+use crate::{admission, apply, crd, create, managed, metadata, network, owner_references, schema};
 
 /// How often a write without a resourceVersion is tried again when somebody else was faster (apiserver `MaxRetryWhenPatchConflicts`).
 const ATTEMPTS: usize = 5;
@@ -22,6 +23,7 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     let (mut new, text) = write::parse(body)?;
     write::conform(call, &mut new, text)?;
     check_names(call, &mut new)?;
+    owner_references::sent(call, &mut new);
     if call.audit.has_objects() {
         // With its defaults, as upstream understands what it decodes.
         let mut understood = new.clone();
@@ -30,7 +32,7 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     } else {
         call.audit.request_object(&new);
     }
-    let conditional = !metadata::text(&new, "resourceVersion").is_empty();
+    let conditional = !metadata::expected_version(&new).is_empty();
     let creates = call.request.subresource.is_empty() && call.builtin().is_some_and(|kind| kind.creates_on_update);
     for _ in 0..ATTEMPTS {
         let old = match call.current().await {
@@ -120,7 +122,7 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
         return apply::apply(call, body).await;
     }
     let (patch, Text { duplicates, .. }) = write::parse(body)?;
-    let conditional = patch["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty());
+    let conditional = !metadata::expected_version(&patch).is_empty();
     // What is wrong with the patch comes first, whatever its text is like.
     let mut text = Some(Text { duplicates, ..Text::default() });
     for _ in 0..ATTEMPTS {
@@ -216,7 +218,7 @@ pub(crate) async fn replace_owned(
     mut new: Value,
     owners: Option<Managed>,
 ) -> Result<Option<Arc<Object>>, ApiError> {
-    let version = metadata::text(&new, "resourceVersion");
+    let version = metadata::expected_version(&new);
     if !version.is_empty() && version != old.meta().resource_version {
         return Err(call.resource.conflict(&call.request.name, MODIFIED));
     }
@@ -239,8 +241,8 @@ pub(crate) async fn replace_owned(
     let owners = managed::of_update(call, old, &before, &mut new, owners)?;
     admission::show_owners(call, owners.text(old).as_deref(), old.managed_fields());
     admission::admit(call, &mut new, Some(&before)).await?;
-    // Whoever admits has no say in this.
-    metadata::of(&mut new)?.remove("managedFields");
+    owner_references::admitted(call, &mut new);
+    let owners = managed::after_admission(call, &mut new).map_or(owners, Owners::Changed);
     let counts = match call.builtin() {
         Some(kind) => {
             (kind.prepare_update)(&mut new, &call.kind_context(Some(&before)));
@@ -248,7 +250,7 @@ pub(crate) async fn replace_owned(
         }
         None => {
             crd::prepare_update(&call.resource, &call.request.subresource, &mut new, &before);
-            crd::counts_as_change(&before, &new)
+            crd::counts_as_change(&call.resource, &before, &new)
         }
     };
     let guard = match crd::is_definition(&call.resource.group, &call.resource.plural) {

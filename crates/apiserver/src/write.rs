@@ -46,32 +46,41 @@ pub(crate) fn parse(body: Body) -> Result<(Value, Text), ApiError> {
 /// wants it), values have their fields' types, nulls that mean "absent" go.
 pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, text: Text) -> Result<(), ApiError> {
     let resource = call.resource.clone();
-    let map =
-        object.as_object_mut().ok_or_else(|| ApiError::bad_request("the object provided is not a JSON object"))?;
+    let map = object.as_object().ok_or_else(|| ApiError::bad_request("the object provided is not a JSON object"))?;
     let expected = resource.api_version();
     let own =
         |map: &serde_json::Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (version, kind) = (own(map, "apiVersion"), own(map, "kind"));
-    if !version.is_empty() && version != expected {
+    let is_custom = matches!(resource.strategy, Strategy::Custom(_));
+    // What was read as text says itself what it is, where no type says it.
+    let is_read = is_custom && !text.document.is_empty();
+    if is_read && kind.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: Object 'Kind' is missing in '{}'",
+            resource.kind,
+            resource.version,
+            resource.kind,
+            String::from_utf8_lossy(&text.document)
+        )));
+    }
+    if version != expected && (is_read || !version.is_empty()) {
         return Err(ApiError::bad_request(format!(
             "the API version in the data ({version}) does not match the expected API version ({expected})"
         )));
     }
-    if !kind.is_empty() && kind != resource.kind {
+    if is_custom && !kind.is_empty() {
+        crd::type_of(&resource, &kind, object)?;
+    } else if !kind.is_empty() && kind != resource.kind {
         return Err(ApiError::bad_request(format!(
             "{kind} in version {:?} cannot be handled as a {}: the kind in the data does not match the resource",
             resource.version, resource.kind
         )));
     }
-    map.insert("apiVersion".into(), json!(expected));
-    map.insert("kind".into(), json!(resource.kind));
     metadata::of(object)?;
+    object["apiVersion"] = json!(expected);
+    object["kind"] = json!(resource.kind);
     let validation = call.field_validation()?;
     let mut problems = text.duplicates;
-    let is_custom = matches!(resource.strategy, Strategy::Custom(_));
-    if is_custom {
-        metadata::check(object)?;
-    }
     problems.extend(resource.schema.prune(object));
     // Upstream reads built-in kinds and notices both on the way; what is unknown of a custom one is found afterwards.
     if problems.len() > 1 && !is_custom && !text.document.is_empty() {
@@ -94,6 +103,9 @@ pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, text: Text) -> Re
         }
     }
     resource.schema.check_types(object, &resource.kind, &resource.version)?;
+    if is_custom {
+        crd::coerce(&resource, object)?;
+    }
     resource.schema.drop_nulls(object);
     metadata::tidy(metadata::of(object)?);
     if resource.is_virtual() {
@@ -122,7 +134,14 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     if call.builtin().is_some_and(|kind| !BARE_FINALIZERS.contains(&kind.group)) {
         causes.extend(names::finalizers_say_whose_they_are(object));
     }
-    let declared = call.resource.schema.validate(object, old);
+    let is_custom = call.builtin().is_none();
+    let declared = match old.filter(|_| is_custom && context.subresource == "status") {
+        Some(old) => call.resource.schema.validate_status(object, old),
+        None => call.resource.schema.validate(object, old),
+    };
+    if is_custom {
+        causes.extend(crd::judge(&call.resource, context.subresource, object, context.minor, context.now));
+    }
     if let Strategy::Builtin(kind) = &call.resource.strategy {
         causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {
             // Upstream writes the path of the object itself, an element without a name, as an empty index.
@@ -174,7 +193,7 @@ pub(crate) async fn encode(call: &Call<'_>, object: &mut Value, managed: Option<
         encode(&object)
     };
     if bytes.len() > MAX_OBJECT_BYTES {
-        return Err(ApiError::too_large(MAX_OBJECT_BYTES));
+        return Err(storage::too_large(bytes.len()));
     }
     Ok(Bytes::from(bytes))
 }
@@ -228,7 +247,7 @@ pub(crate) async fn store(
             let object = match cached {
                 Some(object) => object,
                 // Somebody wrote again in between: the answer is still the state of this write.
-                None => Arc::new(Object::from_stored(bytes, revision).map_err(ApiError::internal)?),
+                None => read(call, Object::from_stored(bytes, revision).map_err(ApiError::internal)?),
             };
             call.versioned(object).await.map(Stored::Done)
         }
@@ -274,5 +293,13 @@ pub(crate) async fn unstored(call: &Call<'_>, bytes: Bytes, revision: &str) -> R
         Ok(revision) => Object::from_stored(bytes, revision),
         Err(_) => Object::from_json(bytes),
     };
-    call.versioned(Arc::new(object.map_err(ApiError::internal)?)).await
+    call.versioned(read(call, object.map_err(ApiError::internal)?)).await
+}
+
+/// An object in its stored form as the caches would have it.
+fn read(call: &Call<'_>, object: Object) -> Arc<Object> {
+    match crd::differs(call.entry.stored()) {
+        true => crd::as_read(&call.entry.versions, Arc::new(object)),
+        false => Arc::new(object),
+    }
 }

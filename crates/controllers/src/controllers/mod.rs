@@ -26,14 +26,17 @@ mod replicaset;
 mod replication_controller;
 mod resource_quota;
 mod root_ca_certificate_publisher;
+mod service_cidr;
 mod serviceaccount;
 mod stateful_set;
 mod taint_eviction;
+mod ttl;
 mod ttl_after_finished;
 mod volume_attributes_class_protection;
 mod volume_protection;
 
 use k8s_client::Index;
+use k8s_object::Object;
 use k8s_object::views::{Condition, Pod};
 use serde_json::{Value, json};
 use world::Timestamp;
@@ -64,10 +67,12 @@ pub static CONTROLLERS: &[&Controller] = &[
     &replication_controller::CONTROLLER,
     &resource_quota::CONTROLLER,
     &root_ca_certificate_publisher::CONTROLLER,
+    &service_cidr::CONTROLLER,
     &serviceaccount::CONTROLLER,
     &stateful_set::CONTROLLER,
     &taint_eviction::CONTROLLER,
     &ttl_after_finished::CONTROLLER,
+    &ttl::CONTROLLER,
     &volume_attributes_class_protection::CONTROLLER,
 ];
 
@@ -104,6 +109,16 @@ fn condition_json(condition: &Condition) -> Value {
         }
     }
     json
+}
+
+/// What a pod's status says about an end that something other than its kubelet brings, or brings no more. Where pods have a
+/// generation, the condition names it.
+fn disruption_target(pod: &Object, status: &str, now: Timestamp) -> Value {
+    let mut condition = json!({"type": "DisruptionTarget", "status": status, "lastTransitionTime": now.to_string()});
+    if pod.meta().generation > 0 {
+        condition["observedGeneration"] = pod.meta().generation.into();
+    }
+    condition
 }
 
 /// The conditions of a stored status with one put in its place, or at the end. The stored JSON of the others is kept, so that

@@ -48,6 +48,10 @@ impl Runner {
                 self.client.get(resource, &object.namespace, &object.name).await.map(|found| vec![found])
             }
             Read::Namespace(resource, namespace) => self.client.list(resource, namespace).await.map(|(found, _)| found),
+            Read::Scale(resource, object) => {
+                let scale = self.client.get_subresource(resource, &object.namespace, &object.name, "scale").await;
+                scale.map(|found| vec![found])
+            }
             Read::Access(review) => {
                 self.client.create(&SUBJECT_ACCESS_REVIEWS, "", review.body()).await.map(|answer| vec![answer])
             }
