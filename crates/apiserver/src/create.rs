@@ -64,12 +64,16 @@ async fn admit(call: &mut Call<'_>, object: &mut Value, owners: Option<Managed>)
         return Err(ApiError::new(Reason::MethodNotAllowed, message));
     }
     place(call, object)?;
+    if call.request.patch.is_none() {
+        metadata::drop_repeated_owners(call, object, false)?;
+    }
     write::default(call, object, None);
     call.audit.request_object(object);
     let owners = managed::of_create(call, object, owners)?;
     admission::show_owners(call, owners.as_deref(), None);
     admission::wait(call, object).await;
     admission::admit(call, object, None).await?;
+    metadata::drop_repeated_owners(call, object, true)?;
     // Whoever admits has no say in this.
     metadata::of(object)?.remove("managedFields");
     Ok(owners)
@@ -105,8 +109,12 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     if !name.is_empty() {
         map.insert("name".into(), json!(name));
     }
-    if map.contains_key("resourceVersion") {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+    // What is no version at all does not count, as upstream has it.
+    let version = map.remove("resourceVersion");
+    let version = version.as_ref().and_then(Value::as_str).and_then(|version| version.parse::<u64>().ok());
+    if version.is_some_and(|version| version > 0) {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::new(Reason::InternalError, message).verbatim(500, ""));
     }
     Ok(())
 }

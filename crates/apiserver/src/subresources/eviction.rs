@@ -26,11 +26,15 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
         options["dryRun"].as_array().is_some_and(|list| list.iter().any(|text| text == "All"));
     let pod = call.current().await?;
     admission::admit_below(call, ("policy/v1", "Eviction"), &mut eviction, None).await?;
-    let options = &eviction["deleteOptions"];
+    let mut options = eviction["deleteOptions"].take();
     if !is_free(&pod) {
         charge_budget(call, &pod).await?;
     }
-    let body = if options.is_object() { Body::Json(options.clone()) } else { Body::None };
+    // Where there are options, those of the request itself do not count.
+    if options.is_object() && call.request.options.dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    let body = if options.is_object() { Body::Json(options) } else { Body::None };
     let subresource = std::mem::take(&mut call.request.subresource);
     let deleted = delete::delete(call, body).await;
     call.request.subresource = subresource;

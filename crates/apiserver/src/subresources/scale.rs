@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 use super::owners;
 use crate::core::Call;
 use crate::registry::Strategy;
+use crate::update::ATTEMPTS;
 use crate::{admission, apply, metadata, schema, update, write};
-
-const ATTEMPTS: usize = 5;
 
 pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     if call.request.verb == Verb::Get {
