@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use k8s_client::{Body, Options, Request, Verb};
+use k8s_client::{Body, Request, Verb};
 use k8s_kinds::flow_control;
 use k8s_object::{ApiError, GroupVersionResource, NamespacedName, Reason, UserInfo, resources};
 use serde_json::{Value, json};
@@ -51,16 +51,7 @@ impl Wanted {
     }
 
     fn request(self) -> (Request, Body) {
-        let request = Request {
-            verb: Verb::Create,
-            resource: self.resource,
-            subresource: String::new(),
-            namespace: self.namespace,
-            name: String::new(),
-            body: Body::None,
-            patch: None,
-            options: Options::default(),
-        };
+        let request = Request::new(Verb::Create, &self.resource, &self.namespace, "");
         (request, Body::Json(self.object))
     }
 }

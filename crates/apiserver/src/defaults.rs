@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_client::{Body, Verb};
+use k8s_client::{Request, Verb};
 use k8s_kinds::flow_control::{self, AUTO_UPDATE, Fixed};
 use k8s_object::{ApiError, Object, UserInfo};
 use serde_json::{Value, json};
@@ -103,8 +103,7 @@ async fn remove_unwanted(core: &Core) -> Result<(), ApiError> {
             let name = object.meta().name.clone();
             let is_known = known.iter().any(|(of, fixed)| *of == gvr && fixed.name == name);
             if !is_known && said(&object.value()) == Some(true) {
-                let request = own_objects::request(Verb::Delete, &gvr, "", &name, Body::None);
-                own_objects::execute(core, MANAGER, request).await?;
+                own_objects::execute(core, MANAGER, Request::new(Verb::Delete, &gvr, "", &name)).await?;
             }
         }
     }

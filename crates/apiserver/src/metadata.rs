@@ -37,6 +37,12 @@ pub(crate) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or("")
 }
 
+/// The revision that a write expects an object to have, empty where it takes any: zero is none, as in Go.
+pub(crate) fn expected_version(object: &Value) -> &str {
+    let version = text(object, "resourceVersion");
+    if version == "0" { "" } else { version }
+}
+
 /// Texts of a list in `metadata`.
 pub(crate) fn texts(object: &Value, field: &str) -> Vec<String> {
     let list = object["metadata"][field].as_array();

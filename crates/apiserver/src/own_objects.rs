@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_client::{Body, Options, Request, Verb};
+use k8s_client::{Body, Request, Verb};
 use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo};
 use serde_json::Value;
 
@@ -12,20 +12,6 @@ use crate::core::{Core, Outcome};
 /// Who the server is in its own cluster.
 pub(crate) fn user() -> Arc<UserInfo> {
     Arc::new(UserInfo::new("system:apiserver", &["system:masters"]))
-}
-
-/// A request about one object.
-pub(crate) fn request(verb: Verb, resource: &GroupVersionResource, namespace: &str, name: &str, body: Body) -> Request {
-    Request {
-        verb,
-        resource: resource.clone(),
-        subresource: String::new(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        body,
-        patch: None,
-        options: Options::default(),
-    }
 }
 
 /// Carries out a request of the server's own. Nothing of it is recorded.
@@ -45,8 +31,8 @@ pub(crate) async fn keep(
     let own = core.lookup(&resource.group, &resource.resource, namespace, name);
     let Some(object) = wanted(own.as_deref()) else { return Ok(()) };
     let request = match own {
-        None => request(Verb::Create, resource, namespace, "", Body::Json(object)),
-        Some(_) => request(Verb::Update, resource, namespace, name, Body::Json(object)),
+        None => Request { body: Body::Json(object), ..Request::new(Verb::Create, resource, namespace, "") },
+        Some(_) => Request { body: Body::Json(object), ..Request::new(Verb::Update, resource, namespace, name) },
     };
     match execute(core, agent, request).await {
         // Another server of the same store was faster; they say the same.

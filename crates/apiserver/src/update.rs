@@ -32,7 +32,7 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     } else {
         call.audit.request_object(&new);
     }
-    let conditional = !metadata::text(&new, "resourceVersion").is_empty();
+    let conditional = !metadata::expected_version(&new).is_empty();
     let creates = call.request.subresource.is_empty() && call.builtin().is_some_and(|kind| kind.creates_on_update);
     for _ in 0..ATTEMPTS {
         let old = match call.current().await {
@@ -125,7 +125,7 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
     if kind == PatchType::Json {
         duplicates = operations(&patch, duplicates, &document);
     }
-    let conditional = patch["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty());
+    let conditional = !metadata::expected_version(&patch).is_empty();
     // What is wrong with the patch comes first, whatever its text is like.
     let text = Text { duplicates, ..Text::default() };
     for _ in 0..ATTEMPTS {
@@ -233,7 +233,7 @@ pub(crate) async fn replace_owned(
     mut new: Value,
     owners: Option<Managed>,
 ) -> Result<Option<Arc<Object>>, ApiError> {
-    let version = metadata::text(&new, "resourceVersion");
+    let version = metadata::expected_version(&new);
     if !version.is_empty() && version != old.meta().resource_version {
         return Err(call.resource.conflict(&call.request.name, MODIFIED));
     }

@@ -306,3 +306,37 @@ fn a_watch_from_a_forgotten_revision_says_so_in_an_event() {
         }
     });
 }
+
+#[test]
+fn items_of_built_in_kinds_leave_it_to_the_list_to_say_what_they_are() {
+    with_options(with_names, |cluster| async move {
+        let definition = json!({
+            "metadata": {"name": "things.example.com"},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+            },
+        });
+        cluster.admin().create(&resources::CUSTOM_RESOURCE_DEFINITIONS, "", definition).await.unwrap();
+        let things = "/apis/example.com/v1/namespaces/default/things";
+        let thing = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}}).to_string();
+        assert_eq!(ask(&cluster, "admin", &format!("POST {things}"), &[], &thing).await.status, 201);
+        create(&cluster.admin(), "default", &["a", "b"]).await;
+        for (path, kind) in [(PATH, None), (things, Some("Thing"))] {
+            for form in ["", "?pretty=true"] {
+                let list = ask(&cluster, "admin", &format!("GET {path}{form}"), &[], "").await.json();
+                for item in list["items"].as_array().unwrap() {
+                    assert_eq!(item.get("kind").and_then(Value::as_str), kind, "{path}{form}");
+                    assert_eq!(item.get("apiVersion").is_some(), kind.is_some(), "{path}{form}");
+                    let one = format!("GET {path}/{}", item["metadata"]["name"].as_str().unwrap());
+                    let mut one = ask(&cluster, "admin", &one, &[], "").await.json();
+                    if kind.is_none() {
+                        let one = one.as_object_mut().unwrap();
+                        assert!(one.remove("kind").is_some() && one.remove("apiVersion").is_some());
+                    }
+                    assert_eq!(*item, one, "{path}{form}");
+                }
+            }
+        }
+    });
+}

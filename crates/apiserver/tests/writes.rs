@@ -307,3 +307,34 @@ fn the_count_of_a_daemon_sets_templates_is_owned_by_who_leaves_it_out() {
         assert_eq!(made["metadata"]["annotations"]["deprecated.daemonset.template.generation"], "1");
     });
 }
+
+#[test]
+fn a_revision_of_zero_is_none() {
+    with_options(with_names, |cluster| async move {
+        let path = "/api/v1/namespaces/default/configmaps";
+        let merge = "content-type: application/merge-patch+json";
+        let cases = [
+            ("POST", path.to_owned(), "1", 500),
+            ("POST", path.to_owned(), "0", 201),
+            ("PUT", format!("{path}/z"), "0", 200),
+            ("PUT", format!("{path}/z"), "1", 409),
+            ("PATCH", format!("{path}/z"), "0", 200),
+            ("PATCH", format!("{path}/z"), "1", 409),
+        ];
+        for (at, (verb, path, version, status)) in cases.into_iter().enumerate() {
+            let body = json!({"metadata": {"name": "z", "resourceVersion": version}, "data": {"k": at.to_string()}});
+            let headers = if verb == "PATCH" { &[merge][..] } else { &[] };
+            let answer = ask(&cluster, "admin", &format!("{verb} {path}"), headers, &body.to_string()).await;
+            assert_eq!(answer.status, status, "{verb} {version}: {}", answer.text());
+            if status < 300 {
+                assert_eq!(answer.json()["data"]["k"], at.to_string(), "{verb}");
+                assert_ne!(answer.json()["metadata"]["resourceVersion"], "0", "{verb}");
+            }
+        }
+        // Where a revision must be given, zero is none either.
+        let lease = lease("l", json!({"resourceVersion": "0"})).to_string();
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+        assert_eq!(ask(&cluster, "admin", &format!("POST {leases}"), &[], &lease).await.status, 201);
+        assert_eq!(ask(&cluster, "admin", &format!("PUT {leases}/l"), &[], &lease).await.status, 422);
+    });
+}

@@ -9,6 +9,7 @@ use k8s_client::{Client, Index, Informers};
 use k8s_object::resources::{CUSTOM_RESOURCE_DEFINITIONS, EVENTS};
 use k8s_object::{GroupVersionResource, UserInfo};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::sync::Notify;
 use world::{Tasks, World};
 
@@ -149,7 +150,9 @@ impl Custom {
                 }
             }
             for (resource, info) in wanted {
-                if !self.running.contains_key(&resource) {
+                if self.running.contains_key(&resource) {
+                    self.sources.describe_custom(info);
+                } else {
                     self.add(info);
                 }
             }
@@ -190,7 +193,8 @@ fn resource_of(definition: &Definition) -> Option<ResourceInfo> {
     let spec = &definition.spec;
     let version = spec.versions.iter().filter(|version| version.served).max_by_key(|version| version.storage)?;
     let resource = GroupVersionResource::new(&spec.group, &version.name, &spec.names.plural);
-    established.then(|| ResourceInfo::new(resource, &spec.names.kind, spec.scope == "Namespaced"))
+    let info = ResourceInfo::new(resource, &spec.names.kind, spec.scope == "Namespaced");
+    established.then(|| ResourceInfo { scale: version.subresources.scale.is_some(), ..info })
 }
 
 #[derive(Deserialize, Default)]
@@ -222,6 +226,13 @@ struct DefinitionVersion {
     name: String,
     served: bool,
     storage: bool,
+    subresources: DefinitionSubresources,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct DefinitionSubresources {
+    scale: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]

@@ -12,12 +12,14 @@ pub struct ResourceInfo {
     pub resource: GroupVersionResource,
     pub kind: String,
     pub namespaced: bool,
+    /// Whether a custom resource says how many replicas it wants, below `scale`.
+    pub scale: bool,
 }
 
 impl ResourceInfo {
     /// From its names.
     pub fn new(resource: GroupVersionResource, kind: &str, namespaced: bool) -> ResourceInfo {
-        ResourceInfo { resource, kind: kind.to_owned(), namespaced }
+        ResourceInfo { resource, kind: kind.to_owned(), namespaced, scale: false }
     }
 }
 
@@ -34,6 +36,8 @@ pub enum CertificatePolicy {
 /// Options of the manager. The names are those of kube-controller-manager's flags where it has them.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The minor version of Kubernetes whose controllers these are.
+    pub minor: u8,
     /// The built-in resources that can be listed, watched and deleted, one version of each: what garbage collection and the
     /// deletion of namespaces cover. Custom resources are added as their definitions come and go.
     pub resources: Vec<ResourceInfo>,
@@ -62,9 +66,18 @@ pub struct Options {
     pub orphaned_pod_grace_period: Duration,
 }
 
+impl Options {
+    /// Whether sets and Deployments say how many of their pods are going: the feature gate
+    /// `DeploymentReplicaSetTerminatingReplicas` is on from 1.35.
+    pub(crate) fn counts_terminating(&self) -> bool {
+        self.minor >= 35
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {
+            minor: 34,
             resources: Vec::new(),
             root_ca_pem: String::new(),
             authority: None,

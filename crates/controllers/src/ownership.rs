@@ -91,7 +91,7 @@ pub(crate) fn claim(
     Ok(Claim { owned, actions })
 }
 
-/// Rewrites the owners of exactly this revision of an object: keeps some and adds one.
+/// Rewrites the owners of exactly this revision of an object: keeps some and adds one, in the place of what named it before.
 pub(crate) fn owners(
     resource: &GroupVersionResource,
     object: &Object,
@@ -101,6 +101,12 @@ pub(crate) fn owners(
     let references = object.meta().owner_references.iter();
     let references =
         references.map(|reference| serde_json::to_value(reference).expect("an owner reference is plain JSON"));
-    let references: Vec<Value> = references.filter(keep).chain(add).collect();
+    let mut references: Vec<Value> = references.filter(keep).collect();
+    if let Some(add) = add {
+        match references.iter_mut().find(|known| known["uid"] == add["uid"]) {
+            Some(known) => *known = add,
+            None => references.push(add),
+        }
+    }
     Action::merge(resource.clone(), object, "", json!({"metadata": {"ownerReferences": references}}))
 }

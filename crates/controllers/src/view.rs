@@ -19,6 +19,8 @@ pub enum Read {
     Object(GroupVersionResource, NamespacedName),
     /// All objects of a resource in a namespace.
     Namespace(GroupVersionResource, String),
+    /// How many replicas an object wants: its subresource `scale`.
+    Scale(GroupVersionResource, NamespacedName),
     /// Whether somebody may do something. The answer is the review, with its status.
     Access(AccessReview),
 }
@@ -79,6 +81,14 @@ impl Sources {
         built_in.sort_by(|a, b| a.resource.cmp(&b.resource));
         built_in.dedup_by(|a, b| a.resource == b.resource);
         Sources { fixed, fixed_resources, built_in, custom: RwLock::default(), options }
+    }
+
+    /// Tells what a custom resource has come to be; one that is not known stays so.
+    pub(crate) fn describe_custom(&self, info: ResourceInfo) {
+        let mut custom = self.custom.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, _)) = custom.get_mut(&info.resource) {
+            *known = info;
+        }
     }
 
     /// Adds or removes a custom resource.

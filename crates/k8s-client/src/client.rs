@@ -119,6 +119,17 @@ impl Client {
         object(self.call(request(Verb::Get, resource, namespace, name, "")).await?)
     }
 
+    /// A subresource that can be read, e.g. `deployments/scale`.
+    pub async fn get_subresource(
+        &self,
+        resource: &GroupVersionResource,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+    ) -> Result<Arc<Object>, ApiError> {
+        object(self.call(request(Verb::Get, resource, namespace, name, subresource)).await?)
+    }
+
     /// All objects, of all namespaces when `namespace` is empty, and the resourceVersion of the list.
     pub async fn list(
         &self,

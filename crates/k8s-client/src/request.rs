@@ -116,6 +116,22 @@ pub struct Request {
     pub options: Options,
 }
 
+impl Request {
+    /// About a resource, without a body or options.
+    pub fn new(verb: Verb, resource: &GroupVersionResource, namespace: &str, name: &str) -> Request {
+        Request {
+            verb,
+            resource: resource.clone(),
+            subresource: String::new(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            body: Body::None,
+            patch: None,
+            options: Options::default(),
+        }
+    }
+}
+
 /// The objects of a list. Those who ask for the same list of the same state share it.
 #[derive(Debug, Clone)]
 pub struct Items(Arc<[Arc<Object>]>);

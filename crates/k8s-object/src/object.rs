@@ -246,6 +246,35 @@ impl Object {
         to.put_slice(&self.bytes[gap..]);
     }
 
+    /// Bytes of what [`Object::write_item`] writes.
+    pub fn item_len(&self) -> usize {
+        self.json_len() - (self.type_end() - 1)
+    }
+
+    /// Writes [`Object::json`] without `apiVersion` and `kind`, as an item of a list that says both. What [`encode`] has not written
+    /// is written whole.
+    pub fn write_item(&self, to: &mut impl BufMut) {
+        let start = self.type_end();
+        to.put_u8(b'{');
+        let Some((gap, missing)) = self.missing() else { return to.put_slice(&self.bytes[start..]) };
+        to.put_slice(&self.bytes[start..gap]);
+        for part in missing {
+            to.put_slice(part);
+        }
+        to.put_slice(&self.bytes[gap..]);
+    }
+
+    /// Where `apiVersion` and `kind` end, which [`encode`] writes first; after the opening brace if they do not stand there.
+    fn type_end(&self) -> usize {
+        const AROUND: usize = br#"{"apiVersion":"","kind":"","#.len();
+        let slash = usize::from(!self.kind.group.is_empty());
+        let names = self.kind.group.len() + slash + self.kind.version.len() + self.kind.kind.len();
+        let end = AROUND + names;
+        let stands = self.bytes.starts_with(br#"{"apiVersion":"#)
+            && self.bytes.get(end..).is_some_and(|rest| rest.starts_with(METADATA));
+        if stands { end } else { 1 }
+    }
+
     /// What is missing from the bytes, and where.
     fn missing(&self) -> Option<(usize, [&[u8]; 3])> {
         let gap = self.gap? as usize;

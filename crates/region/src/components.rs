@@ -48,6 +48,7 @@ impl Components {
             world,
             &tasks,
             controllers::Options {
+                minor: server.minor(),
                 root_ca_pem: plane.endpoint.ca_pem.clone(),
                 authority: Some(plane.authority.clone()),
                 started: world.now(),

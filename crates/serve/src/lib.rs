@@ -9,6 +9,7 @@ mod linger;
 mod server;
 mod stall;
 mod tls;
+mod unsent;
 
 pub use body::{Body, BoxError, ReadError, chunks, empty, full, read_limited, stream};
 pub use connect::connect;

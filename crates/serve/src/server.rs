@@ -180,6 +180,7 @@ impl Acceptor {
     async fn connection(self, socket: TcpStream, address: SocketAddr, slot: OwnedSemaphorePermit) {
         // Without it small responses wait for the client's delayed acknowledgement; failing costs only that time.
         let _ = socket.set_nodelay(true);
+        crate::unsent::bound(&socket);
         let (stop, world, time) = (self.tasks.stop(), self.tasks.world().clone(), self.limits.linger);
         let stalls = Stalls::new();
         let (socket, linger) = linger::Socket::new(socket, slot);

@@ -103,7 +103,13 @@ struct Group {
 #[derive(Default)]
 struct Running {
     next: u64,
-    tasks: BTreeMap<u64, Task>,
+    tasks: BTreeMap<u64, Entry>,
+}
+
+struct Entry {
+    name: &'static str,
+    /// None while it is being started.
+    task: Option<Task>,
 }
 
 impl Tasks {
@@ -130,19 +136,16 @@ impl Tasks {
 
     /// Starts a task that this group owns. Once the group is shutting down nothing starts any more.
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        let mut running = self.0.running();
-        if *self.0.stop.borrow() {
-            return;
-        }
-        let id = running.next;
-        running.next += 1;
+        let Some(id) = self.0.enter(name) else { return };
         let done = Done { group: Arc::downgrade(&self.0), id };
+        // Without the lock: a runtime that is shutting down drops the future here, and its guard takes the lock.
         let task = self.0.world.spawn(name, async move {
             let _done = done;
             future.await;
         });
-        running.tasks.insert(id, task);
-        self.0.count.send_replace(running.tasks.len());
+        if let Some(unwanted) = self.0.started(id, task) {
+            unwanted.abort();
+        }
     }
 
     /// How many tasks run.
@@ -159,7 +162,7 @@ impl Tasks {
     pub fn abort(&self) {
         // Taken out first, as in shutdown.
         let tasks = std::mem::take(&mut self.0.running().tasks);
-        tasks.into_values().for_each(|task| task.abort());
+        tasks.into_values().filter_map(|entry| entry.task).for_each(|task| task.abort());
         self.0.stop.send_replace(true);
     }
 
@@ -173,13 +176,43 @@ impl Tasks {
         }
         // Taken out first: an abort drops the future, whose guard takes the same lock.
         let tasks = std::mem::take(&mut self.0.running().tasks);
-        tasks.into_values().map(|task| (task.abort(), task.name()).1).collect()
+        let abort = |entry: Entry| {
+            if let Some(task) = entry.task {
+                task.abort();
+            }
+            entry.name
+        };
+        tasks.into_values().map(abort).collect()
     }
 }
 
 impl Group {
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a task that is about to start; none once the group is shutting down.
+    fn enter(&self, name: &'static str) -> Option<u64> {
+        let mut running = self.running();
+        if *self.stop.borrow() {
+            return None;
+        }
+        let id = running.next;
+        running.next += 1;
+        running.tasks.insert(id, Entry { name, task: None });
+        self.count.send_replace(running.tasks.len());
+        Some(id)
+    }
+
+    /// Puts a task into its place, or gives back one whose place is gone: it has ended, or all are to end.
+    fn started(&self, id: u64, task: Task) -> Option<Task> {
+        match self.running().tasks.get_mut(&id) {
+            Some(entry) => {
+                entry.task = Some(task);
+                None
+            }
+            None => Some(task),
+        }
     }
 }
 
@@ -204,6 +237,15 @@ impl Drop for Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_for_a_runtime_that_is_gone_ends_at_once() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let tasks = runtime.block_on(async { World::real().tasks("group") });
+        drop(runtime);
+        tasks.spawn("late", std::future::pending());
+        assert!(tasks.is_empty());
+    }
 
     #[test]
     fn shutdown_waits_for_tasks_that_stop() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use k8s_client::{Body, Options, Request, Verb};
+use k8s_client::{Body, Request, Verb};
 use k8s_object::{GroupVersionResource, Object, UserInfo};
 use serde_json::{Value, json};
 
@@ -183,14 +183,9 @@ async fn tell(core: &Core, user: &Arc<UserInfo>, object: &Object, (status, reaso
         list.push(condition);
     }
     let request = Request {
-        verb: Verb::Update,
-        resource: SERVICES,
         subresource: "status".to_owned(),
-        namespace: String::new(),
-        name: object.meta().name.clone(),
         body: Body::Json(value),
-        patch: None,
-        options: Options::default(),
+        ..Request::new(Verb::Update, &SERVICES, "", &object.meta().name)
     };
     // Who changed it meanwhile has woken this up again.
     let _ = core.execute(&core.keyspace, user, AGENT, &crate::audit::Record::NONE, request).await;

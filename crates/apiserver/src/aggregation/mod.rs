@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use k8s_client::{Body, Options, Request, Verb};
+use k8s_client::{Request, Verb};
 use k8s_object::{GroupVersionResource, NamespacedName, Object};
 use serde_json::Value;
 
@@ -81,16 +81,7 @@ impl Remote {
 
     /// A request about the version itself.
     pub(crate) fn request(&self) -> Request {
-        Request {
-            verb: Verb::Get,
-            resource: GroupVersionResource::new(&self.group, &self.version, ""),
-            subresource: String::new(),
-            namespace: String::new(),
-            name: String::new(),
-            body: Body::None,
-            patch: None,
-            options: Options::default(),
-        }
+        Request::new(Verb::Get, &GroupVersionResource::new(&self.group, &self.version, ""), "", "")
     }
 
     /// Where its resources are.

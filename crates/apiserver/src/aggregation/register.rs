@@ -110,16 +110,8 @@ fn steps(wanted: &BTreeMap<String, Wanted>, there: &[Arc<Object>], first: bool) 
 }
 
 async fn carry_out(core: &Core, user: &Arc<UserInfo>, step: Step) -> Result<(), ApiError> {
-    let request = |verb, name: String, body, options| Request {
-        verb,
-        resource: SERVICES,
-        subresource: String::new(),
-        namespace: String::new(),
-        name,
-        body,
-        patch: None,
-        options,
-    };
+    let request =
+        |verb, name: String, body, options| Request { body, options, ..Request::new(verb, &SERVICES, "", &name) };
     let request = match step {
         Step::Create(name, wanted) => {
             let labels = json!({AUTOMANAGED: if wanted.custom { "true" } else { "onstart" }});

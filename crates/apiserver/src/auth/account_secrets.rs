@@ -55,16 +55,7 @@ async fn watch(
 ) -> Result<Watch, ApiError> {
     use k8s_client::Api;
     let options = Options { field_selector, ..Options::default() };
-    let request = Request {
-        verb: Verb::Watch,
-        resource: resource.clone(),
-        subresource: String::new(),
-        namespace: String::new(),
-        name: String::new(),
-        body: Body::None,
-        patch: None,
-        options,
-    };
+    let request = Request { options, ..Request::new(Verb::Watch, resource, "", "") };
     api.watch(user, AGENT, request).await
 }
 
@@ -136,14 +127,6 @@ async fn delete(core: &Core, user: &Arc<UserInfo>, secret: &Object) -> Result<()
 }
 
 fn request(verb: Verb, secret: &Object, body: Body, options: Options) -> Request {
-    Request {
-        verb,
-        resource: resources::SECRETS,
-        subresource: String::new(),
-        namespace: secret.meta().namespace.clone(),
-        name: secret.meta().name.clone(),
-        body,
-        patch: None,
-        options,
-    }
+    let meta = secret.meta();
+    Request { body, options, ..Request::new(verb, &resources::SECRETS, &meta.namespace, &meta.name) }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_client::{Body, PatchType, Verb};
+use k8s_client::{Body, PatchType, Request, Verb};
 use k8s_object::{ApiError, Object, resources};
 use serde_json::json;
 use world::Timestamp;
@@ -37,9 +37,11 @@ pub(super) async fn mark(core: &Core, secret: &Object) {
         return;
     }
     let patch = json!({"metadata": {"uid": meta.uid, "labels": {LAST_USED: today}}});
-    let (namespace, name) = (&meta.namespace, &meta.name);
-    let mut request = own_objects::request(Verb::Patch, &resources::SECRETS, namespace, name, Body::Json(patch));
-    request.patch = Some(PatchType::Merge);
+    let request = Request {
+        body: Body::Json(patch),
+        patch: Some(PatchType::Merge),
+        ..Request::new(Verb::Patch, &resources::SECRETS, &meta.namespace, &meta.name)
+    };
     let _ = own_objects::execute(core, AGENT, request).await;
 }
 

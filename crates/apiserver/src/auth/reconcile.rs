@@ -2,7 +2,7 @@
 //! one has left, and what people have added stays (`rbac.authorization.kubernetes.io/autoupdate`).
 
 use k8s_auth::rbac::covers;
-use k8s_client::{Body, Options, Request, Verb};
+use k8s_client::{Body, Request, Verb};
 use k8s_object::views::PolicyRule;
 use k8s_object::{ApiError, Object, resources};
 use serde_json::Value;
@@ -34,16 +34,7 @@ pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
         };
         let meta = wanted.meta();
         let Some(own) = core.lookup(&resource.group, &resource.resource, &meta.namespace, &meta.name) else { continue };
-        let request = |verb, name: &str, body| Request {
-            verb,
-            resource: resource.clone(),
-            subresource: String::new(),
-            namespace: meta.namespace.clone(),
-            name: name.to_owned(),
-            body,
-            patch: None,
-            options: Options::default(),
-        };
+        let request = |verb, name: &str, body| Request { body, ..Request::new(verb, resource, &meta.namespace, name) };
         let done = match reconcile(&own, wanted) {
             Change::Nothing => continue,
             Change::Update(value) => {

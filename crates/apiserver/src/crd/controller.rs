@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_client::{Body, Options, PatchType, Request, Verb};
+use k8s_client::{Body, PatchType, Request, Verb};
 use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo, resources};
 use serde_json::{Value, json};
 
@@ -42,19 +42,6 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-fn request(verb: Verb, resource: GroupVersionResource) -> Request {
-    Request {
-        verb,
-        resource,
-        subresource: String::new(),
-        namespace: String::new(),
-        name: String::new(),
-        body: Body::None,
-        patch: None,
-        options: Options::default(),
-    }
-}
-
 /// Returns whether nothing is left to do.
 async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -> Result<bool, ApiError> {
     let value = definition.value();
@@ -68,7 +55,8 @@ async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -
         && cache.len() > 0
     {
         let resource = GroupVersionResource::new(&group, &version, &plural);
-        core.execute(&core.keyspace, user, AGENT, &Record::NONE, request(Verb::DeleteCollection, resource)).await?;
+        let all = Request::new(Verb::DeleteCollection, &resource, "", "");
+        core.execute(&core.keyspace, user, AGENT, &Record::NONE, all).await?;
         if cache.len() > 0 {
             return Ok(false);
         }
@@ -93,10 +81,9 @@ fn may_get_names(core: &Core, definition: &Object) -> bool {
 async fn patch(core: &Core, user: &Arc<UserInfo>, definition: &Object, mut metadata: Value) -> Result<(), ApiError> {
     metadata["resourceVersion"] = json!(definition.meta().resource_version);
     let request = Request {
-        name: definition.meta().name.clone(),
         body: Body::Json(json!({"metadata": metadata})),
         patch: Some(PatchType::Merge),
-        ..request(Verb::Patch, resources::CUSTOM_RESOURCE_DEFINITIONS)
+        ..Request::new(Verb::Patch, &resources::CUSTOM_RESOURCE_DEFINITIONS, "", &definition.meta().name)
     };
     core.execute(&core.keyspace, user, AGENT, &Record::NONE, request).await.map(drop)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_client::{Body, Options, Request, Verb};
+use k8s_client::{Body, Request, Verb};
 use k8s_object::{GroupVersionResource, Object};
 use serde_json::{Value, json};
 
@@ -66,14 +66,9 @@ fn judged(core: &Core, schema: &Object) -> Option<Value> {
 async fn write(core: &Core, schema: &Object, changed: Value) {
     let user = own_objects::user();
     let request = Request {
-        verb: Verb::Update,
-        resource: GroupVersionResource::new(GROUP, "v1", "flowschemas"),
         subresource: "status".to_owned(),
-        namespace: String::new(),
-        name: schema.meta().name.clone(),
         body: Body::Json(changed),
-        patch: None,
-        options: Options::default(),
+        ..Request::new(Verb::Update, &GroupVersionResource::new(GROUP, "v1", "flowschemas"), "", &schema.meta().name)
     };
     // Somebody else may have been faster; then there is another change to look at.
     let _ = core.execute(&core.keyspace, &user, MANAGER, &Record::NONE, request).await;

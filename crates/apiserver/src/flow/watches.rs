@@ -87,14 +87,8 @@ mod tests {
         let cases = [("", 1, 1), ("spec.nodeName=n", 0, 0), ("metadata.name=x", 1, 0), ("spec.nodeName!=n", 1, 1)];
         for (selector, one, other) in cases {
             let request = Request {
-                verb: k8s_client::Verb::Watch,
-                resource: k8s_object::resources::PODS,
-                subresource: String::new(),
-                namespace: "a".to_owned(),
-                name: String::new(),
-                body: k8s_client::Body::None,
-                patch: None,
                 options: k8s_client::Options { field_selector: Some(selector.to_owned()), ..Default::default() },
+                ..Request::new(k8s_client::Verb::Watch, &k8s_object::resources::PODS, "a", "")
             };
             let _open = watches.open_for(&request);
             let count = |name| watches.interested("", "pods", "a", name, 0);

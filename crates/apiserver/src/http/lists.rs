@@ -47,6 +47,8 @@ pub(super) struct About<'a> {
     pub api_version: &'a str,
     pub kind: &'a str,
     pub metadata: &'a Value,
+    /// Whether items say what they are. Those of built-in kinds do not: Go's types leave that to the list.
+    pub items_say_kind: bool,
 }
 
 /// What follows the head of a list: its items with what stands between them, and its end.
@@ -66,9 +68,10 @@ fn json_head(about: &About<'_>) -> Vec<u8> {
     format!("{},\"items\":[", &head[..head.len() - 1]).into()
 }
 
-fn json_rest(items: &Items) -> Rest {
+fn json_rest(items: &Items, say_kind: bool) -> Rest {
     let commas = items.len().saturating_sub(1);
-    let length = items.iter().map(|object| object.json_len()).sum::<usize>() + commas + JSON_TAIL.len();
+    let length = |object: &Arc<Object>| if say_kind { object.json_len() } else { object.item_len() };
+    let length = items.iter().map(length).sum::<usize>() + commas + JSON_TAIL.len();
     let (items, mut at) = (items.clone(), 0);
     let next = move |to: &mut BytesMut| {
         let Some(object) = items.get(at) else { return false };
@@ -76,7 +79,11 @@ fn json_rest(items: &Items) -> Rest {
             to.put_u8(b',');
         }
         at += 1;
-        object.write_json(to);
+        if say_kind {
+            object.write_json(to);
+        } else {
+            object.write_item(to);
+        }
         true
     };
     Rest { next: Box::new(next), tail: JSON_TAIL, length }
@@ -87,8 +94,12 @@ pub(super) fn answer(kept: &Kept, about: &About<'_>, items: &Items, format: Form
     let answered = match format {
         Format::Json | Format::Protobuf => joined(kept, about, items, format, gzip),
         Format::PrettyJson | Format::Yaml => {
-            let items: Vec<Value> = items.iter().map(|object| object.value()).collect();
-            let About { api_version, kind, metadata } = about;
+            let About { api_version, kind, metadata, items_say_kind } = about;
+            let mut items: Vec<Value> = items.iter().map(|object| object.value()).collect();
+            for item in items.iter_mut().filter(|_| !items_say_kind).filter_map(Value::as_object_mut) {
+                item.remove("apiVersion");
+                item.remove("kind");
+            }
             let list = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items});
             Ok(respond::value(StatusCode::OK, &list, format, gzip))
         }
@@ -119,7 +130,7 @@ fn joined(
     }
     let rest = match format {
         Format::Protobuf => protobuf::list_rest(items)?,
-        _ => json_rest(items),
+        _ => json_rest(items, about.items_say_kind),
     };
     let head = head(rest.length)?;
     let mut joiner = Joiner { rest, done: false };
@@ -308,7 +319,7 @@ mod tests {
     #[test]
     fn a_kept_list_is_what_it_was_when_it_was_joined_first() {
         let metadata = metadata("7", "", None);
-        let about = About { api_version: "v1", kind: "ConfigMapList", metadata: &metadata };
+        let about = About { api_version: "v1", kind: "ConfigMapList", metadata: &metadata, items_say_kind: false };
         for (count, bytes) in [(1, 10), (MIN_KEPT_ITEMS, 10), (MIN_KEPT_ITEMS, 3000), (100, 30_000)] {
             let (kept, items) = (Kept::default(), items(count, bytes));
             for gzip in [false, true] {

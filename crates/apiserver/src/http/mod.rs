@@ -427,7 +427,8 @@ fn list_response(
     let value = match view {
         View::Object => {
             let (version, kind) = (resource.api_version(), &resource.list_kind);
-            let about = lists::About { api_version: &version, kind, metadata: &metadata };
+            let items_say_kind = matches!(resource.strategy, Strategy::Custom(_));
+            let about = lists::About { api_version: &version, kind, metadata: &metadata, items_say_kind };
             return Ok(lists::answer(&core.lists, &about, &items, format, client.gzip));
         }
         View::PartialObjectMetadata => {

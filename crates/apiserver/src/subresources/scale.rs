@@ -37,8 +37,8 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
         };
         call.admitted = false;
         admission::admit_below(call, ("autoscaling/v1", "Scale"), &mut wanted, Some(&current)).await?;
-        let version = metadata::text(&wanted, "resourceVersion");
-        conditional |= !metadata::text(&given, "resourceVersion").is_empty();
+        let version = metadata::expected_version(&wanted);
+        conditional |= !metadata::expected_version(&given).is_empty();
         if !version.is_empty() && version != old.meta().resource_version {
             return Err(call.resource.conflict(&call.request.name, update::MODIFIED));
         }
@@ -91,7 +91,7 @@ async fn apply_to(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
         let mut wanted = wanted.unwrap_or_else(|| current.clone());
         call.admitted = false;
         admission::admit_below(call, ("autoscaling/v1", "Scale"), &mut wanted, Some(&current)).await?;
-        let version = metadata::text(&wanted, "resourceVersion");
+        let version = metadata::expected_version(&wanted);
         if !version.is_empty() && version != old.meta().resource_version {
             return Err(call.resource.conflict(&call.request.name, update::MODIFIED));
         }

@@ -64,16 +64,7 @@ pub fn with_options<F: Future<Output = ()>>(change: impl FnOnce(&mut Options), t
 }
 
 pub fn request(verb: Verb, resource: &GroupVersionResource, namespace: &str, name: &str) -> Request {
-    Request {
-        verb,
-        resource: resource.clone(),
-        subresource: String::new(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        body: k8s_client::Body::None,
-        patch: None,
-        options: k8s_client::Options::default(),
-    }
+    Request::new(verb, resource, namespace, name)
 }
 
 pub async fn call(cluster: &Cluster, user: &UserInfo, request: Request) -> Result<Reply, ApiError> {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use k8s_auth::CertificateRequest;
-use k8s_client::Change;
 use k8s_object::resources::NODES;
 use k8s_object::views::Node;
 use k8s_object::{DecodeError, NamespacedName};
@@ -12,9 +11,9 @@ use world::Timestamp;
 
 use super::certificate_request::{
     KUBELET_CLIENT, KUBELET_SERVING, SIGNING_REQUESTS, SigningRequest, judge_kubelet_client, judge_kubelet_serving,
-    with_one_more,
+    trigger, with_one_more,
 };
-use crate::controller::{Action, Controller, Key, Plan, Planned, Trigger, Watched};
+use crate::controller::{Action, Controller, Key, Plan, Planned, Watched};
 use crate::options::CertificatePolicy;
 use crate::view::{AccessReview, Read, View};
 
@@ -25,12 +24,7 @@ pub(super) static CONTROLLER: Controller = Controller {
     about: "Approves the certificate signing requests of kubelets.",
     watches: &[Watched { resource: NODES, indices: &[] }, Watched { resource: SIGNING_REQUESTS, indices: &[] }],
     watches_everything: false,
-    triggers: |change: &Change, _: &View<'_>| -> Vec<Trigger> {
-        if change.resource == NODES {
-            return Vec::new();
-        }
-        vec![Key { resource: SIGNING_REQUESTS, object: change.key.clone() }.into()]
-    },
+    triggers: trigger,
     plan,
     reports_failures: false,
     concurrency: 5,

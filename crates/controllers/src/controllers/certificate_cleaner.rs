@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use k8s_auth::end_of_certificate;
-use k8s_client::Change;
 use world::Timestamp;
 
-use super::certificate_request::{SIGNING_REQUESTS, SigningRequest};
+use super::certificate_request::{SIGNING_REQUESTS, SigningRequest, trigger};
 use super::time;
-use crate::controller::{Action, Controller, Key, Plan, Planned, Trigger, Watched};
+use crate::controller::{Action, Controller, Key, Plan, Planned, Watched};
 use crate::view::View;
 
 pub(super) static CONTROLLER: Controller = Controller {
@@ -19,9 +18,7 @@ pub(super) static CONTROLLER: Controller = Controller {
     about: "Deletes certificate signing requests that nobody needs any more.",
     watches: &[Watched { resource: SIGNING_REQUESTS, indices: &[] }],
     watches_everything: false,
-    triggers: |change: &Change, _: &View<'_>| -> Vec<Trigger> {
-        vec![Key { resource: SIGNING_REQUESTS, object: change.key.clone() }.into()]
-    },
+    triggers: trigger,
     plan,
     reports_failures: false,
     concurrency: 1,

@@ -5,13 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_auth::CertificateRequest;
+use k8s_client::Change;
 use k8s_object::views::Condition;
 use k8s_object::{GroupVersionResource, Object};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::controller::{Key, Trigger};
+use crate::view::View;
+
 pub(super) const SIGNING_REQUESTS: GroupVersionResource =
     GroupVersionResource::of("certificates.k8s.io", "v1", "certificatesigningrequests");
+
+/// What all controllers of requests look at: the request that changed. Nodes only help to judge one.
+pub(super) fn trigger(change: &Change, _: &View<'_>) -> Vec<Trigger> {
+    if change.resource != SIGNING_REQUESTS {
+        return Vec::new();
+    }
+    vec![Key { resource: SIGNING_REQUESTS, object: change.key.clone() }.into()]
+}
 
 pub(super) const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 pub(super) const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";

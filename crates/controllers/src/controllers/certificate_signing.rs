@@ -6,16 +6,15 @@
 use std::time::Duration;
 
 use k8s_auth::CertificateRequest;
-use k8s_client::Change;
 use k8s_object::DecodeError;
 use serde_json::json;
 use world::Timestamp;
 
 use super::certificate_request::{
     KUBELET_CLIENT, KUBELET_SERVING, SIGNING_REQUESTS, SigningRequest, judge_kubelet_client, judge_kubelet_serving,
-    with_one_more,
+    trigger, with_one_more,
 };
-use crate::controller::{Action, Controller, Key, Plan, Planned, Trigger, Watched};
+use crate::controller::{Action, Controller, Key, Plan, Planned, Watched};
 use crate::options::CertificatePolicy::{self, Eks, Upstream};
 use crate::view::View;
 
@@ -26,9 +25,7 @@ pub(super) static CONTROLLER: Controller = Controller {
     about: "Signs approved certificate signing requests.",
     watches: &[Watched { resource: SIGNING_REQUESTS, indices: &[] }],
     watches_everything: false,
-    triggers: |change: &Change, _: &View<'_>| -> Vec<Trigger> {
-        vec![Key { resource: SIGNING_REQUESTS, object: change.key.clone() }.into()]
-    },
+    triggers: trigger,
     plan,
     reports_failures: false,
     concurrency: 5,

@@ -1,21 +1,24 @@
 //! Says how many pods of each PodDisruptionBudget may be evicted now. It only counts: evictions charge a budget themselves,
-//! and this controller must never delete a pod.
+//! and this controller must never delete a pod. What a pod's status announces in vain it takes back.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod scale;
+mod stale;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_client::Change;
-use k8s_object::resources::{PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS};
-use k8s_object::views::{IntOrString, Pod, ReplicaSet, ReplicationController, StatefulSet};
+use k8s_object::resources::{DEPLOYMENTS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS};
+use k8s_object::views::{IntOrString, Pod};
 use k8s_object::{GroupVersionResource, LabelSelector, Object};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use world::Timestamp;
 
+use self::scale::{SETS, Total, Unknown, replicas};
 use super::{time, with_condition};
 use crate::controller::{Action, Controller, Key, Plan, Planned, Trigger, Watched};
-use crate::ownership::controller_of;
 use crate::view::View;
 
 pub(super) static CONTROLLER: Controller = Controller {
@@ -26,6 +29,7 @@ pub(super) static CONTROLLER: Controller = Controller {
     watches: &[
         Watched { resource: PODS, indices: &[] },
         Watched { resource: BUDGETS, indices: &[] },
+        Watched { resource: DEPLOYMENTS, indices: &[] },
         Watched { resource: REPLICA_SETS, indices: &[] },
         Watched { resource: REPLICATION_CONTROLLERS, indices: &[] },
         Watched { resource: STATEFUL_SETS, indices: &[] },
@@ -40,22 +44,9 @@ pub(super) static CONTROLLER: Controller = Controller {
 
 const BUDGETS: GroupVersionResource = GroupVersionResource::of("policy", "v1", "poddisruptionbudgets");
 
-/// What asks for pods by number.
-const SETS: [(GroupVersionResource, &str); 3] =
-    [(REPLICA_SETS, "ReplicaSet"), (REPLICATION_CONTROLLERS, "ReplicationController"), (STATEFUL_SETS, "StatefulSet")];
-
 /// How long an evicted pod may take until its deletion is seen; after that it counts as there again (upstream's
 /// `DeletionTimeout`).
 const DELETION_TIMEOUT: Duration = Duration::from_secs(2 * 60);
-
-/// The number of pods that a set asks for.
-fn replicas(set: &Object) -> Option<i64> {
-    match set.kind().kind.as_ref() {
-        "ReplicationController" => set.view::<ReplicationController>().ok()?.spec.replicas,
-        "StatefulSet" => set.view::<StatefulSet>().ok()?.spec.replicas,
-        _ => set.view::<ReplicaSet>().ok()?.spec.replicas,
-    }
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -135,10 +126,15 @@ fn triggers(change: &Change, view: &View<'_>) -> Vec<Trigger> {
                 .is_ok_and(|budget| states.into_iter().flatten().any(|object| budget.selects(object)))
     };
     let budgets = view.list_namespace(&BUDGETS, &change.key.namespace);
-    budgets.iter().filter(concerns).map(|budget| Key::of(BUDGETS, budget).into()).collect()
+    let announced = change.new.as_deref().filter(|new| change.resource == PODS && stale::concerns(new));
+    let announced = announced.map(|pod| Key::of(PODS, pod));
+    budgets.iter().filter(concerns).map(|budget| Key::of(BUDGETS, budget)).chain(announced).map(Trigger::from).collect()
 }
 
 fn plan(view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
+    if key.resource == PODS {
+        return stale::plan(view, key, now);
+    }
     let mut plan = Plan::nothing();
     let Some(object) = view.get(&BUDGETS, &key.object) else { return Ok(plan) };
     let budget = object.view::<Budget>()?;
@@ -148,9 +144,10 @@ fn plan(view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
             pods.push((pod.view::<Pod>()?, pod));
         }
     }
-    let (expected_pods, desired_healthy) = match expectation(view, &budget.spec, &pods) {
+    let (Total { pods: expected_pods, unmanaged }, desired_healthy) = match expectation(view, &budget.spec, &pods) {
         Ok(expectation) => expectation,
-        Err(problem) => {
+        Err(Unknown::Ask(questions)) => return Ok(Plan::ask(questions)),
+        Err(Unknown::Problem(problem)) => {
             fail_safe(&mut plan, &object, &budget, &problem, now);
             return Ok(plan);
         }
@@ -185,6 +182,10 @@ fn plan(view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
     if pods.is_empty() {
         plan.then(Action::event(&object, "NoPods", "No matching pods found"));
     }
+    if unmanaged {
+        let message = scale::unmanaged(&object.value()["spec"]["selector"]);
+        plan.then(Action::warning(&object, "UnmanagedPods", message));
+    }
     let condition = condition(&budget, status, reason, "", generation, now);
     plan.then(write(
         &object,
@@ -205,40 +206,28 @@ fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// How many pods there should be and how many of them healthy; `Err` says why nobody knows.
-fn expectation(view: &View<'_>, spec: &BudgetSpec, pods: &[(Arc<Pod>, Arc<Object>)]) -> Result<(i64, i64), String> {
+/// How many pods there should be and how many of them healthy.
+fn expectation(view: &View<'_>, spec: &BudgetSpec, pods: &[(Arc<Pod>, Arc<Object>)]) -> Result<(Total, i64), Unknown> {
     let scaled = |amount: &IntOrString, total| {
-        amount.scaled(total, true).ok_or_else(|| format!("{amount:?} is neither a number nor a percentage"))
+        let problem = || Unknown::Problem(format!("{amount:?} is neither a number nor a percentage"));
+        amount.scaled(total, true).ok_or_else(problem)
     };
+    let total = || scale::total(view, pods.iter().map(|(_, pod)| pod));
     match (&spec.max_unavailable, &spec.min_available) {
         (Some(most), _) => {
-            let expected = scale(view, pods)?;
-            Ok((expected, expected.saturating_sub(scaled(most, expected)?).max(0)))
+            let expected = total()?;
+            let least = expected.pods.saturating_sub(scaled(most, expected.pods)?).max(0);
+            Ok((expected, least))
         }
         // A plain number needs no controllers: pods that nobody controls count as well.
-        (None, Some(IntOrString::Int(least))) => Ok((number(pods.len()), *least)),
+        (None, Some(IntOrString::Int(least))) => Ok((Total { pods: number(pods.len()), unmanaged: false }, *least)),
         (None, Some(least)) => {
-            let expected = scale(view, pods)?;
-            Ok((expected, scaled(least, expected)?))
+            let expected = total()?;
+            let least = scaled(least, expected.pods)?;
+            Ok((expected, least))
         }
-        (None, None) => Ok((0, 0)),
+        (None, None) => Ok((Total::default(), 0)),
     }
-}
-
-/// How many pods the sets of these pods ask for in total. Pods that nobody controls do not count; a controller that is
-/// not known makes the total unknown.
-fn scale(view: &View<'_>, pods: &[(Arc<Pod>, Arc<Object>)]) -> Result<i64, String> {
-    let (mut seen, mut total) = (BTreeSet::new(), 0_i64);
-    for (_, pod) in pods {
-        let Some(reference) = pod.meta().controller() else { continue };
-        if !seen.insert(reference.uid.as_str()) {
-            continue;
-        }
-        let set = SETS.iter().find_map(|(resource, kind)| controller_of(view, pod.meta(), resource, kind));
-        let set = set.ok_or_else(|| format!("found no controllers for pod {:?}", pod.meta().name))?;
-        total = total.saturating_add(replicas(&set).unwrap_or(1));
-    }
-    Ok(total)
 }
 
 /// Allows no evictions while it is not known how many are safe. The generation stays unobserved, as upstream leaves it.

@@ -34,6 +34,7 @@ mod volume_attributes_class_protection;
 mod volume_protection;
 
 use k8s_client::Index;
+use k8s_object::Object;
 use k8s_object::views::{Condition, Pod};
 use serde_json::{Value, json};
 use world::Timestamp;
@@ -104,6 +105,16 @@ fn condition_json(condition: &Condition) -> Value {
         }
     }
     json
+}
+
+/// What a pod's status says about an end that something other than its kubelet brings, or brings no more. Where pods have a
+/// generation, the condition names it.
+fn disruption_target(pod: &Object, status: &str, now: Timestamp) -> Value {
+    let mut condition = json!({"type": "DisruptionTarget", "status": status, "lastTransitionTime": now.to_string()});
+    if pod.meta().generation > 0 {
+        condition["observedGeneration"] = pod.meta().generation.into();
+    }
+    condition
 }
 
 /// The conditions of a stored status with one put in its place, or at the end. The stored JSON of the others is kept, so that

@@ -11,7 +11,7 @@ use k8s_object::{NamespacedName, Object};
 use serde_json::json;
 use world::Timestamp;
 
-use super::{BY_NODE, time, with_condition};
+use super::{BY_NODE, disruption_target, time, with_condition};
 use crate::controller::{Action, Controller, Key, Plan, Planned, Trigger, Watched};
 use crate::view::{Read, View};
 
@@ -159,11 +159,13 @@ fn remove(
 ) -> Result<(), k8s_object::DecodeError> {
     if !object.view::<Pod>()?.is_finished() {
         let mut status = json!({"status": {"phase": "Failed"}});
+        if object.meta().generation > 0 {
+            status["status"]["observedGeneration"] = object.meta().generation.into();
+        }
         if let Some(message) = disrupted {
-            let condition = json!({
-                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": message,
-                "lastTransitionTime": now.to_string(),
-            });
+            let mut condition = disruption_target(object, "True", now);
+            condition["reason"] = json!("DeletionByPodGC");
+            condition["message"] = json!(message);
             status["status"]["conditions"] = with_condition(&object.value()["status"]["conditions"], condition);
         }
         plan.then(Action::merge(PODS, object, "status", status));
@@ -184,6 +186,7 @@ mod tests {
 
     const FAILED: &str = r#"patch pods/status a/p {"status":{"phase":"Failed"}}"#;
     const DISRUPTED: &str = r#"patch pods/status a/p {"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"PodGC: node no longer exists","reason":"DeletionByPodGC","status":"True","type":"DisruptionTarget"}],"phase":"Failed"}}"#;
+    const DISRUPTED_4: &str = r#"patch pods/status a/p {"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"PodGC: node no longer exists","observedGeneration":4,"reason":"DeletionByPodGC","status":"True","type":"DisruptionTarget"}],"observedGeneration":4,"phase":"Failed"}}"#;
 
     #[test]
     fn lost_pods_are_removed() {
@@ -196,6 +199,8 @@ mod tests {
         check_with(&options, &CONTROLLER, &[pod("p", going)], &pod_key, &[FAILED, delete]);
         check_with(&options, &CONTROLLER, &[pod("p", json!({}))], &pod_key, &[]);
         check_with(&options, &CONTROLLER, &[pod("p", bound.clone())], &node_key, &[DISRUPTED, delete]);
+        let fourth = pod("p", json!({"metadata": {"generation": 4}, "spec": {"nodeName": "n"}}));
+        check_with(&options, &CONTROLLER, &[fourth], &node_key, &[DISRUPTED_4, delete]);
         check_with(&options, &CONTROLLER, &[pod("p", finished)], &node_key, &[delete]);
         check_with(&options, &CONTROLLER, &[pod("p", bound), node()], &node_key, &[]);
     }

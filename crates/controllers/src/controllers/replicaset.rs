@@ -112,7 +112,9 @@ pub(super) fn plan(shape: &Shape, view: &View<'_>, key: &Key, now: Timestamp) ->
         Ok(claim) => claim,
         Err(questions) => return Ok(Plan::ask(questions)),
     };
-    let active: Vec<Member> = members(claim.owned)?.into_iter().filter(|member| member.pod.is_active()).collect();
+    let owned = members(claim.owned)?;
+    let terminating = terminating(shape, view, &owned);
+    let active: Vec<Member> = owned.into_iter().filter(|member| member.pod.is_active()).collect();
     let mut plan = Plan::nothing();
     if view.failure().is_some_and(|failure| failure.resource != PODS) {
         return Ok(plan);
@@ -130,8 +132,15 @@ pub(super) fn plan(shape: &Shape, view: &View<'_>, key: &Key, now: Timestamp) ->
     if let Some(next) = waits.min() {
         plan.requeue(next.since(now));
     }
-    plan.steps.extend(status(shape, &object, &set, &active, failure, now).map(Step::One));
+    plan.steps.extend(status(shape, &object, &set, &active, terminating, failure, now).map(Step::One));
     Ok(plan)
+}
+
+/// How many pods are going, where that is told: a ReplicationController never tells.
+fn terminating(shape: &Shape, view: &View<'_>, owned: &[Member]) -> Option<i64> {
+    let going = |member: &&Member| member.object.meta().is_terminating() && !member.pod.is_finished();
+    let told = view.options().counts_terminating() && shape.resource == REPLICA_SETS;
+    told.then(|| i64::try_from(owned.iter().filter(going).count()).unwrap_or(i64::MAX))
 }
 
 /// Creates what is missing or deletes what is too much.
@@ -234,6 +243,7 @@ fn status(
     object: &Arc<Object>,
     set: &ReplicaSet,
     active: &[Member],
+    terminating: Option<i64>,
     failure: Option<Condition>,
     now: Timestamp,
 ) -> Option<Action> {
@@ -252,13 +262,14 @@ fn status(
     let conditions: Vec<&Condition> = others().chain(&failure).collect();
     let unchanged = (old.replicas, old.fully_labeled_replicas, old.ready_replicas, old.available_replicas)
         == (replicas, fully_labeled, ready, available)
+        && old.terminating_replicas == terminating
         && old.observed_generation == object.meta().generation
         && conditions.iter().copied().eq(&old.conditions);
     if unchanged {
         return None;
     }
     let conditions: Vec<Value> = conditions.into_iter().map(condition_json).collect();
-    let status = json!({
+    let mut status = json!({
         "replicas": replicas,
         "fullyLabeledReplicas": count(fully_labeled),
         "readyReplicas": count(ready),
@@ -266,6 +277,10 @@ fn status(
         "observedGeneration": object.meta().generation,
         "conditions": if conditions.is_empty() { Value::Null } else { Value::Array(conditions) },
     });
+    // A count of zero is told, unlike those above.
+    if old.terminating_replicas != terminating {
+        status["terminatingReplicas"] = json!(terminating);
+    }
     Some(Action::Update {
         resource: shape.resource.clone(),
         base: object.clone(),

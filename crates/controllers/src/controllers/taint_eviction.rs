@@ -9,7 +9,7 @@ use k8s_object::views::{Node, Pod, Taint};
 use serde_json::json;
 use world::Timestamp;
 
-use super::{BY_NODE, time, with_condition};
+use super::{BY_NODE, disruption_target, time, with_condition};
 use crate::controller::{Action, Controller, Key, Plan, Planned, Trigger, Watched};
 use crate::view::View;
 
@@ -67,10 +67,9 @@ fn plan(view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
                 "TaintManagerEviction",
                 format!("Marking for deletion Pod {}", key.object),
             ));
-            let condition = json!({
-                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-                "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": now.to_string(),
-            });
+            let mut condition = disruption_target(&object, "True", now);
+            condition["reason"] = json!("DeletionByTaintManager");
+            condition["message"] = json!("Taint manager: deleting due to NoExecute taint");
             if pod.condition("DisruptionTarget").is_none_or(|known| known.reason != "DeletionByTaintManager") {
                 let conditions = with_condition(&object.value()["status"]["conditions"], condition);
                 plan.then(Action::merge(PODS, &object, "status", json!({"status": {"conditions": conditions}})));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
-use k8s_client::{Body, Options, PatchType, Preconditions, Request, Verb};
+use k8s_client::{Options, PatchType, Preconditions, Request, Verb};
 use k8s_object::resources::EVENTS;
 use k8s_object::{ApiError, GroupVersionResource, NamespacedName, Object, Reason};
 use serde_json::json;
@@ -48,6 +48,10 @@ impl Runner {
                 self.client.get(resource, &object.namespace, &object.name).await.map(|found| vec![found])
             }
             Read::Namespace(resource, namespace) => self.client.list(resource, namespace).await.map(|(found, _)| found),
+            Read::Scale(resource, object) => {
+                let scale = self.client.get_subresource(resource, &object.namespace, &object.name, "scale").await;
+                scale.map(|found| vec![found])
+            }
             Read::Access(review) => {
                 self.client.create(&SUBJECT_ACCESS_REVIEWS, "", review.body()).await.map(|answer| vec![answer])
             }
@@ -231,16 +235,7 @@ impl Runner {
 
     /// Deletes a collection, or its objects one by one where the resource knows no collections.
     async fn delete_all(&self, resource: &GroupVersionResource, namespace: &str) -> Result<(), ApiError> {
-        let request = Request {
-            verb: Verb::DeleteCollection,
-            resource: resource.clone(),
-            subresource: String::new(),
-            namespace: namespace.to_owned(),
-            name: String::new(),
-            body: Body::None,
-            patch: None,
-            options: Options::default(),
-        };
+        let request = Request::new(Verb::DeleteCollection, resource, namespace, "");
         match self.client.call(request).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_not_found() => return Ok(()),

@@ -73,6 +73,15 @@ impl Fake {
             Read::Namespace(resource, namespace) => {
                 self.list(resource).into_iter().filter(|object| object.meta().namespace == *namespace).collect()
             }
+            Read::Scale(resource, object) => {
+                let found = self.get(resource, &object.namespace, &object.name);
+                let scale = found.map(|found| {
+                    let meta = json!({"name": found.meta().name, "uid": found.meta().uid});
+                    let spec = json!({"replicas": found.value()["spec"]["replicas"]});
+                    json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": meta, "spec": spec})
+                });
+                scale.into_iter().map(|scale| Arc::new(Object::from_value(&scale).unwrap())).collect()
+            }
             Read::Access(review) => {
                 let mut body = review.body();
                 body["metadata"] = json!({"name": ""});

@@ -120,14 +120,11 @@ async fn write(core: &Core, policy: &Object, status: Value) -> Result<(), ApiErr
     });
     let version = text(&value, "apiVersion").rsplit('/').next().unwrap_or("v1").to_owned();
     let request = Request {
-        verb: Verb::Patch,
-        resource: GroupVersionResource::new(GROUP, &version, PLURAL),
         subresource: "status".to_owned(),
-        namespace: String::new(),
-        name: policy.meta().name.clone(),
         body: Body::Json(applied),
         patch: Some(PatchType::Apply),
         options: Options { field_manager: Some(MANAGER.to_owned()), force: Some(true), ..Options::default() },
+        ..Request::new(Verb::Patch, &GroupVersionResource::new(GROUP, &version, PLURAL), "", &policy.meta().name)
     };
     core.execute(&core.keyspace, &user, MANAGER, &Record::NONE, request).await.map(drop)
 }

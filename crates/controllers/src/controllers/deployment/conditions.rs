@@ -74,8 +74,15 @@ impl Sync<'_> {
             ready_replicas: self.all().map(|set| set.view.status.ready_replicas).sum(),
             available_replicas: available,
             unavailable_replicas: (total - available).max(0),
+            terminating_replicas: self.terminating(),
             ..DeploymentStatus::default()
         }
+    }
+
+    /// How many pods are going, if all sets say so.
+    fn terminating(&self) -> Option<i64> {
+        let counts = self.view.options().counts_terminating();
+        counts.then(|| self.all().map(|set| set.view.status.terminating_replicas).sum())?
     }
 
     /// Whether the stored status says that the rollout is done.
@@ -196,13 +203,14 @@ impl Sync<'_> {
                 status.ready_replicas,
                 status.available_replicas,
                 status.unavailable_replicas,
+                status.terminating_replicas,
             )
         };
         if key(old) == key(counts) && old.conditions == self.conditions {
             return;
         }
         let conditions: Vec<Value> = self.conditions.iter().map(condition_json).collect();
-        self.update_status(json!({
+        let mut status = json!({
             "observedGeneration": counts.observed_generation,
             "replicas": count(counts.replicas),
             "updatedReplicas": count(counts.updated_replicas),
@@ -210,6 +218,11 @@ impl Sync<'_> {
             "availableReplicas": count(counts.available_replicas),
             "unavailableReplicas": count(counts.unavailable_replicas),
             "conditions": conditions,
-        }));
+        });
+        // A count of zero is told, unlike those above.
+        if counts.terminating_replicas != old.terminating_replicas {
+            status["terminatingReplicas"] = json!(counts.terminating_replicas);
+        }
+        self.update_status(status);
     }
 }

@@ -272,3 +272,21 @@ fn a_taken_name_counts_as_collision_and_other_failures_are_shown() {
     let plan = plan_with_failure(&CONTROLLER, &[deployment(json!({}))], &key(), refused);
     assert_eq!(conditions(&plan)[0], "Progressing=False ReplicaSetCreateError");
 }
+
+#[test]
+fn pods_that_are_going_are_counted_from_1_35_if_all_sets_say_so() {
+    let with = |image, revision, count: Value| {
+        set_with(image, 10, 10, revision, json!({"status": {"terminatingReplicas": count}}))
+    };
+    let cases =
+        [(34, json!(2), json!(3), None), (35, json!(2), json!(3), Some("5")), (35, json!(2), Value::Null, None)];
+    for (minor, new, old, expected) in cases {
+        let options = crate::Options { minor, ..crate::testing::options() };
+        let objects = [deployment(json!({})), with("b", "1", new), with("a", "0", old)];
+        let plan = crate::testing::plan_with(&options, &CONTROLLER, &objects, &key());
+        let status: Vec<&String> = plan.actions.iter().filter(|action| action.contains("deployments/status")).collect();
+        assert_eq!(status.len(), 1, "{plan:?}");
+        let told = status[0].split_once(r#""terminatingReplicas":"#).map(|(_, rest)| rest.split_once(',').unwrap().0);
+        assert_eq!(told, expected, "{}", status[0]);
+    }
+}

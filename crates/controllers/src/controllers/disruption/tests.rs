@@ -98,6 +98,86 @@ fn budgets_count_their_pods() {
 }
 
 #[test]
+fn a_deployment_counts_in_place_of_its_replica_sets() {
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "deployments-a-web", "controller": true}]);
+    let of_web = |name, replicas| {
+        object(
+            &REPLICA_SETS,
+            "a",
+            name,
+            json!({"metadata": {"ownerReferences": owner}, "spec": {"replicas": replicas}}),
+        )
+    };
+    let objects = [
+        object(&DEPLOYMENTS, "a", "web", json!({"spec": {"replicas": 4}})),
+        of_web("old", 3),
+        of_web("new", 2),
+        pod("o", "old", true, json!({})),
+        pod("n", "new", true, json!({})),
+        budget(json!({"maxUnavailable": 1}), json!({})),
+    ];
+    assert_eq!(counts(&written(&planned(&objects))), [4, 3, 2, 0]);
+}
+
+#[test]
+fn other_owners_are_asked_for_their_scale() {
+    // A ConfigMap stands for a custom resource.
+    let owned_by = |version: &str, kind: &str, uid: &str| {
+        let owner = json!([{"apiVersion": version, "kind": kind, "name": "web", "uid": uid, "controller": true}]);
+        pod("p", "", true, json!({"metadata": {"ownerReferences": owner}}))
+    };
+    let web = object(&k8s_object::resources::CONFIG_MAPS, "a", "web", json!({"spec": {"replicas": 4}}));
+    let mut options = crate::testing::options();
+    for info in &mut options.resources {
+        info.scale = info.kind == "ConfigMap";
+    }
+    let cases = [
+        (owned_by("v1", "ConfigMap", "configmaps-a-web"), Ok([4, 3, 1, 0])),
+        (owned_by("v1", "ConfigMap", "another"), Err(r#"found no controllers for pod "p""#)),
+        (owned_by("v1", "Node", "web"), Err("nodes does not implement the scale subresource")),
+        (owned_by("batch/v1", "Job", "web"), Err("jobs.batch does not implement the scale subresource")),
+        (owned_by("x.io/v1", "Web", "web"), Err(r#"no matches for kind "Web" in version "x.io/v1""#)),
+        (owned_by("x.io/v1", "StatefulSet", "web"), Err(r#"no matches for kind "StatefulSet" in version "x.io/v1""#)),
+    ];
+    for (pod, expected) in cases {
+        let objects = [pod, web.clone(), budget(json!({"maxUnavailable": 1}), json!({}))];
+        let plan = crate::testing::plan_with(&options, &CONTROLLER, &objects, &Key::new(BUDGETS, "a", "b"));
+        let status = written(&plan);
+        match expected {
+            Ok(expected) => assert_eq!(counts(&status), expected),
+            Err(problem) => assert_eq!(status["conditions"][0]["message"], problem),
+        }
+    }
+}
+
+#[test]
+fn pods_that_nobody_controls_are_told_of_where_they_count_for_nothing() {
+    let selector = json!({"matchExpressions": [{"key": "k", "operator": "NotIn", "values": ["x", "y"]}]});
+    let cases = [
+        (json!({"minAvailable": 1}), false),
+        (json!({"maxUnavailable": 1}), true),
+        (json!({"minAvailable": "50%", "selector": selector}), true),
+    ];
+    for (spec, told) in cases {
+        let plan = planned(&[pod("p", "", true, json!({})), budget(spec.clone(), json!({}))]);
+        let events: Vec<&String> = plan.actions.iter().filter(|action| action.contains(" UnmanagedPods: ")).collect();
+        assert_eq!(!events.is_empty(), told, "{spec}");
+        let selector = match spec.get("selector") {
+            Some(_) => {
+                "{MatchLabels:map[string]string{app: web,},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:k,Operator:NotIn,Values:[x y],},},}"
+            }
+            None => "{MatchLabels:map[string]string{app: web,},MatchExpressions:[]LabelSelectorRequirement{},}",
+        };
+        for event in events {
+            assert!(
+                event.contains(&format!("(selector: &LabelSelector{selector}) were found to be unmanaged")),
+                "{event}"
+            );
+        }
+    }
+}
+
+#[test]
 fn each_replica_set_counts_once_and_the_missing_pods_of_it_too() {
     let objects = [
         set("old", 1),

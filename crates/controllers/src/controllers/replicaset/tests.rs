@@ -55,6 +55,31 @@ fn pods_are_created_and_deleted_to_the_number_asked_for() {
 }
 
 #[test]
+fn pods_that_are_going_are_counted_from_1_35() {
+    let going = |name: &str, extra: Value| {
+        let mut value = json!({"metadata": {"deletionTimestamp": NOW_MINUS_HOUR}});
+        crate::json::merge(&mut value, &extra);
+        pod(name, value)
+    };
+    let objects = |status: Value| {
+        let ended = json!({"status": {"phase": "Succeeded"}});
+        [set(1, status), pod("a", json!({})), going("b", json!({})), going("c", ended)]
+    };
+    for (minor, count) in [(34, None), (35, Some(1))] {
+        let options = crate::Options { minor, ..crate::testing::options() };
+        let key = Key::new(REPLICA_SETS, "a", "web");
+        let told = |status| crate::testing::plan_with(&options, &CONTROLLER, &objects(status), &key).actions;
+        let before = told(json!({}));
+        let wrote = before.iter().any(|action| action.contains(r#""replicas":1,"terminatingReplicas":1}"#));
+        assert_eq!(wrote, count.is_some(), "{before:?}");
+        assert_eq!(told(json!({"status": {"terminatingReplicas": count}})), [""; 0]);
+        let other = told(json!({"status": {"terminatingReplicas": 7}}));
+        let change = format!(r#""terminatingReplicas":{}}}"#, json!(count));
+        assert!(other.iter().any(|action| action.contains(&change)), "{other:?}");
+    }
+}
+
+#[test]
 fn pods_are_adopted_and_released_by_their_labels() {
     let orphan = pod("o", json!({"metadata": {"ownerReferences": null}}));
     let plan = actions(&[set(1, json!({})), orphan]);
@@ -62,6 +87,15 @@ fn pods_are_adopted_and_released_by_their_labels() {
     assert!(plan[0].starts_with(
         r#"patch pods a/o {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true"#
     ));
+    // One that names the set as an owner already gets no second reference.
+    let known = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "m", "uid": "m"}, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "replicasets-a-web"}]);
+    let plan = actions(&[set(1, json!({})), pod("o", json!({"metadata": {"ownerReferences": known}}))]);
+    assert_eq!(
+        plan,
+        [
+            r#"patch pods a/o {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"m","uid":"m"},{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"web","uid":"replicasets-a-web"}]}}"#
+        ]
+    );
     let stray = pod("s", json!({"metadata": {"labels": {"app": "debug"}}}));
     let plan = actions(&[set(1, json!({})), stray]);
     assert_eq!(plan[..2], [r#"patch pods a/s {"metadata":{"ownerReferences":[]}}"#, "create pods a/web-"]);
