@@ -41,7 +41,8 @@ pub(crate) struct Held {
     pub fields: Arc<Strings>,
 }
 
-/// One change. `gone` is the last state with the revision of the deletion.
+/// One change. `gone` is the last state with the revision of the deletion. One without any state is the end of what was watched:
+/// it was defined anew.
 #[derive(Clone)]
 pub(crate) struct Event {
     pub revision: Revision,
@@ -50,6 +51,13 @@ pub(crate) struct Event {
     pub gone: Option<Arc<Object>>,
     at: Duration,
     bytes: usize,
+}
+
+impl Event {
+    /// Whether watches are over here.
+    pub(crate) fn is_end(&self) -> bool {
+        self.old.is_none() && self.new.is_none()
+    }
 }
 
 pub(crate) struct State {
@@ -119,21 +127,8 @@ impl Cache {
         self.extractor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes which fields are extracted, and extracts them anew. Whoever watches must list again: its selection names fields
-    /// by their old places.
-    pub(crate) fn set_extractor(&self, extractor: Extractor) {
-        if self.extractor().paths == extractor.paths {
-            return;
-        }
-        *self.extractor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(extractor);
-        let (stored, revision) = {
-            let state = self.read();
-            (state.stored.clone(), state.last)
-        };
-        self.replace_with(self.all(), stored, revision);
-    }
-
-    /// As [`Cache::replace`], with objects as they are stored, which clients read otherwise.
+    /// Makes the cache hold exactly these objects, given as they are stored, which clients may read otherwise; whoever watches must
+    /// list again.
     pub(crate) fn replace_stored(
         &self,
         stored: Vec<Arc<Object>>,
@@ -143,21 +138,38 @@ impl Cache {
         let read: Vec<Arc<Object>> = stored.iter().cloned().map(read).collect();
         let differ = stored.into_iter().zip(&read).filter(|(stored, read)| !Arc::ptr_eq(stored, read));
         let differ = differ.map(|(stored, _)| (stored.key(), stored)).collect();
-        self.replace_with(read, differ, revision);
+        self.replace_with(read, differ, revision, false);
     }
 
-    /// Changes how objects are read. Where that makes a difference, whoever watches must list again: no write has made it.
-    pub(crate) fn read_anew(&self, read: impl Fn(Arc<Object>) -> Arc<Object>) {
-        let (before, stored, revision) = {
+    /// Its objects are defined anew at a revision: other fields are extracted, and they may be read otherwise. Watches end, and none
+    /// begins before that revision: no write tells of what has changed.
+    pub(crate) fn redefine(
+        &self,
+        extractor: Extractor,
+        revision: Revision,
+        read: Option<&dyn Fn(Arc<Object>) -> Arc<Object>>,
+    ) {
+        *self.extractor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(extractor);
+        let (mut objects, mut stored) = {
             let state = self.read();
-            let before: Vec<Arc<Object>> = state.objects.values().map(|held| held.object.clone()).collect();
-            let own =
-                |(key, held): (&Arc<NamespacedName>, &Held)| state.stored.get(&**key).unwrap_or(&held.object).clone();
-            (before, state.objects.iter().map(own).collect::<Vec<_>>(), state.last)
+            let objects: Vec<Arc<Object>> = state.objects.values().map(|held| held.object.clone()).collect();
+            (objects, state.stored.clone())
         };
-        if before.iter().zip(&stored).any(|(before, stored)| read(stored.clone()).json() != before.json()) {
-            self.replace_stored(stored, revision, read);
+        if let Some(read) = read {
+            for object in &mut objects {
+                let own = stored.remove(&object.key()).unwrap_or_else(|| object.clone());
+                *object = read(own.clone());
+                if !Arc::ptr_eq(object, &own) {
+                    stored.insert(own.key(), own);
+                }
+            }
         }
+        self.replace_with(objects, stored, revision, true);
+    }
+
+    /// There are no objects any more, and nothing to watch.
+    pub(crate) fn end(&self, revision: Revision) {
+        self.replace_with(Vec::new(), BTreeMap::new(), revision, true);
     }
 
     pub(crate) fn hold(&self, object: Arc<Object>) -> Held {
@@ -215,25 +227,31 @@ impl Cache {
         self.sleepers.add(common)
     }
 
-    /// Makes the cache hold exactly `objects`; whoever watches must list again.
-    pub(crate) fn replace(&self, objects: Vec<Arc<Object>>, revision: Revision) {
-        self.replace_with(objects, BTreeMap::new(), revision);
-    }
-
     fn replace_with(
         &self,
         objects: Vec<Arc<Object>>,
         stored: BTreeMap<NamespacedName, Arc<Object>>,
         revision: Revision,
+        ends: bool,
     ) {
         let held: BTreeMap<_, _> = objects.into_iter().map(|object| (object.key(), self.hold(object))).collect();
         let at = self.extractor().indexed();
         let mut woken = Woken::default();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // A gap in the numbers puts all positions out of the ring.
-        state.first += state.events.len() as u64 + 1;
-        state.events.clear();
-        (state.objects, state.since, state.last, state.bytes) = (BTreeMap::new(), revision, revision, 0);
+        if ends {
+            // Whoever watches reads as far as this; nobody begins before it.
+            let at = state.events.back().map_or(Duration::ZERO, |last| last.at);
+            state.events.push_back(Event { revision, old: None, new: None, gone: None, at, bytes: 0 });
+            if state.events.len() > MAX_EVENTS {
+                state.drop_first();
+            }
+        } else {
+            // A gap in the numbers puts all positions out of the ring.
+            state.first += state.events.len() as u64 + 1;
+            state.events.clear();
+            state.bytes = 0;
+        }
+        (state.objects, state.since, state.last) = (BTreeMap::new(), revision, revision);
         state.indexed.clear();
         state.stored = stored;
         state.object_bytes = 0;
@@ -249,8 +267,26 @@ impl Cache {
 
     /// Applies changes of one revision in order. `None` is a deletion.
     pub(crate) fn apply(&self, changes: Vec<(NamespacedName, Option<Arc<Object>>)>, revision: Revision, now: Duration) {
-        let changes: Vec<_> =
-            changes.into_iter().map(|(key, object)| (key, object.map(|object| self.hold(object)))).collect();
+        self.apply_stored(changes, revision, now, |object| object);
+    }
+
+    /// As [`Cache::apply`], of objects as they are stored, which clients may read otherwise.
+    pub(crate) fn apply_stored(
+        &self,
+        changes: Vec<(NamespacedName, Option<Arc<Object>>)>,
+        revision: Revision,
+        now: Duration,
+        read: impl Fn(Arc<Object>) -> Arc<Object>,
+    ) {
+        let mut differ = Vec::new();
+        let mut hold = |stored: Arc<Object>| {
+            let object = read(stored.clone());
+            if !Arc::ptr_eq(&object, &stored) {
+                differ.push(stored);
+            }
+            self.hold(object)
+        };
+        let changes: Vec<_> = changes.into_iter().map(|(key, object)| (key, object.map(&mut hold))).collect();
         let at = self.extractor().indexed();
         let mut woken = Woken::default();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -276,16 +312,14 @@ impl Cache {
             state.bytes += bytes;
             state.events.push_back(Event { revision, old, new, gone, at: now, bytes });
         }
+        state.stored.extend(differ.into_iter().map(|stored| (stored.key(), stored)));
         state.last = revision;
         while state.events.len() > MAX_EVENTS
             || state.bytes > MAX_EVENT_BYTES
             || (state.events.len() > KEEP_EVENTS
                 && state.events.front().is_some_and(|event| now.saturating_sub(event.at) > MAX_AGE))
         {
-            let Some(dropped) = state.events.pop_front() else { break };
-            state.bytes -= dropped.bytes;
-            state.since = dropped.revision;
-            state.first += 1;
+            state.drop_first();
         }
         drop(state);
         woken.wake();
@@ -303,6 +337,15 @@ fn in_common(at: Option<usize>, key: &NamespacedName, old: &Option<Held>, new: &
 }
 
 impl State {
+    /// Forgets the oldest change.
+    fn drop_first(&mut self) {
+        if let Some(dropped) = self.events.pop_front() {
+            self.bytes -= dropped.bytes;
+            self.since = self.since.max(dropped.revision);
+            self.first += 1;
+        }
+    }
+
     /// Puts an object in its place, or takes it away; returns what was there. `at` is the indexed field's.
     fn put(&mut self, at: Option<usize>, key: NamespacedName, new: Option<Held>) -> Option<Held> {
         let value = |held: &Option<Held>| held.as_ref().and_then(|held| held.fields.get(at?).map(Box::<str>::from));
@@ -525,7 +568,7 @@ mod tests {
         assert_eq!(cache.read().indexed("n1", "b", None).count(), 0);
         put("y", 5, None);
         assert_eq!(on("n1"), ["x"]);
-        cache.replace(vec![pod("z", 6, "n2").unwrap()], 6);
+        cache.replace_stored(vec![pod("z", 6, "n2").unwrap()], 6, |object| object);
         assert_eq!((on("n1"), on("n2")), (vec![], vec!["z".to_owned()]));
     }
 

@@ -187,6 +187,7 @@ impl Core {
         }
         self.check(user, audit, &request).await?;
         let (entry, resource) = self.registry.find(&request.resource)?;
+        check_scope(&resource, &request)?;
         let verb = request.verb.as_str();
         if request.subresource.is_empty() {
             if !resource.verbs.contains(&verb) {
@@ -197,9 +198,6 @@ impl Core {
             if !subresource.verbs.contains(&verb) {
                 return Err(ApiError::method_not_allowed());
             }
-        }
-        if !resource.namespaced && !request.namespace.is_empty() {
-            return Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource"));
         }
         let now = self.world.now();
         let warnings = resource.deprecation.iter().cloned().collect();
@@ -317,6 +315,20 @@ impl Core {
     }
 }
 
+/// Refuses what is asked for in a namespace and is in none, and the reverse. Only what lists may ask for all namespaces at once.
+fn check_scope(resource: &Resource, request: &Request) -> Result<(), ApiError> {
+    let lists = matches!(request.verb, Verb::List | Verb::Watch);
+    match (resource.namespaced, request.namespace.is_empty()) {
+        (true, false) | (false, true) => Ok(()),
+        (true, true) if lists => Ok(()),
+        // The path of a list is there, for lists.
+        (true, true) if request.name.is_empty() && matches!(resource.strategy, Strategy::Builtin(_)) => {
+            Err(ApiError::method_not_allowed())
+        }
+        _ => Err(ApiError::new(Reason::NotFound, "the server could not find the requested resource")),
+    }
+}
+
 /// Whether a name can stand in a path (apimachinery `IsValidPathSegmentName`).
 fn is_segment(name: &str) -> bool {
     !["", ".", ".."].contains(&name) && !name.contains(['/', '%'])
@@ -344,7 +356,14 @@ impl Target for Core {
             self.network.changed(group, plural, &changes);
             self.metrics.cache_events.with(&[group, plural]).add(changes.len() as u64);
             self.aggregator.changed(group, plural, &changes);
-            entry.cache.apply(changes, revision, self.world.elapsed());
+            match crd::differs(entry.stored()) {
+                // What was written in another version has that one's defaults and not those of the stored one.
+                true => {
+                    let read = |object| crd::as_read(&entry.versions, object);
+                    entry.cache.apply_stored(changes, revision, self.world.elapsed(), read);
+                }
+                false => entry.cache.apply(changes, revision, self.world.elapsed()),
+            }
             if group == flow::GROUP {
                 self.flow.changed();
             }
@@ -361,9 +380,7 @@ impl Target for Core {
             crd::changed(&self.registry, &definition.meta().name, Some(definition), revision);
         }
         self.auth.replace(objects.iter().map(|(_, _, object)| object));
-        let services =
-            objects.iter().filter(|(group, plural, _)| (group.as_str(), plural.as_str()) == ("", "services"));
-        self.network.replace(services.map(|(_, _, object)| object));
+        self.network.replace(&objects);
         let services = objects.iter().filter(|(group, plural, _)| aggregation::is_service(group, plural));
         self.aggregator.replace(services.map(|(_, _, object)| object));
         let mut by_resource = std::collections::BTreeMap::<(String, String), Vec<Arc<Object>>>::new();
@@ -455,6 +472,12 @@ pub(crate) fn in_version(resource: &Resource, object: Arc<Object>) -> Arc<Object
         let mut value = object.value_without_managed_fields();
         (conversion.from_storage)(&mut value);
         value["apiVersion"] = resource.api_version().into();
+        let json = k8s_object::encode_with(&value, object.managed_fields());
+        return Object::from_json(json).map_or(object, Arc::new);
+    }
+    if crd::differs(resource) {
+        let mut value = object.value_without_managed_fields();
+        crd::convert::to_version(resource, &mut value);
         let json = k8s_object::encode_with(&value, object.managed_fields());
         return Object::from_json(json).map_or(object, Arc::new);
     }

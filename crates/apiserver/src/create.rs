@@ -60,8 +60,8 @@ pub(crate) async fn complete(
 /// Puts a new object in its place, with its defaults and what plugins add; returns who owns its fields, as text.
 async fn admit(call: &mut Call<'_>, object: &mut Value, owners: Option<Managed>) -> Result<Option<String>, ApiError> {
     if matches!(&call.resource.strategy, Strategy::Custom(custom) if custom.terminating) {
-        let message = "create not allowed while custom resource definition is terminating";
-        return Err(ApiError::new(Reason::MethodNotAllowed, message));
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(call.resource.forbidden(metadata::text(object, "name"), why));
     }
     place(call, object)?;
     if call.request.patch.is_none() {
@@ -105,6 +105,8 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     }
     if namespaced {
         map.insert("namespace".into(), json!(path));
+    } else {
+        map.remove("namespace");
     }
     if !name.is_empty() {
         map.insert("name".into(), json!(name));

@@ -82,13 +82,14 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
     merge_body(&mut call.request.options, body)?;
     check_options(&call.request.options)?;
     let options = Options { preconditions: Preconditions::default(), ..call.request.options.clone() };
+    let selection = Selection::of(call)?;
     let selected: Vec<Arc<Object>> = {
-        let selection = Selection::of(call)?;
         let state = call.entry.cache.read();
         let held = state.range(selection.namespace(), None).filter(|(_, held)| selection.selects(held));
         held.map(|(_, held)| held.object.clone()).collect()
     };
-    let selected = crd::convert::objects(call.core, &call.resource, selected).await?;
+    let mut selected = crd::convert::objects(call.core, &call.resource, selected).await?;
+    selected.retain(|object| selection.selects_late(object));
     for object in &selected {
         call.request.namespace = object.meta().namespace.clone();
         call.request.name = object.meta().name.clone();

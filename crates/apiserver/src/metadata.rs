@@ -78,14 +78,6 @@ pub(crate) fn tidy(metadata: &mut Map<String, Value>) {
     }
 }
 
-/// Whether the metadata of a custom resource, which no schema describes, has the types of its fields.
-pub(crate) fn check(object: &Value) -> Result<(), ApiError> {
-    match serde_json::from_value::<k8s_object::ObjectMeta>(object["metadata"].clone()) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ApiError::bad_request(format!("metadata cannot be read: {error}"))),
-    }
-}
-
 /// Takes away owner references that are there already, and tells the client. What is written is looked at before admission and
 /// after it, what a patch makes only after it (apiserver `dedupOwnerReferencesAndAddWarning`).
 pub(crate) fn drop_repeated_owners(call: &mut Call<'_>, object: &mut Value, admitted: bool) -> Result<(), ApiError> {

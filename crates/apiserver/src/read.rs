@@ -150,7 +150,10 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
         Reply::List { items, resource_version, continue_token, remaining }
             if crd::converts_by_webhook(&call.resource) =>
         {
-            let items = crd::convert::objects(call.core, &call.resource, items.to_vec()).await?.into();
+            let mut items = crd::convert::objects(call.core, &call.resource, items.to_vec()).await?;
+            // A page has what its part of the objects has, which may be less than was asked for.
+            items.retain(|object| selection.selects_late(object));
+            let items = items.into();
             Ok(Reply::List { items, resource_version, continue_token, remaining })
         }
         reply => Ok(reply),

@@ -98,7 +98,7 @@ impl Resource {
                 Some(conversion) => kind.selectable.contains(&path).then(|| (conversion.selectable)(path)),
                 None => Some(path),
             },
-            Strategy::Custom(_) => Some(path),
+            Strategy::Custom(custom) => custom.selectable.iter().any(|own| own == path).then_some(path),
         }
     }
 
@@ -135,6 +135,15 @@ fn deprecation(kind: &Kind, minor: u8) -> Option<String> {
     Some(format!("{version} {name} is deprecated in v1.{}+{instead}", deprecation.since))
 }
 
+/// What decides how a custom resource is served: with any other, its objects may read otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Definition {
+    pub uid: String,
+    /// SHA-256 of the specification and of the names that were accepted. The generation would do if deletion did not count too,
+    /// which leaves the objects as they are.
+    pub digest: [u8; 32],
+}
+
 /// All versions of one resource in one group, and its objects.
 #[derive(Clone)]
 pub(crate) struct Entry {
@@ -146,6 +155,8 @@ pub(crate) struct Entry {
     pub stored: Arc<Resource>,
     /// Served versions of the other group where two have the same objects.
     pub equivalents: Vec<Arc<Resource>>,
+    /// Where it comes from, if it is no built-in resource.
+    pub definition: Option<Definition>,
 }
 
 impl Entry {
@@ -313,6 +324,7 @@ impl Registry {
                 versions: Vec::new(),
                 stored: stored.clone(),
                 equivalents: Vec::new(),
+                definition: None,
             });
             entry.versions.push(resource.clone());
             entry.versions.sort_by(|a, b| compare_versions(&b.version, &a.version));
@@ -342,8 +354,16 @@ impl Registry {
         found.ok_or_else(|| ApiError::new(Reason::NotFound, "the server could not find the requested resource"))
     }
 
-    /// Serves a custom resource from now on, or changes what is served of it; its objects stay.
-    pub(crate) fn install(&self, versions: Vec<Arc<Resource>>, storage: usize, extractor: Extractor, revision: i64) {
+    /// Serves a custom resource from now on, or changes what is served of it; its objects stay. Whoever watches them has to begin
+    /// anew, as upstream begins with a new storage.
+    pub(crate) fn install(
+        &self,
+        definition: Definition,
+        versions: Vec<Arc<Resource>>,
+        storage: usize,
+        extractor: Extractor,
+        revision: i64,
+    ) {
         let (Some(first), Some(stored)) = (versions.first(), versions.get(storage).cloned()) else { return };
         let (group, plural) = (first.group.clone(), first.plural.clone());
         let mut slot = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -354,15 +374,17 @@ impl Registry {
         }
         let cache = match by_plural.get(&plural) {
             Some(entry) => {
-                entry.cache.set_extractor(extractor);
-                if crd::reads_otherwise(&entry.versions, &versions) {
-                    entry.cache.read_anew(|object| crd::as_read(&versions, object));
+                if entry.definition.as_ref() != Some(&definition) {
+                    let anew = crd::reads_otherwise(&entry.versions, &versions);
+                    let read = |object| crd::as_read(&versions, object);
+                    entry.cache.redefine(extractor, revision, anew.then_some(&read));
                 }
                 entry.cache.clone()
             }
             None => Arc::new(Cache::new(extractor, revision)),
         };
-        by_plural.insert(plural, Entry { cache, versions, stored, equivalents: Vec::new() });
+        by_plural
+            .insert(plural, Entry { cache, versions, stored, equivalents: Vec::new(), definition: Some(definition) });
         served.generation += 1;
         *slot = Arc::new(served);
     }
@@ -376,8 +398,8 @@ impl Registry {
                 return;
             }
             if let Some(entry) = by_plural.remove(plural) {
-                // Whoever watches is told to list again, and then that there is nothing to list.
-                entry.cache.replace(Vec::new(), revision);
+                // Watches end. Whoever asks again is told that there is nothing to watch.
+                entry.cache.end(revision);
             }
             if by_plural.is_empty() {
                 served.groups.remove(group);

@@ -2,7 +2,10 @@
 
 use k8s_object::{ApiError, Cause, Reason};
 use k8s_schema::{FieldError, PatchError, Schema};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+/// Causes of one refusal beyond which no more are looked for.
+pub(crate) const MAX_CAUSES: usize = k8s_schema::MAX_FIELD_ERRORS;
 
 /// Field validation, as clients ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,22 @@ impl TypeSchema {
             Some(old) => schema.validate_update(value, old),
             None => schema.validate(value),
         })
+    }
+
+    /// As [`TypeSchema::validate`], of an object of which only the status is replaced.
+    pub(crate) fn validate_status(&self, value: &Value, old: &Value) -> Vec<Cause> {
+        self.0.as_ref().map(|schema| causes(schema.validate_status(value, old))).unwrap_or_default()
+    }
+
+    pub(crate) fn coerce_embedded(&self, value: &mut Value) -> Result<(), FieldError> {
+        self.0.as_ref().map_or(Ok(()), |schema| schema.coerce_embedded(value))
+    }
+
+    /// Tells of each resource inside of an object, with its path.
+    pub(crate) fn each_embedded(&self, value: &Value, tell: &mut dyn FnMut(&str, &Map<String, Value>)) {
+        if let Some(schema) = &self.0 {
+            schema.each_embedded(value, tell);
+        }
     }
 
     /// Applies a strategic merge patch.

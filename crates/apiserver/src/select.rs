@@ -1,10 +1,11 @@
 //! Which objects a list or watch is about: namespace, labels, fields.
 
-use k8s_object::{ApiError, FieldSelector, LabelSelector};
+use k8s_object::{ApiError, FieldSelector, LabelSelector, Object};
 
 use crate::cache::Held;
 use crate::core::Call;
 use crate::wake::Common;
+use crate::{crd, fields};
 
 enum Field {
     Name,
@@ -17,6 +18,8 @@ pub(crate) struct Selection {
     namespace: String,
     labels: LabelSelector,
     fields: Vec<(Field, String, bool)>,
+    /// Fields of a version that only a webhook can tell: path, value, and whether it must be that.
+    late: Vec<(String, String, bool)>,
     name: Option<String>,
     /// The only value of the indexed field that is asked for.
     indexed: Option<String>,
@@ -34,7 +37,7 @@ impl Selection {
         let selector = FieldSelector::parse(options.field_selector.as_deref().unwrap_or(""))
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let extractor = call.entry.cache.extractor();
-        let mut fields = Vec::new();
+        let (mut fields, mut late) = (Vec::new(), Vec::new());
         for (path, value, equal) in &selector.terms {
             let field = match path.as_str() {
                 "metadata.name" => Field::Name,
@@ -44,6 +47,10 @@ impl Selection {
                     .stored_field(path)
                     .and_then(|stored| extractor.paths.iter().position(|own| own == stored))
                 {
+                    Some(_) if crd::converts_by_webhook(&call.resource) => {
+                        late.push((path.to_owned(), value.clone(), *equal));
+                        continue;
+                    }
                     Some(index) => Field::Extracted(index),
                     None => return Err(ApiError::bad_request(format!("field label not supported: {path}"))),
                 },
@@ -72,7 +79,7 @@ impl Selection {
             Field::Extracted(index) if *equal && extractor.indexed() == Some(*index) => Some(value.clone()),
             _ => None,
         });
-        Ok(Selection { namespace, labels, fields, name, indexed })
+        Ok(Selection { namespace, labels, fields, late, name, indexed })
     }
 
     /// Empty for all.
@@ -100,10 +107,25 @@ impl Selection {
 
     /// Whether neither labels nor fields matter.
     pub(crate) fn is_plain(&self) -> bool {
-        self.labels.is_everything() && self.fields.is_empty()
+        self.labels.is_everything() && self.fields.is_empty() && self.late.is_empty()
     }
 
-    /// Whether an object is asked for.
+    /// Whether an object must be in the version that is asked for before it is known that it is asked for.
+    pub(crate) fn is_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Whether an object in that version, which [`Selection::selects`] has let through, is asked for.
+    pub(crate) fn selects_late(&self, object: &Object) -> bool {
+        if self.late.is_empty() {
+            return true;
+        }
+        let paths: Vec<String> = self.late.iter().map(|(path, ..)| path.clone()).collect();
+        let found = fields::pick(object.bytes(), &paths);
+        self.late.iter().zip(found).all(|((_, value, equal), own)| (*own == **value) == *equal)
+    }
+
+    /// Whether an object is asked for, as far as that can be told from its stored form.
     pub(crate) fn selects(&self, held: &Held) -> bool {
         (self.namespace.is_empty() || held.object.meta().namespace == self.namespace) && self.selects_within(held)
     }

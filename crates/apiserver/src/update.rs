@@ -271,7 +271,7 @@ pub(crate) async fn replace_owned(
         }
         None => {
             crd::prepare_update(&call.resource, &call.request.subresource, &mut new, &before);
-            crd::counts_as_change(&before, &new)
+            crd::counts_as_change(&call.resource, &before, &new)
         }
     };
     let guard = match crd::is_definition(&call.resource.group, &call.resource.plural) {

@@ -60,6 +60,8 @@ pub(crate) enum Taken {
     },
     /// What another was told.
     Run(Run),
+    /// What is watched was defined anew: the watch is over, and a new one sees it.
+    End,
 }
 
 /// What a watch yields.
@@ -67,8 +69,17 @@ pub(crate) enum Item {
     Added(Arc<Object>),
     Modified(Arc<Object>),
     Deleted(Arc<Object>),
+    /// A change that means something to this watcher or not, which is known once [`Cursor::convert`] has asked the webhook.
+    Undecided(Box<Undecided>),
     /// The initial events are complete.
     InitialEnd(Revision),
+}
+
+/// The states before and after a change as far as they may be selected, and the last one as a deletion would tell it.
+pub(crate) struct Undecided {
+    old: Option<Arc<Object>>,
+    new: Option<Arc<Object>>,
+    gone: Arc<Object>,
 }
 
 impl Item {
@@ -76,14 +87,39 @@ impl Item {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Item::Added(object) | Item::Modified(object) | Item::Deleted(object) => object.json_len() + FRAME,
-            Item::InitialEnd(_) => 0,
+            Item::Undecided(_) | Item::InitialEnd(_) => 0,
         }
     }
 
-    fn object(&mut self) -> Option<&mut Arc<Object>> {
+    fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        let (one, three) = match self {
+            Item::Added(object) | Item::Modified(object) | Item::Deleted(object) => (Some(object), None),
+            Item::Undecided(change) => (None, Some(change)),
+            Item::InitialEnd(_) => (None, None),
+        };
+        let three = three.map(|change| [change.old.as_ref(), change.new.as_ref(), Some(&change.gone)]);
+        one.into_iter().chain(three.into_iter().flatten().flatten())
+    }
+
+    /// The same of converted objects, which come in the order of [`Item::objects`]; nothing if none of them is asked for.
+    fn converted(self, objects: &mut impl Iterator<Item = Arc<Object>>, selection: &Selection) -> Option<Item> {
+        let wanted = |object: &Arc<Object>| selection.selects_late(object);
         match self {
-            Item::Added(object) | Item::Modified(object) | Item::Deleted(object) => Some(object),
-            Item::InitialEnd(_) => None,
+            Item::Added(_) => objects.next().filter(wanted).map(Item::Added),
+            Item::Modified(_) => objects.next().map(Item::Modified),
+            Item::Deleted(_) => objects.next().map(Item::Deleted),
+            Item::Undecided(change) => {
+                let old = change.old.and_then(|_| objects.next()).filter(wanted);
+                let new = change.new.and_then(|_| objects.next()).filter(wanted);
+                let gone = objects.next()?;
+                match (old, new) {
+                    (None, None) => None,
+                    (None, Some(new)) => Some(Item::Added(new)),
+                    (Some(_), Some(new)) => Some(Item::Modified(new)),
+                    (Some(_), None) => Some(Item::Deleted(gone)),
+                }
+            }
+            end @ Item::InitialEnd(_) => Some(end),
         }
     }
 }
@@ -188,6 +224,8 @@ impl Cursor {
                 None => {}
                 Some(Mark::Nothing) => self.position = state.end(),
                 Some(Mark::From(first)) => self.position = self.position.max(first),
+                // Where the ring still has all since, that is read.
+                Some(Mark::Lost) if state.from(self.position).is_some() => {}
                 Some(Mark::Lost) => return Err(lost()),
             }
             let begin = *from.get_or_insert(self.position);
@@ -201,13 +239,21 @@ impl Cursor {
             }
             let events = state.from(self.position).ok_or_else(lost)?;
             let mut seen = 0;
+            let mut over = false;
             for event in events.take(BATCH) {
+                over = event.is_end();
+                if over {
+                    break;
+                }
                 seen += 1;
                 if event.revision > self.after {
                     items.extend(self.item(event));
                 }
             }
             self.position += seen;
+            if over && items.is_empty() {
+                return Ok(Taken::End);
+            }
             self.behind = self.position < state.end();
             let span = shape.map(|_| (begin, self.position));
             if state.last() >= self.after {
@@ -228,6 +274,15 @@ impl Cursor {
     fn item(&self, event: &Event) -> Option<Item> {
         let selects = |held: &Option<Held>| held.as_ref().is_some_and(|held| self.selection.selects(held));
         let version = |held: &Held| in_version(&self.resource, held.object.clone());
+        if self.selection.is_late() {
+            let seen = |held: &Option<Held>| {
+                held.as_ref().filter(|held| self.selection.selects(held)).map(|held| held.object.clone())
+            };
+            let (old, new) = (seen(&event.old), seen(&event.new));
+            let last = event.old.as_ref().or(event.new.as_ref()).filter(|_| old.is_some() || new.is_some())?;
+            let gone = event.gone.clone().or_else(|| with_revision(&last.object, event.revision))?;
+            return Some(Item::Undecided(Box::new(Undecided { old, new, gone })));
+        }
         match (selects(&event.old), selects(&event.new)) {
             (false, false) => None,
             (false, true) => event.new.as_ref().map(|new| Item::Added(version(new))),
@@ -247,16 +302,14 @@ impl Cursor {
     ///
     /// # Errors
     /// What the webhook said.
-    pub(crate) async fn convert(&self, core: &Core, mut items: Vec<Item>) -> Result<Vec<Item>, ApiError> {
+    pub(crate) async fn convert(&self, core: &Core, items: Vec<Item>) -> Result<Vec<Item>, ApiError> {
         if !crd::converts_by_webhook(&self.resource) {
             return Ok(items);
         }
-        let objects = items.iter_mut().filter_map(Item::object).map(|object| object.clone()).collect();
-        let converted = crd::convert::objects(core, &self.resource, objects).await?;
-        for (object, converted) in items.iter_mut().filter_map(Item::object).zip(converted) {
-            *object = converted;
-        }
-        Ok(items)
+        let objects = items.iter().flat_map(Item::objects).cloned().collect();
+        let mut converted = crd::convert::objects(core, &self.resource, objects).await?.into_iter();
+        let items = items.into_iter();
+        Ok(items.filter_map(|item| item.converted(&mut converted, &self.selection)).collect())
     }
 
     /// Waits until there may be something to take.
@@ -284,14 +337,20 @@ impl WatchSource for InProcessWatch {
     fn next(&mut self) -> BoxFuture<'_, Result<Vec<WatchEvent>, ApiError>> {
         Box::pin(async move {
             loop {
-                let Taken::Items { items, .. } = self.cursor.take(&self.core, None)? else { continue };
+                let items = match self.cursor.take(&self.core, None)? {
+                    Taken::Items { items, .. } => items,
+                    Taken::Run(_) => continue,
+                    Taken::End => return Err(ApiError::expired("what is watched was defined anew")),
+                };
                 let items = self.cursor.convert(&self.core, items).await?;
                 if !items.is_empty() {
-                    let events = items.into_iter().map(|item| match item {
-                        Item::Added(object) => WatchEvent::Added(object),
-                        Item::Modified(object) => WatchEvent::Modified(object),
-                        Item::Deleted(object) => WatchEvent::Deleted(object),
-                        Item::InitialEnd(revision) => WatchEvent::Bookmark(revision.to_string()),
+                    let events = items.into_iter().filter_map(|item| match item {
+                        Item::Added(object) => Some(WatchEvent::Added(object)),
+                        Item::Modified(object) => Some(WatchEvent::Modified(object)),
+                        Item::Deleted(object) => Some(WatchEvent::Deleted(object)),
+                        Item::InitialEnd(revision) => Some(WatchEvent::Bookmark(revision.to_string())),
+                        // It has been decided.
+                        Item::Undecided(_) => None,
                     });
                     return Ok(events.collect());
                 }

@@ -52,33 +52,42 @@ pub(crate) fn parse(body: Body) -> Result<(Value, Text), ApiError> {
 /// wants it), values have their fields' types, nulls that mean "absent" go.
 pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, text: Text) -> Result<(), ApiError> {
     let resource = call.resource.clone();
-    let map =
-        object.as_object_mut().ok_or_else(|| ApiError::bad_request("the object provided is not a JSON object"))?;
+    let map = object.as_object().ok_or_else(|| ApiError::bad_request("the object provided is not a JSON object"))?;
     let expected = resource.api_version();
     let own =
         |map: &serde_json::Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (version, kind) = (own(map, "apiVersion"), own(map, "kind"));
+    let is_custom = matches!(resource.strategy, Strategy::Custom(_));
+    // What was read as text says itself what it is, where no type says it.
+    let is_read = is_custom && !text.document.is_empty();
+    if is_read && kind.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: Object 'Kind' is missing in '{}'",
+            resource.kind,
+            resource.version,
+            resource.kind,
+            String::from_utf8_lossy(&text.document)
+        )));
+    }
     // The core group has no name, which may be said too.
-    if !version.is_empty() && version.strip_prefix('/').unwrap_or(&version) != expected {
+    if version.strip_prefix('/').unwrap_or(&version) != expected && (is_read || !version.is_empty()) {
         return Err(ApiError::bad_request(format!(
             "the API version in the data ({version}) does not match the expected API version ({expected})"
         )));
     }
-    if !kind.is_empty() && kind != resource.kind {
+    if is_custom && !kind.is_empty() {
+        crd::type_of(&resource, &kind, object)?;
+    } else if !kind.is_empty() && kind != resource.kind {
         return Err(ApiError::bad_request(format!(
             "{kind} in version {:?} cannot be handled as a {}: the kind in the data does not match the resource",
             resource.version, resource.kind
         )));
     }
-    map.insert("apiVersion".into(), json!(expected));
-    map.insert("kind".into(), json!(resource.kind));
     metadata::of(object)?;
+    object["apiVersion"] = json!(expected);
+    object["kind"] = json!(resource.kind);
     let validation = call.field_validation()?;
     let mut problems = text.duplicates;
-    let is_custom = matches!(resource.strategy, Strategy::Custom(_));
-    if is_custom {
-        metadata::check(object)?;
-    }
     let mut unknown = resource.schema.prune(object);
     if is_custom {
         unknown.sort_by_key(|problem| metadata_rank(problem));
@@ -111,6 +120,9 @@ pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, text: Text) -> Re
         }
     }
     resource.schema.check_types(object, &resource.kind, &resource.version)?;
+    if is_custom {
+        crd::coerce(&resource, object)?;
+    }
     resource.schema.drop_nulls(object);
     metadata::tidy(metadata::of(object)?);
     if resource.is_virtual() {
@@ -148,7 +160,14 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     if call.builtin().is_some_and(|kind| !BARE_FINALIZERS.contains(&kind.group)) {
         causes.extend(names::finalizers_say_whose_they_are(object));
     }
-    let declared = call.resource.schema.validate(object, old);
+    let is_custom = call.builtin().is_none();
+    let declared = match old.filter(|_| is_custom && context.subresource == "status") {
+        Some(old) => call.resource.schema.validate_status(object, old),
+        None => call.resource.schema.validate(object, old),
+    };
+    if is_custom {
+        causes.extend(crd::judge(&call.resource, context.subresource, object, context.minor, context.now));
+    }
     if let Strategy::Builtin(kind) = &call.resource.strategy {
         causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {
             // Upstream writes the path of the object itself, an element without a name, as an empty index.
@@ -257,7 +276,7 @@ pub(crate) async fn store(
             let object = match cached {
                 Some(object) => object,
                 // Somebody wrote again in between: the answer is still the state of this write.
-                None => Arc::new(Object::from_stored(bytes, revision).map_err(ApiError::internal)?),
+                None => read(call, Object::from_stored(bytes, revision).map_err(ApiError::internal)?),
             };
             call.versioned(object).await.map(Stored::Done)
         }
@@ -303,7 +322,15 @@ pub(crate) async fn unstored(call: &Call<'_>, bytes: Bytes, revision: &str) -> R
         Ok(revision) => Object::from_stored(bytes, revision),
         Err(_) => Object::from_json(bytes),
     };
-    call.versioned(Arc::new(object.map_err(ApiError::internal)?)).await
+    call.versioned(read(call, object.map_err(ApiError::internal)?)).await
+}
+
+/// An object in its stored form as the caches would have it.
+fn read(call: &Call<'_>, object: Object) -> Arc<Object> {
+    match crd::differs(call.entry.stored()) {
+        true => crd::as_read(&call.entry.versions, Arc::new(object)),
+        false => Arc::new(object),
+    }
 }
 
 #[cfg(test)]

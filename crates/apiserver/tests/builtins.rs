@@ -255,6 +255,56 @@ fn addresses_of_services_are_objects_that_come_and_go_with_them() {
     });
 }
 
+#[test]
+fn addresses_come_from_every_range_that_is_ready() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let cidrs = GroupVersionResource::of("networking.k8s.io", "v1", "servicecidrs");
+        let more = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.9.0.0/30", "2001:db8::/64"]}});
+        client.create(&cidrs, "", more).await.unwrap();
+        let service = async |address: &str| {
+            let spec = json!({"clusterIP": address, "ports": [{"port": 80}]});
+            let service = json!({"metadata": {"generateName": "s-"}, "spec": spec});
+            client.create(&resources::SERVICES, "default", service).await
+        };
+        let early = service("10.9.0.1").await.unwrap_err();
+        assert!(early.to_string().contains("does not match the current range"), "{early}");
+        let ready = async |status: &str| {
+            let condition = json!({"type": "Ready", "status": status, "reason": "", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let patch = json!({"status": {"conditions": [condition]}});
+            client.patch(&cidrs, "", "more", "status", PatchType::Merge, patch).await.unwrap();
+        };
+        ready("True").await;
+        service("10.9.0.1").await.unwrap();
+        assert!(client.get(&IP_ADDRESSES, "", "10.9.0.1").await.is_ok());
+        for (address, problem) in [("10.9.0.1", "already allocated"), ("10.9.0.3", "does not match the current range")]
+        {
+            let refused = service(address).await.unwrap_err();
+            assert!(refused.to_string().contains(problem), "{refused}");
+        }
+        // Without another range its last address goes to whoever wants any; then it is full.
+        let condition = json!({"type": "Ready", "status": "False", "reason": "", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let patch = json!({"status": {"conditions": [condition]}});
+        client.patch(&cidrs, "", "kubernetes", "status", PatchType::Merge, patch).await.unwrap();
+        assert_eq!(service("").await.unwrap().value()["spec"]["clusterIP"], "10.9.0.2");
+        let full = service("").await.unwrap_err();
+        assert_eq!(full.to_string(), "Internal error occurred: failed to allocate a serviceIP: range is full");
+        // A range that is going gives nothing; what it has given stays.
+        ready("False").await;
+        assert!(service("10.9.0.2").await.unwrap_err().to_string().contains("does not match the current range"));
+        assert!(client.get(&IP_ADDRESSES, "", "10.9.0.2").await.is_ok());
+    });
+}
+
+#[test]
+fn a_namespace_under_a_made_name_carries_it() {
+    with_cluster(|cluster| async move {
+        let named = json!({"metadata": {"generateName": "made-"}});
+        let made = cluster.admin().create(&resources::NAMESPACES, "", named).await.unwrap();
+        assert_eq!(made.meta().labels.get("kubernetes.io/metadata.name"), Some(made.meta().name.as_str()));
+    });
+}
+
 /// A user who may do everything, and is no administrator to whom no rule applies.
 async fn allow_all(cluster: &Cluster, name: &str, rules: Value) {
     let client = cluster.admin();

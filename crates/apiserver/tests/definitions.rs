@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use k8s_client::{Client, Options, PatchType, Preconditions, WatchEvent};
-use k8s_object::{GroupVersionResource, Object, resources};
+use k8s_client::{Client, Options, PatchType, Preconditions, Reply, Request, Verb, WatchEvent};
+use k8s_object::{GroupVersionResource, Object, Reason, resources};
 use serde_json::{Value, json};
 use store::{KeyRange, RangeRequest, Store};
 use support::hooks::{Answer, Hooks};
 use support::http::{ask, with_names};
-use support::{Cluster, start_with, with_cluster, with_options};
+use support::{Cluster, request, start_with, with_cluster, with_options};
 use world::World;
 
 const DEFINITIONS: &GroupVersionResource = &resources::CUSTOM_RESOURCE_DEFINITIONS;
@@ -176,6 +176,263 @@ fn a_webhook_converts_what_is_read_written_listed_and_watched() {
 }
 
 #[test]
+fn fields_of_a_version_that_a_webhook_makes_can_be_selected() {
+    with_webhook(|cluster, outside, _| async move {
+        let client = cluster.admin();
+        let mut object = definition("v1", by_webhook(&outside));
+        for (index, field) in ["address", "host"].into_iter().enumerate() {
+            let version = &mut object["spec"]["versions"][index];
+            let spec = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {field: {"type": "string"}}});
+            version["schema"]["openAPIV3Schema"]["properties"] = json!({"spec": spec});
+            version["selectableFields"] = json!([{"jsonPath": format!(".spec.{field}")}]);
+        }
+        client.create(DEFINITIONS, "", object).await.unwrap();
+        let selected = |selector: &str| Options { field_selector: Some(selector.to_owned()), ..Options::default() };
+        let mut watch = client.watch(&endpoints("v2"), selected("spec.host=a")).await.unwrap();
+        create(&client, "v1", "first", json!({"address": "a:1"})).await;
+        create(&client, "v1", "other", json!({"address": "b:1"})).await;
+        let names = async |version: &str, selector: &str| -> Result<Vec<String>, String> {
+            let request =
+                Request { options: selected(selector), ..request(Verb::List, &endpoints(version), "default", "") };
+            match client.call(request).await.map_err(|error| error.message)? {
+                Reply::List { items, .. } => Ok(items.iter().map(|item| item.meta().name.clone()).collect()),
+                _ => panic!("a list is a list"),
+            }
+        };
+        assert_eq!(names("v2", "spec.host=a").await.unwrap(), ["first"]);
+        assert_eq!(names("v2", "spec.host!=a").await.unwrap(), ["other"]);
+        assert_eq!(names("v1", "spec.address=b:1").await.unwrap(), ["other"]);
+        assert_eq!(names("v1", "spec.host=a").await.unwrap_err(), "field label not supported: spec.host");
+        for address in ["b:2", "a:3"] {
+            let patch = json!({"spec": {"address": address}});
+            client.patch(&endpoints("v1"), "default", "first", "", PatchType::Merge, patch).await.unwrap();
+        }
+        client.delete(&endpoints("v1"), "default", "first", Preconditions::default()).await.unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 4 {
+            for event in watch.next().await.unwrap() {
+                seen.push(match event {
+                    WatchEvent::Added(object) => format!("added {}", spec(&object)["host"]),
+                    WatchEvent::Deleted(object) => format!("deleted {}", spec(&object)["host"]),
+                    other => format!("{other:?}"),
+                });
+            }
+        }
+        assert_eq!(seen, ["added \"a\"", "deleted \"a\"", "added \"a\"", "deleted \"a\""]);
+    });
+}
+
+#[test]
+fn a_webhook_that_nobody_can_trust_converts_nothing() {
+    with_webhook(|cluster, outside, _| async move {
+        let client = cluster.admin();
+        let mut conversion = by_webhook(&outside);
+        conversion["webhook"]["clientConfig"]["caBundle"] = json!("Q2VydGlmaWNhdGU=");
+        let established = |object: &Object| {
+            let value = object.value();
+            let mut conditions = value["status"]["conditions"].as_array().unwrap().iter();
+            conditions.find(|own| own["type"] == "Established").unwrap()["reason"].as_str().unwrap().to_owned()
+        };
+        let object = client.create(DEFINITIONS, "", definition("v1", conversion.clone())).await.unwrap();
+        assert_eq!(established(&object), "InvalidCABundle");
+        let (name, change) = (&object.meta().name, |conversion: &Value| json!({"spec": {"conversion": conversion}}));
+        let good = change(&by_webhook(&outside));
+        let object = client.patch(DEFINITIONS, "", name, "", PatchType::Merge, good).await.unwrap();
+        assert_eq!(established(&object), "InitialNamesAccepted");
+        let bad = change(&conversion);
+        let refused = client.patch(DEFINITIONS, "", name, "", PatchType::Merge, bad).await.unwrap_err();
+        assert_eq!(refused.causes[0].field, "spec.conversion.webhookClientConfig.caBundle");
+    });
+}
+
+#[test]
+fn versions_with_different_schemas_show_what_they_know() {
+    let schema = |properties: Value| json!({"openAPIV3Schema": {"type": "object", "properties": properties}});
+    let text = json!({"type": "string"});
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let mut object = definition("v2", json!({"strategy": "None"}));
+        let versions = object["spec"]["versions"].as_array_mut().unwrap();
+        versions[0]["schema"] = schema(json!({"spec": {"type": "object", "properties": {"a": text, "both": text}}}));
+        let b = json!({"type": "string", "default": "B"});
+        versions[1]["schema"] = schema(json!({"spec": {"type": "object", "properties": {"b": b, "both": text}}}));
+        for version in versions {
+            version.as_object_mut().unwrap().remove("subresources");
+        }
+        client.create(DEFINITIONS, "", object).await.unwrap();
+        let created = create(&client, "v1", "x", json!({"a": "A", "both": "C"})).await;
+        assert_eq!(spec(&created), json!({"both": "C"}), "the version that is stored does not know the rest");
+        assert_eq!(stored(&cluster).await, [r#"stable.example.com/v2 {"both":"C"}"#]);
+        let read = client.get(&endpoints("v2"), "default", "x").await.unwrap();
+        assert_eq!(spec(&read), json!({"b": "B", "both": "C"}));
+        let (listed, _) = client.list(&endpoints("v1"), "default").await.unwrap();
+        assert_eq!(spec(&listed[0]), json!({"both": "C"}));
+        assert_eq!(created.meta().generation, 1);
+    });
+}
+
+#[test]
+fn watches_end_when_what_they_watch_is_defined_anew() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        client.create(DEFINITIONS, "", definition("v1", json!({"strategy": "None"}))).await.unwrap();
+        let first = create(&client, "v1", "x", json!({"a": 1})).await;
+        let change = async |change: Value| {
+            let name = "endpoints.stable.example.com";
+            client.patch(DEFINITIONS, "", name, "", PatchType::Merge, change).await.unwrap();
+        };
+        let options =
+            || Options { resource_version: Some(first.meta().resource_version.clone()), ..Options::default() };
+        let mut watch = client.watch(&endpoints("v1"), options()).await.unwrap();
+        change(json!({"metadata": {"labels": {"a": "b"}}})).await;
+        create(&client, "v1", "y", json!({"a": 1})).await;
+        assert_eq!(watch.next().await.unwrap().len(), 1, "labels of the definition say nothing about its objects");
+        assert_eq!(create(&client, "v1", "z", json!({"a": 1})).await.meta().name, "z");
+        assert_eq!(watch.next().await.unwrap().len(), 1);
+        change(json!({"spec": {"names": {"categories": ["all"]}}})).await;
+        assert_eq!(watch.next().await.unwrap_err().reason, Reason::Expired);
+        let before = client.watch(&endpoints("v1"), options()).await.map(drop);
+        assert_eq!(before.unwrap_err().reason, Reason::Expired, "what there is may read otherwise since");
+        let (items, revision) = client.list(&endpoints("v1"), "default").await.unwrap();
+        assert_eq!(items.len(), 3);
+        // Its end is seen to the last object.
+        let options = Options { resource_version: Some(revision), ..Options::default() };
+        let mut watch = client.watch(&endpoints("v1"), options).await.unwrap();
+        client.delete(DEFINITIONS, "", "endpoints.stable.example.com", Preconditions::default()).await.unwrap();
+        let mut gone = 0;
+        let end = loop {
+            match watch.next().await {
+                Ok(events) => gone += events.iter().filter(|event| matches!(event, WatchEvent::Deleted(_))).count(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((gone, end.reason), (3, Reason::Expired));
+    });
+}
+
+#[test]
+fn requests_for_custom_objects_that_make_no_sense_are_refused_as_upstream_refuses_them() {
+    with_options(with_names, |cluster| async move {
+        let client = cluster.admin();
+        let embedded = json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true});
+        let mut object = definition("v1", json!({"strategy": "None"}));
+        for version in object["spec"]["versions"].as_array_mut().unwrap() {
+            version["schema"]["openAPIV3Schema"]["properties"] = json!({"embedded": embedded});
+            version["subresources"]["scale"] =
+                json!({"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"});
+        }
+        client.create(DEFINITIONS, "", object).await.unwrap();
+        create(&client, "v1", "bare", json!({})).await;
+        let group = "/apis/stable.example.com/v1";
+        let path = format!("{group}/namespaces/default/endpoints");
+        let valid = json!({"apiVersion": "stable.example.com/v1", "kind": "Endpoint", "metadata": {"name": "a"}});
+        let with = |pointer: &str, value: Value| {
+            let mut object = valid.clone();
+            match pointer.rsplit_once('/') {
+                Some(("", key)) => object[key] = value,
+                Some((above, key)) => object.pointer_mut(above).unwrap()[key] = value,
+                None => {}
+            }
+            object.to_string()
+        };
+        let text = valid.to_string();
+        let nowhere = "the server could not find the requested resource";
+        let inside = |metadata: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata});
+        let cases = [
+            (format!("DELETE {group}/endpoints"), "", 404, nowhere),
+            (format!("POST {group}/endpoints"), &*text, 404, nowhere),
+            (format!("GET {group}/endpoints/bare"), "", 404, nowhere),
+            (
+                "DELETE /api/v1/configmaps".to_owned(),
+                "",
+                405,
+                "the server does not allow this method on the requested resource",
+            ),
+            ("GET /api/v1/configmaps/a".to_owned(), "", 404, nowhere),
+            (
+                format!("POST {path}"),
+                &with("/kind", json!("Other")),
+                422,
+                "Other.stable.example.com \"a\" is invalid: kind: Invalid value: \"Other\": must be Endpoint",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/kind", json!("")),
+                400,
+                "Endpoint in version \"v1\" cannot be handled as a Endpoint: Object 'Kind' is missing in '",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/apiVersion", json!("")),
+                400,
+                "the API version in the data () does not match the expected API version (stable.example.com/v1)",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/metadata/labels", json!({"a": 42})),
+                400,
+                "Endpoint in version \"v1\" cannot be handled as a Endpoint: json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/embedded", inside(json!({"namespace": 42}))),
+                400,
+                "embedded.metadata: Invalid value: {\"namespace\":42}: json: cannot unmarshal number",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/embedded", inside(json!({"name": ".."}))),
+                422,
+                "embedded.metadata.name: Invalid value: \"..\": may not be '..'",
+            ),
+            (
+                format!("POST {path}"),
+                &with("/spec", json!({"replicas": 3_000_000_000_i64})),
+                422,
+                ".spec.replicas: Invalid value: 3000000000: should be less than or equal to 2147483647",
+            ),
+            (format!("GET {path}/bare/scale"), "", 500, "the spec replicas field \".spec.replicas\" does not exist"),
+            (
+                format!("PATCH {path}/bare/scale"),
+                "{}",
+                400,
+                "the spec replicas field \".spec.replicas\" cannot be empty",
+            ),
+        ];
+        for (line, body, status, message) in cases {
+            let kind = if line.starts_with("PATCH") { "application/merge-patch+json" } else { "application/json" };
+            let answer = ask(&cluster, "admin", &line, &[&format!("content-type: {kind}")], body).await;
+            assert!(
+                answer.status == status && answer.text().replace("\\\"", "\"").contains(message),
+                "{line} {body}: {} {}",
+                answer.status,
+                answer.text()
+            );
+        }
+        let strategic = [&*"content-type: application/strategic-merge-patch+json".to_owned()];
+        for below in ["", "/status", "/scale"] {
+            let answer = ask(&cluster, "admin", &format!("PATCH {path}/bare{below}"), &strategic, "{}").await;
+            assert_eq!(answer.status, 415, "{below}");
+        }
+        // A namespace where there are none goes, as it does not stand in the path.
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "a", "namespace": "default"}});
+        let roles = "POST /apis/rbac.authorization.k8s.io/v1/clusterroles";
+        let answer = ask(&cluster, "admin", roles, &["content-type: application/json"], &role.to_string()).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+
+        // A definition that is going takes nothing new.
+        let kept = json!({"metadata": {"name": "kept", "finalizers": ["a.example/b"]}});
+        client.create(&endpoints("v1"), "default", kept).await.unwrap();
+        client.delete(DEFINITIONS, "", "endpoints.stable.example.com", Preconditions::default()).await.unwrap();
+        let refused = client.create(&endpoints("v1"), "default", json!({"metadata": {"name": "new"}})).await;
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "endpoints.stable.example.com \"new\" is forbidden: create not allowed while custom resource definition is terminating"
+        );
+    });
+}
+
+#[test]
 fn a_webhook_that_is_not_trusted_or_not_there_is_named() {
     with_webhook(|cluster, outside, _| async move {
         let client = cluster.admin();
@@ -194,7 +451,8 @@ fn clients_of_a_deprecated_version_are_warned() {
         let mut object = definition("v2", json!({"strategy": "None"}));
         object["spec"]["versions"][0]["deprecated"] = json!(true);
         cluster.admin().create(DEFINITIONS, "", object).await.unwrap();
-        for (version, expected) in [("v1", r#"299 - "stable.example.com/v1 Endpoint is deprecated""#), ("v2", "")] {
+        let warned = r#"299 - "stable.example.com/v1 Endpoint is deprecated; use stable.example.com/v2 Endpoint""#;
+        for (version, expected) in [("v1", warned), ("v2", "")] {
             let line = format!("GET /apis/stable.example.com/{version}/endpoints");
             let answer = ask(&cluster, "admin", &line, &[], "").await;
             assert_eq!((answer.status, answer.header("warning")), (200, expected), "{version}");

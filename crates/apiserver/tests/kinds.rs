@@ -132,9 +132,17 @@ fn an_eviction_asks_the_budget() {
         with_account(&cluster).await;
         let client = cluster.admin();
         let budgets = GroupVersionResource::of("policy", "v1", "poddisruptionbudgets");
+        let newer = json!({"apiVersion": "policy/v2", "kind": "Eviction", "metadata": {"name": "a"}});
+        let unknown = client.create_subresource(&resources::PODS, "default", "a", "eviction", newer).await.unwrap_err();
+        assert!(
+            unknown.to_string().contains(r#"no kind "Eviction" is registered for version "policy/v2""#),
+            "{unknown}"
+        );
         let budget = json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
         client.create(&budgets, "default", budget).await.unwrap();
-        client.create(&resources::PODS, "default", pod("a")).await.unwrap();
+        let mut kept = pod("a");
+        kept["metadata"]["finalizers"] = json!(["example.com/kept"]);
+        client.create(&resources::PODS, "default", kept).await.unwrap();
         let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
         client.patch(&resources::PODS, "default", "a", "status", PatchType::Merge, running).await.unwrap();
         let pods = resources::PODS;
@@ -150,7 +158,14 @@ fn an_eviction_asks_the_budget() {
         assert!(refused.causes[0].message.contains("needs 1 healthy pods and has 1 currently"), "{refused:?}");
         client.patch(&budgets, "default", "web", "status", PatchType::Merge, allow(1)).await.unwrap();
         evict().await.unwrap();
-        assert!(client.get(&resources::PODS, "default", "a").await.unwrap_err().is_not_found());
+        let evicted = client.get(&resources::PODS, "default", "a").await.unwrap();
+        let conditions = evicted.value()["status"]["conditions"].clone();
+        let told = conditions.as_array().unwrap().iter().find(|own| own["type"] == "DisruptionTarget").unwrap();
+        assert!(evicted.meta().is_terminating());
+        assert_eq!(
+            (&told["status"], &told["reason"], &told["message"]),
+            (&json!("True"), &json!("EvictionByEvictionAPI"), &json!("Eviction API: evicting"))
+        );
         let charged = client.get(&budgets, "default", "web").await.unwrap().value();
         assert_eq!(charged["status"]["disruptionsAllowed"].as_i64().unwrap_or(0), 0);
     });
@@ -178,7 +193,10 @@ fn services_get_addresses_and_ports_of_their_own() {
         assert!(address.starts_with("172.20.") && address != "172.20.0.1");
         for (spec, field) in [
             (json!({"clusterIP": address}), "already allocated"),
-            (json!({"clusterIP": "10.0.0.1"}), "not in the valid range"),
+            (
+                json!({"clusterIP": "10.0.0.1"}),
+                "failed to allocate IP 10.0.0.1: the provided network does not match the current range",
+            ),
             (json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}), "already allocated"),
             (json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}), "not in the valid range"),
         ] {
@@ -187,6 +205,37 @@ fn services_get_addresses_and_ports_of_their_own() {
         }
         let headless = client.create(gvr, "default", service("h", json!({"clusterIP": "None"}))).await.unwrap().value();
         assert_eq!(headless["spec"]["clusterIP"], "None");
+        assert_eq!(headless["spec"]["ipFamilies"], json!(["IPv4"]));
+        let two = json!({"clusterIP": "None", "selector": null});
+        let two = client.create(gvr, "default", service("two", two)).await.unwrap().value();
+        assert_eq!(
+            (&two["spec"]["ipFamilyPolicy"], &two["spec"]["ipFamilies"]),
+            (&json!("RequireDualStack"), &json!(["IPv4", "IPv6"]))
+        );
+        // Of ports with one number on the nodes, the second asks for what the first has got.
+        let twice = json!({"type": "NodePort", "ports": [
+            {"name": "a", "port": 80, "nodePort": 31_000}, {"name": "b", "port": 81, "nodePort": 31_000, "protocol": "UDP"},
+        ]});
+        let twice = client.create(gvr, "default", service("twice", twice)).await.unwrap_err();
+        assert!(
+            twice
+                .to_string()
+                .contains("spec.ports[1].nodePort: Invalid value: 31000: provided port is already allocated"),
+            "{twice}"
+        );
+        // What is only tried is told upstream's stand-ins.
+        let dry_run = k8s_client::Request {
+            body: k8s_client::Body::Json(service("d", json!({"type": "NodePort"}))),
+            options: Options { dry_run: true, ..Options::default() },
+            ..request(k8s_client::Verb::Create, gvr, "default", "")
+        };
+        let tried = call(&cluster, &UserInfo::new("admin", &["system:masters"]), dry_run).await.unwrap();
+        let Reply::Object(tried) = tried else { panic!("{tried:?}") };
+        let tried = tried.value();
+        assert_eq!(
+            (&tried["spec"]["clusterIP"], &tried["spec"]["ports"][0]["nodePort"]),
+            (&json!("172.20.0.0"), &json!(32_769))
+        );
         let kept = client
             .patch(gvr, "default", "a", "", PatchType::Merge, json!({"spec": {"selector": {"app": "x"}}}))
             .await

@@ -36,7 +36,7 @@ pub use addresses::parse_lenient as parse_ip_lenient;
 pub use age::human_duration;
 pub use columns::Column;
 pub use fields::at;
-pub use kinds::KINDS;
+pub use kinds::{KINDS, service_addresses};
 pub use pod_spec::is_pod_terminal;
 
 /// Where the objects of a kind live.

@@ -110,13 +110,17 @@ pub fn dns_1035(name: &str, prefix: bool) -> Vec<String> {
 
 /// A subdomain of DNS in which labels may have underscores, as the search paths of resolvers may.
 pub(crate) fn subdomain_with_underscores(name: &str) -> Vec<String> {
-    const PATTERN: &str = r"[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
-    const MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
+    const PATTERN: &str = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+    const MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
     let mut problems = Vec::new();
     if name.len() > SUBDOMAIN_LIMIT {
         problems.push(too_many_bytes(SUBDOMAIN_LIMIT));
     }
-    if !name.split('.').all(|part| is_label(&part.replace('_', "-")) && ends_alphanumeric(part)) {
+    let is_part = |part: &str| {
+        let part = part.strip_prefix('_').unwrap_or(part);
+        is_label(&part.replace('_', "-")) && ends_alphanumeric(part)
+    };
+    if !name.split('.').all(is_part) {
         problems.push(pattern_message(MESSAGE, PATTERN, &["example.com"]));
     }
     problems
@@ -456,6 +460,20 @@ mod tests {
     use super::*;
     use serde_json::json;
     use world::Timestamp;
+
+    #[test]
+    fn search_paths_may_have_underscores() {
+        for (path, is_good) in [
+            ("_sip._tcp.abc_d.example.com", true),
+            ("example.com", true),
+            ("a_", false),
+            ("__a", false),
+            ("a.-b", false),
+            ("_", false),
+        ] {
+            assert_eq!(subdomain_with_underscores(path).is_empty(), is_good, "{path}");
+        }
+    }
 
     #[test]
     fn names_are_judged_by_their_rule() {

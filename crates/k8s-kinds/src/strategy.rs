@@ -44,6 +44,25 @@ pub(crate) fn keep_apart_and_metadata(object: &mut Value, context: &Context<'_>)
     }
 }
 
+/// One value is the first of a list, of which older clients do not know: where they differ the one counts (core v1 conversions).
+/// `wrap` makes an item of the list of it.
+pub(crate) fn agree_on_first(parent: &mut Value, one: &str, all: &str, wrap: fn(&str) -> Value) {
+    let (own, first) = (text(parent, one), parent.get(all).and_then(|all| all.get(0)));
+    match first {
+        None if own.is_empty() => {}
+        Some(first) if own.is_empty() => {
+            let first = first.as_str().unwrap_or_else(|| text(first, "ip")).to_owned();
+            parent[one] = first.into();
+        }
+        first => {
+            let wanted = wrap(own);
+            if first != Some(&wanted) {
+                parent[all] = Value::Array(vec![wanted]);
+            }
+        }
+    }
+}
+
 /// Before update: nothing is carried over but what a write of status may not change.
 pub(crate) fn keep_all_but_status_on_status(object: &mut Value, context: &Context<'_>) {
     if context.subresource == "status" {
@@ -139,5 +158,23 @@ mod tests {
         let old = json!({"metadata": {"a": 1}, "spec": 1, "status": 1});
         assert!(!changes_beyond_status(&old, &json!({"metadata": {"a": 2}, "spec": 1, "status": 2})));
         assert!(changes_beyond_status(&old, &json!({"spec": 2})));
+    }
+
+    #[test]
+    fn the_one_is_the_first_of_all() {
+        let cases = [
+            (json!({}), json!({})),
+            (json!({"all": ["a", "b"]}), json!({"one": "a", "all": ["a", "b"]})),
+            (json!({"one": "a"}), json!({"one": "a", "all": ["a"]})),
+            (json!({"one": "a", "all": ["a", "b"]}), json!({"one": "a", "all": ["a", "b"]})),
+            (json!({"one": "c", "all": ["a", "b"]}), json!({"one": "c", "all": ["c"]})),
+        ];
+        for (mut value, expected) in cases {
+            agree_on_first(&mut value, "one", "all", |one| one.into());
+            assert_eq!(value, expected);
+        }
+        let mut status = json!({"podIPs": [{"ip": "10.0.0.1"}]});
+        agree_on_first(&mut status, "podIP", "podIPs", |ip| json!({"ip": ip}));
+        assert_eq!(status["podIP"], "10.0.0.1");
     }
 }

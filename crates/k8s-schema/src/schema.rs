@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::check::{self, Requirement};
 use crate::crd::{self, Known, Structural};
@@ -194,6 +194,32 @@ impl Schema {
         match &self.0 {
             Inner::Builtin(..) => self.validate(value),
             Inner::Custom(custom) => crd::validate_update(&custom.structural, value, Some(old)),
+        }
+    }
+
+    /// As [`Schema::validate_update`], of a custom resource of which only `status` is replaced.
+    pub fn validate_status(&self, value: &Value, old: &Value) -> Vec<FieldError> {
+        match &self.0 {
+            Inner::Builtin(..) => self.validate(value),
+            Inner::Custom(custom) => crd::validate_status(&custom.structural, value, old),
+        }
+    }
+
+    /// Brings what a custom resource says of the resources inside of it into its types: what their metadata does not have goes.
+    ///
+    /// # Errors
+    /// The first value of a type that its field cannot hold.
+    pub fn coerce_embedded(&self, value: &mut Value) -> Result<(), FieldError> {
+        match &self.0 {
+            Inner::Builtin(..) => Ok(()),
+            Inner::Custom(custom) => crd::coerce(&custom.structural, value),
+        }
+    }
+
+    /// Tells of each resource inside of a custom resource, with its path.
+    pub fn each_embedded(&self, value: &Value, tell: &mut dyn FnMut(&str, &Map<String, Value>)) {
+        if let Inner::Custom(custom) = &self.0 {
+            crd::each_embedded(&custom.structural, value, tell);
         }
     }
 

@@ -388,7 +388,7 @@ fn definitions_that_are_not_structural_are_refused() {
         (json!({"type": "string", "default": 1}), "x.default: Invalid value: \"integer\":"),
         (
             json!({"type": "object", "properties": {}, "default": {"a": 1}}),
-            "x.default: Invalid value: {\"a\":1}: must not have unknown field \"a\"",
+            "x.default: Invalid value: {\"a\":1}: must not have unknown fields",
         ),
         (
             json!({"type": "string", "anyOf": [{"x-kubernetes-validations": [{"rule": "self != ''"}]}]}),
@@ -406,6 +406,10 @@ fn definitions_that_are_not_structural_are_refused() {
 fn the_root_has_rules_of_its_own() {
     let cases = [
         (json!({}), "openAPIV3Schema.type: Required value: must not be empty at the root"),
+        (
+            json!({"type": "object", "additionalProperties": false}),
+            "openAPIV3Schema.additionalProperties: Forbidden: must not be used at the root",
+        ),
         (json!({"type": "string"}), "openAPIV3Schema.type: Invalid value: \"string\": must be object at the root"),
         (
             json!({"type": "object", "additionalProperties": {"type": "string"}}),
@@ -437,6 +441,72 @@ fn the_root_has_rules_of_its_own() {
     let name_pattern = json!({"type": "object", "properties": {"metadata": {"type": "object", "properties": {"name": {"type": "string", "pattern": "^a"}}}}});
     let schema = Schema::from_crd(&name_pattern).expect("names may be restricted");
     assert_eq!(schema.validate(&json!({"metadata": {"name": "b"}})).len(), 1);
+}
+
+#[test]
+fn resources_inside_of_resources_have_the_metadata_of_resources() {
+    let embedded = |metadata: Value| {
+        with(json!({
+            "type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"metadata": metadata},
+        }))
+    };
+    let cases = [
+        (json!({"name": "a", "unknown": 1, "labels": {"a": null}}), Ok(json!({"name": "a", "labels": {"a": ""}}))),
+        (json!(null), Ok(json!({}))),
+        (
+            json!({"namespace": 42}),
+            Err(
+                "spec.x.metadata: Invalid value: {\"namespace\":42}: json: cannot unmarshal number into Go struct field ObjectMeta.namespace of type string",
+            ),
+        ),
+    ];
+    let schema = embedded(json!({"type": "object"}));
+    for (metadata, expected) in cases {
+        let mut object = json!({"spec": {"x": {"metadata": metadata}}});
+        let coerced = schema.coerce_embedded(&mut object).map_err(|error| error.to_string());
+        let found = coerced.map(|()| object["spec"]["x"]["metadata"].clone());
+        assert_eq!(found, expected.map_err(str::to_owned));
+    }
+    // What metadata does not have may stand in a default, and is not filled in.
+    let fields = json!({"name": {"type": "string", "default": "n"}, "unknown": {"type": "string", "default": "u"}});
+    for metadata in [
+        json!({"type": "object", "properties": fields}),
+        json!({"type": "object", "default": {"name": "n", "unknown": "u"}}),
+    ] {
+        let mut object = json!({"spec": {"x": {}}});
+        if metadata.get("default").is_none() {
+            object["spec"]["x"]["metadata"] = json!({});
+        }
+        embedded(metadata).default(&mut object);
+        assert_eq!(object["spec"]["x"], json!({"metadata": {"name": "n"}}));
+    }
+}
+
+#[test]
+fn of_an_update_of_the_status_only_the_status_is_judged() {
+    let positive = json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}});
+    let schema = Schema::from_crd(&json!({"type": "object", "properties": {"spec": positive, "status": positive}}));
+    let schema = schema.expect("a schema");
+    let object = |spec: i64, status: i64| json!({"spec": {"n": spec}, "status": {"n": status}});
+    let errors = |new: &Value, old: &Value| -> Vec<String> {
+        schema.validate_status(new, old).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        errors(&object(0, 0), &object(0, 1)),
+        ["status.n: Invalid value: 0: n in body should be greater than or equal to 1"]
+    );
+    assert!(errors(&object(0, 0), &object(0, 0)).is_empty(), "what was wrong may stay so");
+    assert!(errors(&object(0, 2), &object(0, 1)).is_empty());
+}
+
+#[test]
+fn an_object_with_fields_that_no_schema_knows_has_always_changed() {
+    let schema = with(json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "minProperties": 3}));
+    let known = json!({"spec": {"x": {}}});
+    let unknown = json!({"spec": {"x": {"a": 1}}});
+    assert!(schema.validate_update(&known, &known).is_empty());
+    assert_eq!(schema.validate_update(&unknown, &unknown).len(), 1);
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn kind(group: &str, version: &str, kind: &str, plural: &str, namespaced: bool) 
         type_name,
         schema,
         subresources: Vec::new(),
+        selectable: Vec::new(),
     }
 }
 
@@ -45,6 +46,7 @@ fn custom() -> OpenApiKind {
         type_name: "com.example.stable.v1.CronTab".into(),
         schema,
         subresources: Vec::new(),
+        selectable: Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What happens to definitions that nobody is writing: the objects of one that is being deleted go, then the definition itself;
 //! and one whose names were taken gets them when they become free.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,8 +56,11 @@ async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -
         && cache.len() > 0
     {
         let resource = GroupVersionResource::new(&group, &version, &plural);
-        let all = Request::new(Verb::DeleteCollection, &resource, "", "");
-        core.execute(&core.keyspace, user, AGENT, &Record::NONE, all).await?;
+        let namespaces: BTreeSet<String> = cache.all().iter().map(|object| object.meta().namespace.clone()).collect();
+        for namespace in namespaces {
+            let all = Request::new(Verb::DeleteCollection, &resource, &namespace, "");
+            core.execute(&core.keyspace, user, AGENT, &Record::NONE, all).await?;
+        }
         if cache.len() > 0 {
             return Ok(false);
         }

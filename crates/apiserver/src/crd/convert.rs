@@ -164,7 +164,8 @@ pub(crate) async fn objects(
         let values: Vec<Value> = batch.iter().map(|index| objects[*index].value()).collect();
         let from = describe(&values[0]);
         let converted = webhook.convert(core, &values, &from, &resource.api_version()).await;
-        for (index, value) in batch.iter().zip(converted.map_err(ApiError::internal)?) {
+        for (index, mut value) in batch.iter().zip(converted.map_err(ApiError::internal)?) {
+            fit(resource, &mut value)?;
             objects[*index] = Arc::new(Object::from_value(&value).map_err(ApiError::internal)?);
         }
     }
@@ -185,15 +186,34 @@ pub(crate) async fn object(core: &Core, resource: &Resource, one: Arc<Object>) -
 /// # Errors
 /// 500 with what went wrong.
 pub(crate) async fn value(core: &Core, resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
-    let Some(webhook) = custom(resource).and_then(|custom| custom.conversion.as_ref()) else { return Ok(()) };
     let to = resource.api_version();
     if object["apiVersion"] == to {
         return Ok(());
     }
+    let Some(webhook) = custom(resource).and_then(|custom| custom.conversion.as_ref()) else {
+        if super::differs(resource) {
+            to_version(resource, object);
+        }
+        return Ok(());
+    };
     let from = describe(object);
     let converted = webhook.convert(core, std::slice::from_ref(object), &from, &to).await;
     *object = converted.map_err(ApiError::internal)?.pop().unwrap_or_default();
-    Ok(())
+    fit(resource, object)
+}
+
+/// An object in the version of a resource where only the schemas differ: what that one does not know goes.
+pub(crate) fn to_version(resource: &Resource, object: &mut Value) {
+    object["apiVersion"] = resource.api_version().into();
+    resource.schema.prune(object);
+    resource.schema.drop_nulls(object);
+}
+
+/// What a webhook made, without what the schema of its version does not know.
+fn fit(resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
+    resource.schema.prune(object);
+    resource.schema.drop_nulls(object);
+    resource.schema.coerce_embedded(object).map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// `example.com/v1, Kind=Widget`

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use k8s_object::{GroupVersionKind, Object};
 use k8s_schema::Schema;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::convert::Webhook;
 use super::{Custom, CustomColumn, Scale, is_established};
 use crate::fields::Extractor;
 use crate::jsonpath::JsonPath;
-use crate::registry::{Registry, Resource, Strategy, Subresource, compare_versions};
+use crate::registry::{Definition, Registry, Resource, Strategy, Subresource, compare_versions};
 use crate::schema::TypeSchema;
 
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
@@ -37,26 +38,46 @@ fn texts(value: &Value) -> Vec<String> {
 
 fn install(registry: &Registry, definition: &Value, revision: i64) {
     let versions = definition["spec"]["versions"].as_array().cloned().unwrap_or_default();
-    let mut selectable: Vec<String> = versions
-        .iter()
-        .flat_map(|version| version["selectableFields"].as_array().cloned().unwrap_or_default())
-        .map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned())
-        .collect();
+    let mut selectable: Vec<String> = versions.iter().flat_map(selectable_fields).collect();
     selectable.sort();
     selectable.dedup();
     let webhook = Webhook::of(&definition["spec"]["conversion"]).map(Arc::new);
+    let differs = versions.windows(2).any(|pair| pair[0]["schema"] != pair[1]["schema"]);
     let mut resources: Vec<(bool, Arc<Resource>)> = versions
         .iter()
-        .map(|version| (version["storage"] == true, Arc::new(resource(definition, version, webhook.clone()))))
+        .map(|version| (version["storage"] == true, Arc::new(resource(definition, version, webhook.clone(), differs))))
         .collect();
     resources.sort_by(|(_, a), (_, b)| compare_versions(&b.version, &a.version));
     // Validation requires exactly one.
     let storage = resources.iter().position(|(storage, _)| *storage).unwrap_or(0);
     let resources = resources.into_iter().map(|(_, resource)| resource).collect();
-    registry.install(resources, storage, Extractor::paths(selectable), revision);
+    let digest = Sha256::new().chain_update(definition["spec"].to_string());
+    let digest = digest.chain_update(definition["status"]["acceptedNames"].to_string()).finalize();
+    let identity = Definition { uid: text(&definition["metadata"]["uid"]), digest: digest.into() };
+    registry.install(identity, resources, storage, Extractor::paths(selectable), revision);
 }
 
-fn resource(definition: &Value, version: &Value, conversion: Option<Arc<Webhook>>) -> Resource {
+fn selectable_fields(version: &Value) -> Vec<String> {
+    let fields = version["selectableFields"].as_array().into_iter().flatten();
+    fields.map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned()).collect()
+}
+
+/// What clients are warned of that use a version which says no more than that it is deprecated (apiextensions
+/// `defaultDeprecationWarning`).
+fn deprecated(spec: &Value, version: &str) -> String {
+    let (group, kind) = (text(&spec["group"]), text(&spec["names"]["kind"]));
+    let own = format!("{group}/{version} {kind} is deprecated");
+    let versions = spec["versions"].as_array().into_iter().flatten();
+    let better = versions.filter(|other| other["served"] == true && other["deprecated"] != true);
+    let better = better.filter_map(|other| other["name"].as_str());
+    let better = better.filter(|other| compare_versions(version, other).is_lt());
+    match better.max_by(|a, b| compare_versions(a, b)) {
+        Some(better) => format!("{own}; use {group}/{better} {kind}"),
+        None => own,
+    }
+}
+
+fn resource(definition: &Value, version: &Value, conversion: Option<Arc<Webhook>>, differs: bool) -> Resource {
     let spec = &definition["spec"];
     let names = &definition["status"]["acceptedNames"];
     let subresources = &version["subresources"];
@@ -70,21 +91,20 @@ fn resource(definition: &Value, version: &Value, conversion: Option<Arc<Webhook>
         }
     });
     let mut below = Vec::new();
+    if has_status {
+        below.push(Subresource { name: "status".into(), kind: None, verbs: READ_WRITE });
+    }
     if scale.is_some() {
         let kind = Some(GroupVersionKind::of("autoscaling", "v1", "Scale"));
         below.push(Subresource { name: "scale".into(), kind, verbs: READ_WRITE });
     }
-    if has_status {
-        below.push(Subresource { name: "status".into(), kind: None, verbs: READ_WRITE });
-    }
     let terminating = definition["metadata"]["deletionTimestamp"].is_string();
     let deprecation = (version["deprecated"] == true).then(|| match version["deprecationWarning"].as_str() {
         Some(own) => own.to_owned(),
-        None => {
-            format!("{}/{} {} is deprecated", text(&spec["group"]), text(&version["name"]), text(&names["kind"]))
-        }
+        None => deprecated(spec, version["name"].as_str().unwrap_or("")),
     });
-    let custom = Custom { columns: columns(version), has_status, scale, terminating, conversion };
+    let selectable = selectable_fields(version);
+    let custom = Custom { columns: columns(version), has_status, scale, terminating, conversion, differs, selectable };
     Resource {
         group: text(&spec["group"]),
         version: text(&version["name"]),
@@ -116,7 +136,12 @@ fn columns(version: &Value) -> Vec<CustomColumn> {
             name: text(&column["name"]),
             kind: text(&column["type"]),
             format: text(&column["format"]),
-            description: text(&column["description"]),
+            description: match column["description"].as_str() {
+                None | Some("") => {
+                    format!("Custom resource definition column (in JSONPath format): {}", text(&column["jsonPath"]))
+                }
+                Some(own) => own.to_owned(),
+            },
             priority: column["priority"].as_i64().unwrap_or(0),
             path: JsonPath::parse(column["jsonPath"].as_str()?).ok()?,
         })

@@ -7,6 +7,7 @@ mod as_read;
 mod controller;
 pub(crate) mod convert;
 mod install;
+mod judge;
 mod names;
 mod rules;
 
@@ -24,6 +25,7 @@ use crate::registry::{Resource, Strategy};
 pub(crate) use as_read::{as_read, reads_otherwise};
 pub(crate) use controller::run as control;
 pub(crate) use install::changed;
+pub(crate) use judge::{coerce, judge, type_of};
 pub(crate) use names::establish_alone;
 pub(crate) use rules::validate;
 
@@ -41,6 +43,10 @@ pub(crate) struct Custom {
     pub terminating: bool,
     /// Who converts between versions that differ in more than `apiVersion`.
     pub conversion: Option<Arc<convert::Webhook>>,
+    /// Whether the versions of the definition have different schemas.
+    pub differs: bool,
+    /// Paths of the fields that selectors may name, `spec.color`.
+    pub selectable: Vec<String>,
 }
 
 /// A printer column.
@@ -70,6 +76,11 @@ fn custom(resource: &Resource) -> Option<&Custom> {
         Strategy::Custom(custom) => Some(custom),
         Strategy::Builtin(_) => None,
     }
+}
+
+/// Whether what is written in one version may read otherwise in another.
+pub(crate) fn differs(resource: &Resource) -> bool {
+    custom(resource).is_some_and(|custom| custom.differs)
 }
 
 /// Whether objects come into the version of the resource by a webhook.
@@ -108,18 +119,13 @@ pub(crate) fn prepare_update(resource: &Resource, subresource: &str, new: &mut V
     }
 }
 
-/// Whether an update counts up `generation`: anything but metadata and status.
-pub(crate) fn counts_as_change(before: &Value, new: &Value) -> bool {
-    let spec = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(map) = object.as_object_mut() {
-            for key in ["apiVersion", "metadata", "status"] {
-                map.remove(key);
-            }
-        }
-        object
-    };
-    spec(before) != spec(new)
+/// Whether an update counts up `generation`: anything but metadata, and but status where that is written apart.
+pub(crate) fn counts_as_change(resource: &Resource, before: &Value, new: &Value) -> bool {
+    let apart = custom(resource).is_some_and(|custom| custom.has_status);
+    let counts = |name: &str| !(matches!(name, "apiVersion" | "metadata") || apart && name == "status");
+    let (Some(before), Some(new)) = (before.as_object(), new.as_object()) else { return true };
+    let changed = new.iter().any(|(name, value)| counts(name) && before.get(name) != Some(value));
+    changed || before.keys().any(|name| counts(name) && !new.contains_key(name))
 }
 
 /// Whether something other than finalizers in `metadata` keeps the object: a namespace's own.

@@ -10,6 +10,7 @@ use super::{GROUP, PLURAL, set_condition};
 use crate::core::{Call, Core};
 use crate::metadata;
 use crate::storage::Guard;
+use crate::webhook::check_bundle;
 
 /// Holds the URL of the review that approved an API of a protected group (KEP 1111).
 const APPROVED: &str = "api-approved.kubernetes.io";
@@ -52,8 +53,16 @@ pub(super) fn establish(core: &Core, definition: &mut Value, now: Timestamp) {
         None => {
             set_condition(definition, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
             if !is_true(definition, "Established") {
-                let message = "the initial names have been accepted";
-                set_condition(definition, "Established", "True", "InitialNamesAccepted", message, now);
+                match bundle_problem(definition) {
+                    None => {
+                        let message = "the initial names have been accepted";
+                        set_condition(definition, "Established", "True", "InitialNamesAccepted", message, now);
+                    }
+                    Some(_) => {
+                        let message = "The conversion webhook CABundle is invalid";
+                        set_condition(definition, "Established", "False", "InvalidCABundle", message, now);
+                    }
+                }
             }
         }
         Some((reason, message)) => {
@@ -65,6 +74,14 @@ pub(super) fn establish(core: &Core, definition: &mut Value, now: Timestamp) {
     }
     approve(definition, now);
     remember_storage_version(definition);
+}
+
+/// What is wrong with the CAs of the webhook that converts the objects of a definition.
+pub(super) fn bundle_problem(definition: &Value) -> Option<String> {
+    use base64::Engine;
+    let bundle = at(definition, "spec.conversion.webhook.clientConfig.caBundle").as_str()?;
+    let pem = base64::engine::general_purpose::STANDARD.decode(bundle).unwrap_or_default();
+    if bundle.is_empty() { None } else { check_bundle(&pem).err() }
 }
 
 /// Whether a condition of the definition holds.

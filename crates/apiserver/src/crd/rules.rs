@@ -6,6 +6,7 @@ use k8s_object::Cause;
 use k8s_schema::Schema;
 use serde_json::Value;
 
+use super::names;
 use crate::jsonpath::JsonPath;
 use crate::schema;
 
@@ -32,8 +33,21 @@ pub(crate) fn validate(definition: &Value, old: Option<&Value>, minor: u8) -> Ve
         }
         found.extend(selectable(version, &format!("{path}.selectableFields")));
     }
-    found.extend(old.map(|_| stored_versions(definition)).unwrap_or_default());
+    if let Some(old) = old {
+        found.extend(bundle(definition, old));
+        found.extend(stored_versions(definition));
+    }
     found
+}
+
+/// Once a definition is served, the webhook that converts its objects keeps CAs that can be trusted.
+fn bundle(definition: &Value, old: &Value) -> Option<Cause> {
+    if !names::is_true(old, "Established") || names::bundle_problem(old).is_some() {
+        return None;
+    }
+    let problem = names::bundle_problem(definition)?;
+    let given = definition["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"].clone();
+    Some(causes::invalid("spec.conversion.webhookClientConfig.caBundle", given, &problem))
 }
 
 /// The schemas of the versions of a `spec`, each with the place of its version.

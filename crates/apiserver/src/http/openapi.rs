@@ -113,6 +113,10 @@ fn kinds(served: &Served, group: &str, version: &str, minor: u8) -> (Vec<OpenApi
                 .iter()
                 .filter_map(|subresource| below(resource, subresource, minor))
                 .collect(),
+            selectable: match &resource.strategy {
+                Strategy::Custom(custom) => custom.selectable.clone(),
+                Strategy::Builtin(_) => Vec::new(),
+            },
         })
     });
     (kinds.collect(), custom)

@@ -54,6 +54,8 @@ enum Told {
     Run(Bytes),
     /// What was written, if anything was; all before this revision, or zero where that is not known.
     UpTo(Revision),
+    /// That there is no more to come.
+    End,
 }
 
 /// Answers as a watch that fails at once: whoever may watch is told in an event that it must list again.
@@ -134,6 +136,7 @@ impl Stream {
                 let caught_up = match self.take(&mut frames).await {
                     Ok(Told::Run(run)) => return (self, Some(run)),
                     Ok(Told::UpTo(revision)) => revision,
+                    Ok(Told::End) => return (self, None),
                     Err(error) => {
                         self.finished = true;
                         let Resource { group, plural, .. } = &*self.cursor.resource;
@@ -177,6 +180,7 @@ impl Stream {
                 return Ok(Told::Run(run.frames));
             }
             Taken::Items { items, revision, span } => (items, revision, span),
+            Taken::End => return Ok(Told::End),
         };
         let items = self.cursor.convert(&self.core, items).await?;
         frames.reserve(items.iter().map(Item::bytes).sum());
@@ -216,6 +220,8 @@ impl Stream {
             Item::Modified(object) => self.event(frames, "MODIFIED", &object),
             Item::Deleted(object) => self.event(frames, "DELETED", &object),
             Item::InitialEnd(revision) => self.bookmark(frames, revision, true),
+            // It has been decided.
+            Item::Undecided(_) => {}
         }
     }
 

@@ -1,5 +1,5 @@
-//! Which addresses and ports are taken, and by which Service: kept along with the watch cache, so that giving one does not read
-//! all Services.
+//! Which addresses and ports are taken, and by which Service, and what ranges there are: kept along with the watch cache, so that
+//! giving an address does not read all Services.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -10,7 +10,7 @@ use k8s_object::{NamespacedName, Object};
 use serde_json::Value;
 use world::World;
 
-use super::ip_address;
+use super::{ServiceCidr, ip_address};
 use crate::storage::Claims;
 
 /// What one Service has.
@@ -23,10 +23,15 @@ pub(super) struct Holding {
 impl Holding {
     fn of(service: &Value) -> Holding {
         let spec = &service["spec"];
-        let ports = spec["ports"].as_array().into_iter().flatten().map(|port| &port["nodePort"]);
-        let ports = ports.chain([&spec["healthCheckNodePort"]]).filter_map(Value::as_i64).filter(|port| *port != 0);
         let address = spec["clusterIP"].as_str().and_then(|text| text.parse().ok());
-        Holding { addresses: address.into_iter().collect(), ports: ports.collect() }
+        Holding { addresses: address.into_iter().collect(), ports: Holding::ports_of(spec) }
+    }
+
+    /// The ports of the nodes that the spec of a Service names.
+    pub(super) fn ports_of(spec: &Value) -> BTreeSet<i64> {
+        let ports = spec["ports"].as_array().into_iter().flatten().map(|port| &port["nodePort"]);
+        let ports = ports.chain([&spec["healthCheckNodePort"]]).filter_map(Value::as_i64);
+        ports.filter(|port| *port != 0).collect()
     }
 }
 
@@ -50,6 +55,8 @@ pub(super) struct Taken {
     services: BTreeMap<NamespacedName, Holding>,
     addresses: BTreeMap<Ipv4Addr, NamespacedName>,
     ports: BTreeMap<i64, NamespacedName>,
+    /// By the name of the ServiceCIDR; those only that are ready.
+    ranges: BTreeMap<String, Vec<ServiceCidr>>,
     /// What is being written right now, by whom.
     pending: BTreeMap<u64, (NamespacedName, Holding)>,
     next: u64,
@@ -75,6 +82,19 @@ impl Taken {
         self.services.insert(key.clone(), holding);
     }
 
+    fn put_range(&mut self, name: &str, cidr: Option<&Object>) {
+        let ranges = cidr.filter(|cidr| is_ready(cidr)).map(|cidr| ranges(&cidr.value())).unwrap_or_default();
+        match ranges.is_empty() {
+            true => self.ranges.remove(name),
+            false => self.ranges.insert(name.to_owned(), ranges),
+        };
+    }
+
+    /// What addresses are given from.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = ServiceCidr> {
+        self.ranges.values().flatten().copied()
+    }
+
     /// What a Service lets go when it is removed.
     pub(super) fn release(&self, service: &NamespacedName) -> Claims {
         Holding::default().claims(self.services.get(service), |_| Bytes::new())
@@ -98,6 +118,20 @@ impl Taken {
     }
 }
 
+/// Whether addresses may be given from a ServiceCIDR: its controller has seen it, and nobody wants it gone.
+fn is_ready(cidr: &Object) -> bool {
+    let value = cidr.value();
+    let conditions = value["status"]["conditions"].as_array();
+    let ready = conditions.into_iter().flatten().any(|own| own["type"] == "Ready" && own["status"] == "True");
+    ready && !cidr.meta().is_terminating()
+}
+
+/// The ranges of a ServiceCIDR in the cluster's family.
+fn ranges(cidr: &Value) -> Vec<ServiceCidr> {
+    let texts = cidr["spec"]["cidrs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    texts.filter_map(ServiceCidr::read).collect()
+}
+
 /// What is taken in one cluster.
 #[derive(Clone, Default)]
 pub(super) struct Book(Arc<Mutex<Taken>>);
@@ -114,12 +148,27 @@ impl Book {
         }
     }
 
-    pub(super) fn replace<'a>(&self, services: impl Iterator<Item = &'a Arc<Object>>) {
+    /// Takes in changed ServiceCIDRs.
+    pub(super) fn ranges_changed(&self, changes: &[(NamespacedName, Option<Arc<Object>>)]) {
+        let mut taken = self.open();
+        for (key, cidr) in changes {
+            taken.put_range(&key.name, cidr.as_deref());
+        }
+    }
+
+    pub(super) fn replace<'a>(
+        &self,
+        services: impl Iterator<Item = &'a Arc<Object>>,
+        cidrs: impl Iterator<Item = &'a Arc<Object>>,
+    ) {
         let mut taken = self.open();
         let (pending, next) = (std::mem::take(&mut taken.pending), taken.next);
         *taken = Taken { pending, next, ..Taken::default() };
         for service in services {
             taken.put(&service.key(), Some(service));
+        }
+        for cidr in cidrs {
+            taken.put_range(&cidr.meta().name, Some(cidr));
         }
     }
 
@@ -188,7 +237,7 @@ mod tests {
         let reserved = book.reserve(book.open(), key("w"), holding, false, &world);
         assert_eq!(free(two, 30_001, "w"), (true, true), "its own");
         assert_eq!(free(two, 30_001, "y"), (false, false), "about to be taken");
-        book.replace([service("z", "None", 0)].iter());
+        book.replace([service("z", "None", 0)].iter(), [].iter());
         assert_eq!((free(one, 30_000, "y"), free(two, 30_001, "y")), ((true, true), (false, false)));
         drop(reserved);
         assert_eq!(free(two, 30_001, "y"), (true, true));
@@ -197,5 +246,31 @@ mod tests {
         assert_eq!((free(one, 30_000, "y"), free(two, 30_001, "y")), ((true, true), (false, false)));
         book.changed(&[(key("x"), None)]);
         assert_eq!(free(two, 30_001, "y"), (true, true));
+    }
+
+    #[test]
+    fn addresses_come_from_what_is_ready() {
+        let cidr = |more: &str, status: &str| {
+            let stored = format!(
+                r#"{{"apiVersion":"networking.k8s.io/v1","kind":"ServiceCIDR","metadata":{{"name":"x"{more}}},"spec":{{"cidrs":["10.0.0.0/24","2001:db8::/64"]}},"status":{{"conditions":[{{"type":"Ready","status":"{status}"}}]}}}}"#
+            );
+            Arc::new(Object::from_stored(stored, 1).unwrap())
+        };
+        let (book, key) = (Book::default(), NamespacedName::new("", "x"));
+        let ranges = || book.open().ranges().map(|range| range.to_string()).collect::<Vec<_>>();
+        let gone = r#","deletionTimestamp":"2026-01-01T00:00:00Z""#;
+        let cases: [(Option<Arc<Object>>, &[&str]); 5] = [
+            (Some(cidr("", "False")), &[]),
+            (Some(cidr("", "True")), &["10.0.0.0/24"]),
+            (Some(cidr(gone, "True")), &[]),
+            (Some(cidr("", "True")), &["10.0.0.0/24"]),
+            (None, &[]),
+        ];
+        for (object, expected) in cases {
+            book.ranges_changed(&[(key.clone(), object)]);
+            assert_eq!(ranges(), expected);
+        }
+        book.replace([].iter(), [cidr("", "True")].iter());
+        assert_eq!(ranges(), ["10.0.0.0/24"]);
     }
 }

@@ -10,6 +10,7 @@ use crate::{admission, metadata, update, write};
 
 pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let (mut binding, _) = write::parse(body)?;
+    super::expect(&binding, "Binding", &["v1"])?;
     admission::admit_below(call, ("v1", "Binding"), &mut binding, None).await?;
     let node = binding["target"]["name"].as_str().unwrap_or("").to_owned();
     let kind = binding["target"]["kind"].as_str().unwrap_or("Node");

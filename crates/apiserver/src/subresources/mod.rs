@@ -9,6 +9,7 @@ mod token;
 
 use k8s_client::{Body, Reply, Verb};
 use k8s_object::{ApiError, Reason};
+use serde_json::Value;
 
 use crate::core::{Aside, Call};
 use crate::{metadata, read, update, write};
@@ -64,6 +65,21 @@ pub(crate) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiEr
     call.warnings.append(&mut warnings);
     call.annotations.append(&mut annotations);
     bound
+}
+
+/// Refuses a body that says that it is something else than what is read below an object. What says nothing is that.
+fn expect(body: &Value, kind: &str, versions: &[&str]) -> Result<(), ApiError> {
+    let said = |key: &str| body[key].as_str().unwrap_or("");
+    let (own_version, own_kind) = (said("apiVersion"), said("kind"));
+    if (own_version.is_empty() || versions.contains(&own_version)) && (own_kind.is_empty() || own_kind == kind) {
+        return Ok(());
+    }
+    let group_version = if own_version.is_empty() { versions[0] } else { own_version };
+    let named = if own_kind.is_empty() { kind } else { own_kind };
+    let version = group_version.rsplit('/').next().unwrap_or(group_version);
+    Err(ApiError::bad_request(format!(
+        "{named} in version {version:?} cannot be handled as a {kind}: no kind {named:?} is registered for version {group_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+    )))
 }
 
 /// The error for a subresource that a resource does not have.

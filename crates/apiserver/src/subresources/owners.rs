@@ -49,6 +49,14 @@ fn scaled(call: &Call<'_>, api_version: &str) -> Scaled {
     }
 }
 
+/// Whether what a client wants is a `Scale`.
+pub(super) fn check_types(call: &Call<'_>, wanted: &Value) -> Result<(), ApiError> {
+    let Some(schema) = Scale::of(call).0 else { return Ok(()) };
+    schema.check_types(wanted).map_err(|error| {
+        ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {error}"))
+    })
+}
+
 fn with_write<T>(call: &Call<'_>, then: impl FnOnce(Write<'_>) -> T) -> T {
     let (manager, now) = (managed::manager(call), call.now.to_string());
     then(Write {

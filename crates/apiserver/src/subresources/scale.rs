@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_apply::Managed;
 use k8s_client::{Body, PatchType, Reply, Verb};
 use k8s_object::{ApiError, LabelSelector, Object, Requirement};
+use k8s_schema::PatchError;
 use serde_json::{Value, json};
 
 use super::owners;
@@ -13,10 +14,19 @@ use crate::registry::Strategy;
 use crate::update::ATTEMPTS;
 use crate::{admission, apply, metadata, schema, update, write};
 
+/// What a patch finds where a custom object has no replicas yet: it has to say how many (apiextensions `invalidSpecReplicas`).
+const NONE_YET: i64 = i32::MIN as i64;
+
 pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     if call.request.verb == Verb::Get {
         let current = call.current().await?;
+        if let Some(path) = missing(call, &current.value_without_managed_fields()) {
+            return Err(ApiError::internal(format!("the spec replicas field {path:?} does not exist")));
+        }
         return Ok(Reply::Value(scale_of(call, &current)));
+    }
+    if call.builtin().is_none() && call.request.patch == Some(PatchType::Strategic) {
+        return Err(schema::patch_error(PatchError::StrategicUnsupported));
     }
     if call.request.patch == Some(PatchType::Apply) {
         return apply_to(call, body).await;
@@ -25,7 +35,7 @@ pub(super) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
     let mut conditional = false;
     for _ in 0..ATTEMPTS {
         let old = call.current().await?;
-        let current = scale_of(call, &old);
+        let current = scale_to_change(call, &old);
         let mut wanted = match (call.request.verb, call.request.patch) {
             (Verb::Update, _) => given.clone(),
             (_, Some(PatchType::Json)) => k8s_schema::json_patch(&current, &given).map_err(schema::patch_error)?,
@@ -60,18 +70,18 @@ async fn set(
     wanted: &Value,
     owners: Managed,
 ) -> Result<Option<Reply>, ApiError> {
-    let replicas = match &wanted["spec"]["replicas"] {
-        Value::Null => 0,
-        value => match value.as_i64().filter(|replicas| *replicas >= 0) {
-            Some(replicas) => replicas,
-            None => {
-                let cause =
-                    k8s_kinds::causes::invalid("spec.replicas", value.clone(), "must be greater than or equal to 0");
-                return Err(ApiError::invalid("autoscaling", "Scale", &call.request.name, vec![cause]));
-            }
-        },
-    };
+    owners::check_types(call, wanted)?;
     let mut new = old.value_without_managed_fields();
+    let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas == NONE_YET
+        && let Some(path) = missing(call, &new)
+    {
+        return Err(ApiError::bad_request(format!("the spec replicas field {path:?} cannot be empty")));
+    }
+    if replicas < 0 && call.builtin().is_some() {
+        let cause = k8s_kinds::causes::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(ApiError::invalid("autoscaling", "Scale", &call.request.name, vec![cause]));
+    }
     set_replicas(call, &mut new, replicas);
     let subresource = std::mem::take(&mut call.request.subresource);
     let written = update::replace_owned(call, old, new, Some(owners)).await;
@@ -85,7 +95,7 @@ async fn apply_to(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     apply::check_kind(&config.value, "autoscaling/v1", "Scale")?;
     for _ in 0..ATTEMPTS {
         let old = call.current().await?;
-        let current = scale_of(call, &old);
+        let current = scale_to_change(call, &old);
         let (wanted, owners) = owners::after_apply(call, &old, &current, &config.value)?;
         apply::tell(call, &config)?;
         let mut wanted = wanted.unwrap_or_else(|| current.clone());
@@ -102,8 +112,24 @@ async fn apply_to(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     Err(call.resource.conflict(&call.request.name, update::MODIFIED))
 }
 
+/// Where a custom object should have its replicas and has none.
+fn missing(call: &Call<'_>, object: &Value) -> Option<String> {
+    let Strategy::Custom(custom) = &call.resource.strategy else { return None };
+    let path = &custom.scale.as_ref()?.spec;
+    at(object, path).is_null().then(|| format!(".{}", path.join(".")))
+}
+
 fn at<'a>(value: &'a Value, path: &[String]) -> &'a Value {
     path.iter().fold(value, |value, name| &value[name.as_str()])
+}
+
+/// The `Scale` as whoever changes it finds it.
+fn scale_to_change(call: &Call<'_>, object: &Object) -> Value {
+    let mut scale = scale_of(call, object);
+    if missing(call, &object.value_without_managed_fields()).is_some() {
+        scale["spec"]["replicas"] = json!(NONE_YET);
+    }
+    scale
 }
 
 fn scale_of(call: &Call<'_>, object: &Object) -> Value {

@@ -23,6 +23,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
         Body::None => json!({}),
         body => write::parse(body)?.0,
     };
+    super::expect(&request, "TokenRequest", &["authentication.k8s.io/v1"])?;
     let invalid = |name: &str, causes| Err(ApiError::invalid(GROUP, "TokenRequest", name, causes));
     let (name, namespace) = (call.request.name.clone(), call.request.namespace.clone());
     for (field, own, whose) in [("name", &name, "name"), ("namespace", &namespace, "namespace")] {

@@ -79,6 +79,7 @@ impl Answer {
             403 => ApiError::new(Reason::Forbidden, text),
             404 => ApiError::new(Reason::NotFound, "the server could not find the requested resource"),
             405 => ApiError::method_not_allowed(),
+            422 => ApiError::new(Reason::Invalid, "the server rejected our request due to an error in our request"),
             429 => ApiError::new(
                 Reason::TooManyRequests,
                 "the server has received too many requests and has asked us to try again later",

@@ -13,4 +13,4 @@ pub(crate) use address::Address;
 #[allow(unused_imports)]
 pub(crate) use client::{Answer, CallError, Client, dial_error, tls_error};
 pub use dial::{Connection, Dialer, Sockets};
-pub(crate) use tls::{ClientIdentity, Trust, config as client_config};
+pub(crate) use tls::{ClientIdentity, Trust, check_bundle, config as client_config};

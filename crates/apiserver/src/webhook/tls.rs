@@ -31,6 +31,17 @@ pub(crate) struct ClientIdentity {
     pub key: PrivateKeyDer<'static>,
 }
 
+/// Whether a bundle has a certificate that can be trusted.
+///
+/// # Errors
+/// In the words of upstream's client.
+pub(crate) fn check_bundle(pem: &[u8]) -> Result<(), String> {
+    match CertificateDer::pem_slice_iter(pem).any(|certificate| certificate.is_ok()) {
+        true => Ok(()),
+        false => Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned()),
+    }
+}
+
 /// A client's side of TLS. `roots` are the system's.
 ///
 /// # Errors
@@ -42,13 +53,13 @@ pub(crate) fn config(
     identity: Option<ClientIdentity>,
 ) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
+    if let Trust::Bundle(pem) = trust {
+        check_bundle(pem)?;
+    }
     let trusted: Vec<CertificateDer<'static>> = match trust {
         Trust::Bundle(pem) => CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect(),
         Trust::System | Trust::Anybody => roots.to_vec(),
     };
-    if trusted.is_empty() && matches!(trust, Trust::Bundle(_)) {
-        return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
-    }
     let verifier = Verifier::new(provider.clone(), trusted, *trust == Trust::Anybody);
     let builder = ClientConfig::builder_with_details(provider, Arc::new(Clock(world.clone())))
         .with_safe_default_protocol_versions()

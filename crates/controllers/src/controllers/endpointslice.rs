@@ -3,6 +3,7 @@
 //! Existing slices are changed as little as possible, because every change goes to every node.
 
 pub(super) mod desired;
+mod hints;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -135,6 +136,7 @@ fn plan(view: &View<'_>, key: &Key, _now: Timestamp) -> Planned {
         node.meta().labels.get(ZONE).map(str::to_owned)
     };
     let mut wanted = desired(&service, &pods, zone);
+    hints::hint(&object, wanted.values_mut().flatten());
     let mut existing: BTreeMap<Group, Vec<Stored>> = BTreeMap::new();
     for slice in view.indexed(&ENDPOINT_SLICES, BY_SERVICE.name, &key.object.to_string()) {
         if slice.meta().is_terminating() {

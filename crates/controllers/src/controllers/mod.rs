@@ -26,9 +26,11 @@ mod replicaset;
 mod replication_controller;
 mod resource_quota;
 mod root_ca_certificate_publisher;
+mod service_cidr;
 mod serviceaccount;
 mod stateful_set;
 mod taint_eviction;
+mod ttl;
 mod ttl_after_finished;
 mod volume_attributes_class_protection;
 mod volume_protection;
@@ -65,10 +67,12 @@ pub static CONTROLLERS: &[&Controller] = &[
     &replication_controller::CONTROLLER,
     &resource_quota::CONTROLLER,
     &root_ca_certificate_publisher::CONTROLLER,
+    &service_cidr::CONTROLLER,
     &serviceaccount::CONTROLLER,
     &stateful_set::CONTROLLER,
     &taint_eviction::CONTROLLER,
     &ttl_after_finished::CONTROLLER,
+    &ttl::CONTROLLER,
     &volume_attributes_class_protection::CONTROLLER,
 ];
 

@@ -105,7 +105,7 @@ fn node(view: &View<'_>, key: &Key, now: Timestamp) -> Planned {
     if let Some(node) = view.get(&NODES, &key.object) {
         if is_out_of_service(&*node.view::<Node>()?) {
             for pod in pods.iter().filter(|pod| pod.meta().is_terminating()) {
-                remove(&mut plan, pod, Some("PodGC: node no longer exists"), now)?;
+                remove(&mut plan, pod, None, now)?;
             }
         }
         return Ok(plan);
@@ -202,7 +202,19 @@ mod tests {
         let fourth = pod("p", json!({"metadata": {"generation": 4}, "spec": {"nodeName": "n"}}));
         check_with(&options, &CONTROLLER, &[fourth], &node_key, &[DISRUPTED_4, delete]);
         check_with(&options, &CONTROLLER, &[pod("p", finished)], &node_key, &[delete]);
-        check_with(&options, &CONTROLLER, &[pod("p", bound), node()], &node_key, &[]);
+        check_with(&options, &CONTROLLER, &[pod("p", bound.clone()), node()], &node_key, &[]);
+        let out = object(
+            &NODES,
+            "",
+            "n",
+            json!({
+                "spec": {"taints": [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]},
+                "status": {"conditions": [{"type": "Ready", "status": "False"}]},
+            }),
+        );
+        let mut leaving = bound;
+        leaving["metadata"] = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        check_with(&options, &CONTROLLER, &[pod("p", leaving), out], &node_key, &[FAILED, delete]);
     }
 
     #[test]

@@ -41,6 +41,7 @@ const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (ENDPOINTS, "Endpoints", true),
     (ENDPOINT_SLICES, "EndpointSlice", true),
     (EVENTS, "Event", true),
+    (GroupVersionResource::of("networking.k8s.io", "v1", "ipaddresses"), "IPAddress", false),
     (JOBS, "Job", true),
     (LEASES, "Lease", true),
     (NAMESPACES, "Namespace", false),
@@ -54,6 +55,7 @@ const KINDS: &[(GroupVersionResource, &str, bool)] = &[
     (GroupVersionResource::of("", "v1", "resourcequotas"), "ResourceQuota", true),
     (SERVICE_ACCOUNTS, "ServiceAccount", true),
     (SERVICES, "Service", true),
+    (GroupVersionResource::of("networking.k8s.io", "v1", "servicecidrs"), "ServiceCIDR", false),
     (STATEFUL_SETS, "StatefulSet", true),
     (GroupVersionResource::of("storage.k8s.io", "v1", "volumeattributesclasses"), "VolumeAttributesClass", false),
 ];

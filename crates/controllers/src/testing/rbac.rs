@@ -70,6 +70,10 @@ const RULES: &[(&str, &str, &str)] = &[
     ("root-ca-cert-publisher", "create update patch", "events"),
     ("service-account-controller", "create", "serviceaccounts"),
     ("service-account-controller", "create update patch", "events"),
+    ("service-cidrs-controller", "get list patch update watch", "servicecidrs"),
+    ("service-cidrs-controller", "patch update", "servicecidrs/finalizers servicecidrs/status"),
+    ("service-cidrs-controller", "get list watch", "ipaddresses"),
+    ("service-cidrs-controller", "create update patch", "events"),
     ("statefulset-controller", "get list watch", "statefulsets"),
     ("statefulset-controller", "update", "statefulsets/status statefulsets/finalizers pods/finalizers"),
     ("statefulset-controller", "list watch create delete get patch update", "pods"),
@@ -78,6 +82,8 @@ const RULES: &[(&str, &str, &str)] = &[
     ("statefulset-controller", "create update patch", "events"),
     ("ttl-after-finished-controller", "get list watch delete", "jobs"),
     ("ttl-after-finished-controller", "create update patch", "events"),
+    ("ttl-controller", "list patch update watch", "nodes"),
+    ("ttl-controller", "create update patch", "events"),
 ];
 
 pub(super) fn allows(user: &UserInfo, request: &Request) -> bool {

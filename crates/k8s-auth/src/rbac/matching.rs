@@ -28,10 +28,11 @@ fn resource_matches(pattern: &str, resource: &str, subresource: &str) -> bool {
     if pattern == ANY {
         return true;
     }
-    match pattern.split_once('/') {
-        None => subresource.is_empty() && pattern == resource,
-        Some((own, sub)) => !subresource.is_empty() && sub == subresource && (own == ANY || own == resource),
+    // What asks about access may also name both in one text.
+    if subresource.is_empty() {
+        return pattern == resource;
     }
+    pattern.split_once('/').is_some_and(|(own, sub)| sub == subresource && (own == ANY || own == resource))
 }
 
 /// `*`, `/healthz`, or `/healthz/*`.
@@ -70,6 +71,7 @@ mod tests {
             (&pods, resource("get", "", "pods", "log", "p"), false),
             (&log, resource("get", "", "pods", "log", "p"), true),
             (&log, resource("get", "", "pods", "", "p"), false),
+            (&log, resource("get", "", "pods/log", "", "p"), true),
             (&scale, resource("update", "apps", "deployments", "scale", "d"), true),
             (&scale, resource("update", "apps", "deployments", "status", "d"), false),
             (&scale, resource("update", "apps", "deployments", "", "d"), false),

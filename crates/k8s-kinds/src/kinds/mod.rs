@@ -74,6 +74,7 @@ mod webhook_configuration;
 use crate::Kind;
 
 pub(crate) use devices::SHARES_DEVICES_SINCE;
+pub use service_rules::addresses as service_addresses;
 
 /// Every built-in kind.
 pub static KINDS: &[&Kind] = &[

@@ -47,6 +47,8 @@ fn default(object: &mut Value, _: &Context<'_>) {
 
 fn prepare_create(object: &mut Value, context: &Context<'_>) {
     drop_status(object, context);
+    // A name that the server has made was not there when defaults were.
+    default(object, context);
     if let Some(map) = object.as_object_mut() {
         map.insert("status".to_owned(), json!({"phase": "Active"}));
     }

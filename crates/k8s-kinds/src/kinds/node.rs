@@ -9,7 +9,7 @@ use crate::causes::{duplicate, forbidden, invalid, not_supported, required};
 use crate::columns::{AGE, Column, NAME, text_or};
 use crate::fields::{at, entries, flag, is_empty, items, text, text_at};
 use crate::names::{label_value, qualified};
-use crate::strategy::keep_apart;
+use crate::strategy::{agree_on_first, keep_apart};
 use crate::{Context, Kind, STATUS, Scope, proxy};
 
 pub(crate) static KIND: Kind = Kind {
@@ -63,6 +63,9 @@ fn field<'a>(object: &'a Value, path: &str) -> Cow<'a, str> {
 
 /// What a node can give away is what it has, unless it says otherwise.
 fn default(object: &mut Value, _: &Context<'_>) {
+    if let Some(spec) = object.get_mut("spec") {
+        agree_on_first(spec, "podCIDR", "podCIDRs", |cidr| cidr.into());
+    }
     if let Some(status) = object.get_mut("status")
         && is_empty(at(status, "allocatable"))
         && !is_empty(at(status, "capacity"))
@@ -107,13 +110,11 @@ fn address(object: &Value, kind: &str) -> Value {
 fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let mut causes = taints(items(object, "spec.taints"));
     let Some(old) = context.old else { return causes };
-    for (key, word) in [("podCIDR", "podCIDR"), ("providerID", "providerID")] {
-        let (was, is) = (text(object, &format!("spec.{key}")), text(old, &format!("spec.{key}")));
-        if !is.is_empty() && was != is {
-            causes.push(forbidden(
-                format!("spec.{key}"),
-                &format!("node updates may not change {word} except from \"\" to valid"),
-            ));
+    for (key, word) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
+        let field = format!("spec.{key}");
+        let (is, was) = (at(object, &field), at(old, &field));
+        if !is_empty(was) && is != was {
+            causes.push(forbidden(field, &format!("node updates may not change {word} except from \"\" to valid")));
         }
     }
     causes

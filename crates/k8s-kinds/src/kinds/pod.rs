@@ -11,7 +11,7 @@ use crate::causes::forbidden;
 use crate::columns::{AGE, Column, NAME, text_or};
 use crate::fields::{at, carry_over, child, flag, int, is_empty, items, items_mut, text, text_at};
 use crate::pod_spec::{self, is_restartable_init};
-use crate::strategy::{drop_status, is_terminating, keep_apart};
+use crate::strategy::{agree_on_first, drop_status, is_terminating, keep_apart};
 use crate::{Context, Kind, STATUS, Subresource, is_pod_terminal, names, proxy, stream, workload};
 
 pub(crate) static KIND: Kind = Kind {
@@ -165,10 +165,11 @@ fn prepare_update(object: &mut Value, context: &Context<'_>) {
             if let Some(metadata) = object.get_mut("metadata") {
                 carry_over(metadata, at(old, "metadata"), "ownerReferences");
             }
-            if let Some(status) = child(object, "status")
-                && text(status, "qosClass").is_empty()
-            {
-                carry_over(status, at(old, "status"), "qosClass");
+            if let Some(status) = child(object, "status") {
+                agree_on_first(status, "podIP", "podIPs", |ip| json!({"ip": ip}));
+                if text(status, "qosClass").is_empty() {
+                    carry_over(status, at(old, "status"), "qosClass");
+                }
             }
             pod_spec::keep_generations(object, old);
             pod_spec::drop_unserved_status(object, context.minor);

@@ -1,4 +1,4 @@
-//! Service. Addresses and node ports are given out by the server; what clients may ask for is judged by `service_rules`.
+//! Service. Addresses, their families and node ports are given out by the server; what clients may ask for is judged by `service_rules`.
 
 use serde_json::{Value, json};
 
@@ -44,6 +44,7 @@ pub(crate) static KIND: Kind = Kind {
 
 fn drop_status_to_empty(object: &mut Value, context: &Context<'_>) {
     drop_status(object, context);
+    drop_internal_policy(object);
     default_to(object, "status", json!({"loadBalancer": {}}));
 }
 
@@ -82,14 +83,16 @@ fn default(object: &mut Value, _: &Context<'_>) {
     if text(spec, "type") == "LoadBalancer" {
         default_to(spec, "allocateLoadBalancerNodePorts", true);
     }
-    // The cluster serves one family: IPv4.
-    if text(spec, "type") != "ExternalName" {
-        default_to(spec, "ipFamilyPolicy", "SingleStack");
-        if is_empty(at(spec, "ipFamilies"))
-            && let Some(map) = spec.as_object_mut()
-        {
-            map.insert("ipFamilies".to_owned(), json!(["IPv4"]));
-        }
+}
+
+/// What has no addresses has no policy for them either. Upstream stores the policy and never shows it.
+fn drop_internal_policy(object: &mut Value) {
+    if let Some(spec) = child(object, "spec")
+        && !needs_address(spec)
+        && matches!(text(spec, "internalTrafficPolicy"), "Cluster" | "Local")
+        && let Some(map) = spec.as_object_mut()
+    {
+        map.remove("internalTrafficPolicy");
     }
 }
 
@@ -118,18 +121,23 @@ fn prepare_update(object: &mut Value, context: &Context<'_>) {
         carry_over(spec, old, "healthCheckNodePort");
     }
     drop_unused(spec, old);
-    if text(spec, "type") != "LoadBalancer" && !is_empty(at(object, "status.loadBalancer")) {
+    drop_internal_policy(object);
+    if text(&object["spec"], "type") != "LoadBalancer" && !is_empty(at(object, "status.loadBalancer")) {
         object["status"]["loadBalancer"] = json!({});
     }
 }
 
 fn keep_addresses(spec: &mut Value, old: &Value) {
     if needs_address(spec) && needs_address(old) {
-        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        for key in ["clusterIP", "clusterIPs"] {
             if is_empty(at(spec, key)) {
                 carry_over(spec, old, key);
             }
         }
+    }
+    if is_empty(at(spec, "clusterIPs")) && at(spec, "clusterIP") == at(old, "clusterIP") {
+        // A client that knows of one address only.
+        carry_over(spec, old, "clusterIPs");
     }
     let same = |key: &str| at(spec, key) == at(old, key);
     if same("clusterIP") || !same("clusterIPs") {

@@ -143,7 +143,9 @@ fn affinity(spec: &Value) -> Vec<Cause> {
     }
 }
 
-fn addresses(spec: &Value, old: &Value, minor: u8) -> Vec<Cause> {
+/// What is wrong with addresses and their families (core `ValidateServiceClusterIPsRelatedFields`). `old`: the spec before, null for a
+/// new Service.
+pub fn addresses(spec: &Value, old: &Value, minor: u8) -> Vec<Cause> {
     let mut causes = Vec::new();
     let (first, all) = (text(spec, "clusterIP"), texts(spec, "clusterIPs"));
     let value = || at(spec, "clusterIPs").clone();
@@ -473,7 +475,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::kinds::service::KIND;
-    use crate::testing::{told, told_of_update};
+    use crate::testing::{created, told, told_of_update};
 
     fn service(spec: Value) -> Value {
         json!({"metadata": {"name": "a"}, "spec": spec})
@@ -593,6 +595,19 @@ mod tests {
         for (new, expected) in cases {
             assert_eq!(&told_of_update(&KIND, &old, new, ""), expected, "{new}");
         }
+    }
+
+    #[test]
+    fn what_becomes_a_name_lets_its_addresses_go() {
+        let headless = service(json!({"clusterIP": "None", "clusterIPs": ["None"], "ipFamilies": ["IPv4"]}));
+        // A client that knows of one address only repeats that one.
+        let named = service(json!({"type": "ExternalName", "externalName": "a.b", "clusterIP": "None"}));
+        assert_eq!(told_of_update(&KIND, &headless, &named, ""), [""; 0]);
+        let policy = |policy: &str| {
+            let spec = json!({"type": "ExternalName", "externalName": "a.b", "internalTrafficPolicy": policy});
+            created(&KIND, &service(spec))["spec"]["internalTrafficPolicy"].clone()
+        };
+        assert_eq!((policy("Cluster"), policy("Any")), (Value::Null, json!("Any")), "what is wrong is refused later");
     }
 
     #[test]

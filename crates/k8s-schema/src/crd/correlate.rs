@@ -30,7 +30,8 @@ impl<'a> Correlation<'a> {
     }
 }
 
-/// The order of lists that are maps does not matter, and neither does what the schema does not know of.
+/// The order of lists that are maps does not matter. What the schema does not know has no counterpart, so that an object which
+/// holds such fields has always changed; a resource does, whose metadata no schema describes.
 fn unchanged(schema: &Structural, new: &Value, old: &Value) -> bool {
     match (new, old) {
         (Value::Array(new), Value::Array(old)) => {
@@ -45,15 +46,11 @@ fn unchanged(schema: &Structural, new: &Value, old: &Value) -> bool {
             new.len() == old.len()
                 && new.iter().all(|(name, value)| {
                     let child = match (schema.properties.get(name), &schema.additional) {
-                        (Some(property), _) => Some(property),
-                        (None, Additional::Schema(values)) => Some(&**values),
-                        (None, Additional::Any | Additional::None) => None,
+                        (Some(property), _) => property,
+                        (None, Additional::Schema(values)) => values,
+                        (None, Additional::Any | Additional::None) => return false,
                     };
-                    match (child, old.get(name)) {
-                        (Some(child), Some(old)) => unchanged(child, value, old),
-                        (None, Some(old)) => value == old,
-                        (_, None) => false,
-                    }
+                    old.get(name).is_some_and(|old| unchanged(child, value, old))
                 })
         }
         _ => new == old,

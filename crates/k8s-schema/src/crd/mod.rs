@@ -1,6 +1,7 @@
 //! Custom schemas: the `openAPIV3Schema` of a CustomResourceDefinition, checked, read into a tree, and applied.
 
 mod correlate;
+mod embedded;
 mod expressions;
 mod format;
 mod lists;
@@ -13,9 +14,10 @@ use serde_json::Value;
 
 use cel::Pattern;
 
+pub(crate) use embedded::{coerce, each as each_embedded};
 pub(crate) use expressions::{Known, declared};
 pub(crate) use read::read;
-pub(crate) use validate::{validate, validate_update};
+pub(crate) use validate::{validate, validate_status, validate_update};
 
 /// One level of a structural schema. Also used for the value validations inside `allOf`, `anyOf`, `oneOf` and `not`,
 /// which have no types, defaults or extensions.
@@ -29,6 +31,8 @@ pub(crate) struct Structural {
     pub(crate) items: Option<Box<Structural>>,
     pub(crate) preserve_unknown: bool,
     pub(crate) embedded_resource: bool,
+    /// Whether there are embedded resources here or below.
+    pub(crate) has_embedded: bool,
     pub(crate) int_or_string: bool,
     pub(crate) list_type: Option<ListType>,
     pub(crate) list_map_keys: Vec<String>,

@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 
 use super::correlate::{Correlation, OldItems};
-use super::{Additional, Rules, Structural, Type, expressions, format, lists};
+use super::{Additional, Rules, Structural, Type, embedded, expressions, format, lists};
 use crate::error::{FieldError, FieldErrorKind, MAX_FIELD_ERRORS};
 use crate::path::Path;
 
@@ -15,6 +15,7 @@ pub(crate) fn validate(schema: &Structural, value: &Value) -> Vec<FieldError> {
     let mut result = Outcome::default();
     visit(schema, value, None, &mut Path::default(), &mut result);
     let mut errors = result.errors;
+    embedded::validate(schema, value, &mut errors);
     lists::validate(schema, value, &mut errors);
     errors.truncate(MAX_FIELD_ERRORS);
     errors
@@ -26,6 +27,30 @@ pub(crate) fn validate_update(schema: &Structural, value: &Value, old: Option<&V
     let correlation = old.map(|old| Correlation::new(schema, value, old));
     visit(schema, value, correlation.as_ref(), &mut Path::default(), &mut result);
     let mut errors = result.errors;
+    embedded::validate(schema, value, &mut errors);
+    complete(schema, value, old, errors)
+}
+
+/// All that the schema says about the status of a resource that replaces `old`. The rest of it is as it was, so only the schema of
+/// `status` is looked at, as if that were all there is; rules in CEL see the whole.
+pub(crate) fn validate_status(schema: &Structural, value: &Value, old: &Value) -> Vec<FieldError> {
+    let mut result = Outcome::default();
+    if let (Some(below), Some(status)) = (schema.properties.get("status"), value.get("status")) {
+        let correlation = old.get("status").map(|old| Correlation::new(below, status, old));
+        visit(below, status, correlation.as_ref(), &mut Path::default(), &mut result);
+    }
+    let errors = result.errors.into_iter().map(|mut error| {
+        error.path = match error.path.as_str() {
+            NO_PATH => "status".to_owned(),
+            below => format!("status.{below}"),
+        };
+        error
+    });
+    complete(schema, value, Some(old), errors.collect())
+}
+
+/// What there is to say after what the schemas of the values have said.
+fn complete(schema: &Structural, value: &Value, old: Option<&Value>, mut errors: Vec<FieldError>) -> Vec<FieldError> {
     let mut duplicates = Vec::new();
     lists::validate(schema, value, &mut duplicates);
     // Lists that were wrong before may stay wrong, even where they change.
@@ -421,23 +446,6 @@ fn check_object(
     for name in rules.map(|rules| rules.required.as_slice()).unwrap_or_default() {
         if !map.contains_key(name) {
             result.push(FieldError::required(path.child(name), ""));
-        }
-    }
-    if schema.embedded_resource {
-        check_embedded(map, path, result);
-    }
-}
-
-/// An embedded resource says what it is.
-fn check_embedded(map: &serde_json::Map<String, Value>, path: &Path, result: &mut Outcome) {
-    for name in ["apiVersion", "kind"] {
-        match map.get(name) {
-            None => result.push(FieldError::required(path.child(name), "")),
-            Some(Value::String(text)) if text.is_empty() => {
-                result.push(FieldError::invalid(path.child(name), "".into(), "must not be empty"));
-            }
-            Some(Value::String(_)) => {}
-            Some(other) => result.push(FieldError::invalid(path.child(name), other.clone(), "must be a string")),
         }
     }
 }

@@ -26,6 +26,9 @@ use crate::schema::Schema;
 /// Says which kinds a schema is of.
 const KINDS: &str = "x-kubernetes-group-version-kind";
 
+/// Says which fields of a custom resource selectors may name.
+const SELECTABLE: &str = "x-kubernetes-selectable-fields";
+
 /// One served kind.
 #[derive(Clone, Debug)]
 pub struct OpenApiKind {
@@ -41,6 +44,8 @@ pub struct OpenApiKind {
     pub type_name: String,
     pub schema: Schema,
     pub subresources: Vec<OpenApiSubresource>,
+    /// Paths of the fields of a custom resource that selectors may name, `spec.color`.
+    pub selectable: Vec<String>,
 }
 
 /// A resource below the objects of a kind.
@@ -174,8 +179,15 @@ fn schemas(flavour: Flavour, groups: &[OpenApiGroup<'_>], minor: Minor) -> Map<S
                 (None, Some(source)) => {
                     queue.extend(model().by_full_name(types::OBJECT_META));
                     queue.extend(model().by_full_name(types::LIST_META));
-                    out.insert(kind.type_name.clone(), types::custom(flavour, source));
-                    out.insert(list, types::custom_list(flavour, &kind.type_name));
+                    let mut schemas = [types::custom(flavour, source), types::custom_list(flavour, &kind.type_name)];
+                    if !kind.selectable.is_empty() {
+                        let fields = kind.selectable.iter().map(|path| json!({ "fieldPath": path }));
+                        let fields: Value = fields.collect();
+                        schemas.iter_mut().for_each(|schema| schema[SELECTABLE] = fields.clone());
+                    }
+                    let [own, of_list] = schemas;
+                    out.insert(kind.type_name.clone(), own);
+                    out.insert(list, of_list);
                 }
                 (None, None) => {}
             }

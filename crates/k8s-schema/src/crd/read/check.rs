@@ -3,15 +3,16 @@
 use serde_json::{Map, Value};
 
 use super::{Place, Reader};
-use crate::crd::{Additional, ListType, Rules, Structural, Type};
+use crate::crd::{ListType, Rules, Structural, Type, embedded};
 use crate::error::FieldError;
+use crate::node::ModelNode;
 
 impl Reader {
     pub(super) fn check_nested(&mut self, map: &Map<String, Value>, place: Place, s: &Structural) {
         if s.ty.is_some() && place != Place::NestedType {
             self.forbid("type", "must be empty to be structural");
         }
-        if !matches!(s.additional, Additional::None) {
+        if has_additional(map) {
             self.forbid("additionalProperties", "must be undefined to be structural");
         }
         if s.default.is_some() {
@@ -50,12 +51,12 @@ impl Reader {
         if s.ty == Some(Type::Array) && s.items.is_none() && !map.contains_key("items") {
             self.require("items", "must be specified");
         }
-        if place == Place::Root && !matches!(s.additional, Additional::None) {
+        if place == Place::Root && has_additional(map) {
             self.forbid("additionalProperties", "must not be used at the root");
         }
         self.check_type(place, s, map.get("type"));
         if s.embedded_resource {
-            if !matches!(s.additional, Additional::None) {
+            if has_additional(map) {
                 self.forbid("additionalProperties", "must not be used if x-kubernetes-embedded-resource is set");
             }
             if !s.preserve_unknown && s.properties.is_empty() {
@@ -177,15 +178,17 @@ impl Reader {
         }
     }
 
-    /// A default must be a value that the schema would accept as it is.
-    pub(super) fn check_default(&mut self, s: &Structural, default: &Value) {
+    /// A default must be a value that the schema would accept as it is. Of the metadata of a resource it may hold what this
+    /// server does not know: that goes where the default is used.
+    pub(super) fn check_default(&mut self, s: &Structural, default: &Value, meta: Option<ModelNode>) {
         let path = self.path.child("default");
-        for field in crate::unknown::find(crate::node::Node::Custom(s, false), default) {
-            self.errors.push(FieldError::invalid(
-                &*path,
-                default.clone(),
-                format!("must not have unknown field {field:?}"),
-            ));
+        if let Some(Err(error)) = meta.map(|node| crate::check::types(node, default)) {
+            let detail = format!("must result in valid metadata: {error}");
+            self.errors.push(FieldError::invalid(&*path, default.clone(), detail));
+            return;
+        }
+        if meta.is_none() && embedded::has_unknown(s, default) {
+            self.errors.push(FieldError::invalid(&*path, default.clone(), "must not have unknown fields"));
         }
         for mut error in crate::crd::validate(s, default) {
             error.path = match error.path.as_str() {
@@ -284,6 +287,11 @@ fn incomplete_nested(nested: &Structural, s: &Structural, at: &str, from: &str, 
             None => missing.push(absent(at, &from)),
         }
     }
+}
+
+/// Whether anything is said about properties that are not named, if only that there are none.
+fn has_additional(map: &Map<String, Value>) -> bool {
+    map.get("additionalProperties").is_some_and(|value| !value.is_null())
 }
 
 /// `[{type: integer}, {type: string}]`, which `x-kubernetes-int-or-string` allows to be spelled out.

@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 
 use check::is_int_or_string;
 
-use crate::crd::{Additional, Known, ListType, Pattern, Rules, Structural, Type, expressions};
+use crate::crd::{Additional, Known, ListType, Pattern, Rules, Structural, Type, embedded, expressions};
 use crate::error::{FieldError, MAX_FIELD_ERRORS};
+use crate::node::{ModelNode, object_meta};
 use crate::path::Path;
 
 /// Deepest nesting of schemas. The walks recurse, and real schemas stay under 40.
@@ -25,6 +26,7 @@ const UNSUPPORTED: &[&str] = &["$ref", "additionalItems", "definitions", "depend
 pub(crate) fn read(path: &str, schema: &Value, known: &Known) -> Result<Structural, Vec<FieldError>> {
     let mut reader = Reader { path: Path::new(path), errors: Vec::new(), nodes: 0, depth: 0 };
     let mut structural = reader.schema(schema, Place::Root, Context::default());
+    embedded::prune_defaults(&mut structural, true);
     if reader.errors.is_empty() {
         reader.completeness(&structural);
     }
@@ -61,6 +63,8 @@ impl Place {
 #[derive(Clone, Copy, Default)]
 struct Context {
     in_metadata: bool,
+    /// What the metadata of a resource has at this place; `None` outside of it, and for what it does not have.
+    meta: Option<ModelNode>,
     top_level_field: Option<&'static str>,
     /// The first branch of `allOf`, where the int-or-string pattern may stand.
     first_of_all: bool,
@@ -124,6 +128,10 @@ impl Reader {
             ..Structural::default()
         };
         self.children(map, place, context, &mut s);
+        s.has_embedded = s.embedded_resource
+            || s.properties.values().any(|below| below.has_embedded)
+            || s.items.as_ref().is_some_and(|below| below.has_embedded)
+            || matches!(&s.additional, Additional::Schema(below) if below.has_embedded);
         if s.int_or_string && !place.is_nested() {
             self.check_int_or_string(&s);
         }
@@ -139,7 +147,7 @@ impl Reader {
             self.check_structural(map, place, &s);
         }
         if let Some(default) = s.default.as_ref().filter(|_| !place.is_nested()) {
-            self.check_default(&s, default);
+            self.check_default(&s, default, context.meta);
         }
         if s.default.is_some() {
             if let Some(field) = context.top_level_field {
@@ -246,6 +254,11 @@ impl Reader {
                     let meta = ["apiVersion", "kind", "metadata"].into_iter().find(|meta| resource && meta == name);
                     let inner = Context {
                         in_metadata: context.in_metadata || meta.is_some(),
+                        meta: match meta {
+                            Some("metadata") => object_meta(),
+                            Some(_) => None,
+                            None => context.meta.and_then(|meta| embedded::below(meta, name)),
+                        },
                         top_level_field: meta.filter(|_| place == Place::Root).or(context.top_level_field),
                         first_of_all: false,
                     };
