@@ -28,7 +28,9 @@ use crate::proxy::Kubelets;
 use crate::registry::{Entry, Registry, Resource, Served, Strategy};
 use crate::schema::FieldValidation;
 use crate::webhook::Dialer;
-use crate::{aggregation, create, delete, http, managed, read, storage, subresources, update, virtuals, watch};
+use crate::{
+    aggregation, counted, create, delete, http, managed, read, storage, subresources, update, virtuals, watch,
+};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 20;
@@ -235,7 +237,8 @@ impl Core {
         for (key, value) in std::mem::take(&mut call.annotations) {
             audit.annotate(&key, value);
         }
-        let reply = dispatched?;
+        // What was said on the way is told however it ended.
+        let reply = dispatched.map_err(|error| ApiError { warnings: std::mem::take(&mut call.warnings), ..error })?;
         if let Reply::List { items, .. } = &reply {
             let (group, plural) = (call.resource.group.as_str(), call.resource.plural.as_str());
             self.metrics.cache_lists.with(&[group, plural, ""]).inc();
@@ -516,7 +519,9 @@ impl Api for InProcess {
     ) -> BoxFuture<'a, Result<Reply, ApiError>> {
         Box::pin(async move {
             let audit = Record::of_component(&self.core, user, agent, &request);
+            let counted = counted::InProcess::begin(&self.core, &request);
             let outcome = self.core.execute(&self.space, user, agent, &audit, request).await;
+            counted.end(&self.core, outcome.as_ref());
             audit.ended(outcome.as_ref());
             Ok(outcome?.reply)
         })

@@ -13,7 +13,7 @@ use crate::network::Reserved;
 use crate::registry::Strategy;
 use crate::storage::Guard;
 use crate::write::{self, Stored};
-use crate::{admission, crd, kind_rules, managed, metadata, network};
+use crate::{admission, crd, kind_rules, managed, metadata, network, owner_references};
 
 /// How often a name is generated anew when it is taken (apiserver `maxNameGenerationCreateAttempts`).
 const NAME_ATTEMPTS: usize = 8;
@@ -64,19 +64,18 @@ async fn admit(call: &mut Call<'_>, object: &mut Value, owners: Option<Managed>)
         return Err(call.resource.forbidden(metadata::text(object, "name"), why));
     }
     place(call, object)?;
-    if call.request.patch.is_none() {
-        metadata::drop_repeated_owners(call, object, false)?;
-    }
+    owner_references::sent(call, object);
     write::default(call, object, None);
     call.audit.request_object(object);
     let owners = managed::of_create(call, object, owners)?;
     admission::show_owners(call, owners.as_deref(), None);
     admission::wait(call, object).await;
     admission::admit(call, object, None).await?;
-    metadata::drop_repeated_owners(call, object, true)?;
-    // Whoever admits has no say in this.
-    metadata::of(object)?.remove("managedFields");
-    Ok(owners)
+    owner_references::admitted(call, object);
+    Ok(match managed::after_admission(call, object) {
+        Some(said) => said.to_text(),
+        None => owners,
+    })
 }
 
 /// Whether the name is somebody's.
@@ -99,9 +98,8 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
         return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
     }
     if namespaced && !own.is_empty() && own != path {
-        return Err(ApiError::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request: {own} != {path}"
-        )));
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(message));
     }
     if namespaced {
         map.insert("namespace".into(), json!(path));

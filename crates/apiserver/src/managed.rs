@@ -2,7 +2,7 @@
 //!
 //! While an object is on its way its owners go beside it: they are taken out of what the client sent, worked out when the object has
 //! its defaults and before admission changes it, and put back as text into the stored bytes. What admission and the server
-//! itself set is nobody's.
+//! itself set is nobody's, unless a webhook says whose it is.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use crate::registry::{Entry, Resource, Strategy};
 const MAX_MANAGER_BYTES: usize = 128;
 /// Bytes of a subresource's name in an entry (apimachinery `MaxSubresourceNameLength`).
 const MAX_SUBRESOURCE_BYTES: usize = 256;
+
+/// What a client is told of a webhook that has made nonsense of the owners of fields.
+const CORRUPTED: &str = ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests";
 
 /// Writes that upstream makes past the bookkeeping.
 const UNTRACKED: &[&str] = &["binding", "eviction"];
@@ -287,6 +290,22 @@ pub(crate) fn of_update(
         }
         (Err(_), _) => Owners::Changed(Managed::default()),
     })
+}
+
+/// The owners as those who admit objects have changed them. What is no list of owners is not taken, and the client is told.
+pub(crate) fn after_admission(call: &mut Call<'_>, object: &mut Value) -> Option<Managed> {
+    let said = object["metadata"].as_object_mut()?.remove("managedFields")?;
+    let managed = match Managed::from_value(&said) {
+        Ok(managed) => managed,
+        Err(problem) => {
+            call.warnings.push(format!("{CORRUPTED}: {problem}"));
+            return None;
+        }
+    };
+    if let Some(shown) = &mut call.aside.owners {
+        shown.new = managed.to_text();
+    }
+    Some(managed)
 }
 
 /// Calls with the write that a request is.

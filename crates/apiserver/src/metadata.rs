@@ -1,13 +1,9 @@
 //! What the server itself writes into `metadata`, the same for every kind (apiserver `registry/rest`). Judging it is the
 //! table of kinds' work.
 
-use std::collections::BTreeMap;
-
 use k8s_object::ApiError;
 use serde_json::{Map, Value, json};
 use world::World;
-
-use crate::core::Call;
 
 /// What the random part of a generated name is drawn from: no vowels, no digits that look like letters.
 const SUFFIX: &str = "bcdfghjklmnpqrstvwxz2456789";
@@ -76,38 +72,6 @@ pub(crate) fn tidy(metadata: &mut Map<String, Value>) {
             metadata.remove(field);
         }
     }
-}
-
-/// Takes away owner references that are there already, and tells the client. What is written is looked at before admission and
-/// after it, what a patch makes only after it (apiserver `dedupOwnerReferencesAndAddWarning`).
-pub(crate) fn drop_repeated_owners(call: &mut Call<'_>, object: &mut Value, admitted: bool) -> Result<(), ApiError> {
-    let Some(Value::Array(owners)) = of(object)?.get_mut("ownerReferences") else { return Ok(()) };
-    if owners.len() < 2 {
-        return Ok(());
-    }
-    // Only of owners with the same uid is the rest compared.
-    let mut seen: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let mut repeated = Vec::new();
-    owners.retain(|owner| {
-        let uid = owner["uid"].as_str().unwrap_or("");
-        let same = seen.entry(uid.to_owned()).or_default();
-        let is_new = !same.contains(owner);
-        match is_new {
-            true => same.push(owner.clone()),
-            false => repeated.push(uid.to_owned()),
-        }
-        is_new
-    });
-    if repeated.is_empty() {
-        return Ok(());
-    }
-    let when = if admitted { " after mutating admission happens" } else { "" };
-    call.warnings.push(format!(
-        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \
-         reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
-        repeated.join(", ")
-    ));
-    Ok(())
 }
 
 /// A name from `generateName`.

@@ -189,10 +189,25 @@ async fn commit(keyspace: &Keyspace, txn: Txn) -> Result<Written, ApiError> {
     Ok(if result.succeeded { Written::Done(result.revision) } else { Written::Conflict(result.revision) })
 }
 
+/// Bytes that upstream's client of etcd sends at most.
+const MAX_SENT_BYTES: usize = 2 << 20;
+
+/// The refusal of an object that is too large to be stored, in the words of etcd's server, or of its client where it does not even
+/// send it. Neither is a status of the API.
+pub(crate) fn too_large(bytes: usize) -> ApiError {
+    let message = match bytes > MAX_SENT_BYTES {
+        true => format!(
+            "rpc error: code = ResourceExhausted desc = trying to send message larger than max ({bytes} vs. {MAX_SENT_BYTES})"
+        ),
+        false => "etcdserver: request is too large".to_owned(),
+    };
+    ApiError::new(Reason::InternalError, message).verbatim(500, "")
+}
+
 /// What a client is told when the store refuses.
 pub(crate) fn error(error: StoreError) -> ApiError {
     match error {
-        StoreError::RequestTooLarge { limit, .. } => ApiError::too_large(limit),
+        StoreError::RequestTooLarge { bytes, .. } => too_large(bytes),
         StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided watch is too old."),
         StoreError::Fenced => ApiError::new(Reason::ServiceUnavailable, error.to_string()),
         StoreError::Closed => ApiError::new(Reason::ServiceUnavailable, "the API server is shutting down"),

@@ -8,9 +8,10 @@ use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
+use crate::managed::Owners;
 use crate::network::Reserved;
 use crate::write::{self, Stored, Text};
-use crate::{admission, apply, crd, create, managed, metadata, network, schema};
+use crate::{admission, apply, crd, create, managed, metadata, network, owner_references, schema};
 
 /// How often a write without a resourceVersion is tried again when somebody else was faster. Upstream has no such limit but the
 /// request's time; this one is for who has none.
@@ -23,7 +24,7 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Arc<Object
     let (mut new, text) = write::parse(body)?;
     write::conform(call, &mut new, text)?;
     check_names(call, &mut new)?;
-    metadata::drop_repeated_owners(call, &mut new, false)?;
+    owner_references::sent(call, &mut new);
     if call.audit.has_objects() {
         // With its defaults, as upstream understands what it decodes.
         let mut understood = new.clone();
@@ -261,9 +262,8 @@ pub(crate) async fn replace_owned(
     let owners = managed::of_update(call, old, &before, &mut new, owners)?;
     admission::show_owners(call, owners.text(old).as_deref(), old.managed_fields());
     admission::admit(call, &mut new, Some(&before)).await?;
-    metadata::drop_repeated_owners(call, &mut new, true)?;
-    // Whoever admits has no say in this.
-    metadata::of(&mut new)?.remove("managedFields");
+    owner_references::admitted(call, &mut new);
+    let owners = managed::after_admission(call, &mut new).map_or(owners, Owners::Changed);
     let counts = match call.builtin() {
         Some(kind) => {
             (kind.prepare_update)(&mut new, &call.kind_context(Some(&before)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use k8s_client::{Body, PatchType};
 use k8s_kinds::{Scope, names};
-use k8s_object::{ApiError, Cause, NamespacedName, Object, Reason};
+use k8s_object::{ApiError, Cause, NamespacedName, Object};
 use serde_json::{Value, json};
 use store::Revision;
 
@@ -221,8 +221,7 @@ pub(crate) async fn encode(call: &Call<'_>, object: &mut Value, managed: Option<
         encode(&object)
     };
     if bytes.len() > MAX_OBJECT_BYTES {
-        // As etcd says it, and nobody translates it.
-        return Err(ApiError::new(Reason::InternalError, "etcdserver: request is too large").verbatim(500, ""));
+        return Err(storage::too_large(bytes.len()));
     }
     Ok(Bytes::from(bytes))
 }

@@ -232,6 +232,22 @@ fn pod_security_refuses_and_warns() {
             "{}",
             answer.text()
         );
+        let page = ask(&cluster, "admin", "GET /metrics", &[], "").await.text();
+        let counted = |decision: &str, level: &str, mode: &str, resource: &str, count: u64| {
+            format!(
+                r#"pod_security_evaluations_total{{decision="{decision}",mode="{mode}",policy_level="{level}",policy_version="latest",request_operation="create",resource="{resource}",subresource=""}} {count}"#
+            )
+        };
+        for expected in [
+            counted("deny", "baseline", "enforce", "pod", 1),
+            counted("deny", "baseline", "warn", "controller", 1),
+            r#"pod_security_exemptions_total{request_operation="update",resource="controller",subresource=""} 0"#.into(),
+            r#"apiserver_admission_controller_admission_duration_seconds_count{name="PodSecurity",operation="CREATE",rejected="true",type="validate"} 2"#.into(),
+            r#"apiserver_admission_controller_admission_duration_seconds_count{name="ServiceAccount",operation="CREATE",rejected="false",type="admit"}"#.into(),
+            r#"apiserver_admission_controller_admission_duration_seconds_count{name="NamespaceLifecycle",operation="CREATE",rejected="false",type="admit"}"#.into(),
+        ] {
+            assert!(page.contains(&expected), "{expected}\nin\n{page}");
+        }
         // What the checks do not look at can be changed on pods that are against them.
         let label = json!({"metadata": {"labels": {"a": "b"}}});
         admin.patch(&PODS, "safe", "x1", "", PatchType::Merge, label).await.unwrap();

@@ -126,6 +126,17 @@ fn bindings_say_what_a_denial_means() {
         .await;
         bind(&cluster, "lax", "lax", json!({})).await;
         create(&cluster, "b", json!({"k": "v"})).await.unwrap();
+        // All of that is counted.
+        let page = ask(&cluster, "admin", "GET /metrics", &[], "").await.text();
+        for (policy, binding, action) in [("p", "b", "warn"), ("p", "b", "audit"), ("lax", "lax", "allow")] {
+            let labels = format!(
+                r#"{{enforcement_action="{action}",error_type="invalid_error",policy="{policy}",policy_binding="{binding}"}} 1"#
+            );
+            for what in ["total", "duration_seconds_count"] {
+                let expected = format!("apiserver_validating_admission_policy_check_{what}{labels}");
+                assert!(page.contains(&expected), "{expected}\nin\n{page}");
+            }
+        }
     });
 }
 

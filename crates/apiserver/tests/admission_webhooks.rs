@@ -150,6 +150,17 @@ fn the_question_is_upstreams() {
                 "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "dryRun": ["All"], "fieldManager": "me"},
             })
         );
+        // A patch is told as what it comes to.
+        let applied = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "p"}}).to_string();
+        let line = "PATCH /api/v1/namespaces/default/configmaps/p?fieldManager=me";
+        for (number, kind) in ["CreateOptions", "UpdateOptions"].into_iter().enumerate() {
+            let applied = applied.replace("}}", &format!(r#","labels":{{"n":"{number}"}}}}}}"#));
+            let headers = ["content-type: application/apply-patch+yaml"];
+            assert!(ask(&cluster, "admin", line, &headers, &applied).await.status < 300);
+            let (_, asked) = hooks.asked.lock().unwrap().pop().unwrap();
+            let options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1", "fieldManager": "me"});
+            assert_eq!(asked["request"]["options"], options);
+        }
         // Connections are kept.
         create(&cluster, "a", json!({})).await.unwrap();
         create(&cluster, "b", json!({})).await.unwrap();
@@ -333,6 +344,20 @@ fn failures_count_as_the_policy_says() {
                 cluster.admin().delete(&VALIDATING, "", "a", Preconditions::default()).await.unwrap();
             }
         }
+        let page = ask(&cluster, "admin", "GET /metrics", &[], "").await.text();
+        for (name, code) in [("silent", 503), ("broken", 500), ("absent", 404), ("odd", 503), ("nowhere", 503)] {
+            let series = |what: &str, labels: &str| {
+                format!(
+                    r#"apiserver_admission_webhook_{what}{{{labels}name="{name}.example.io",operation="CREATE",rejec"#
+                )
+            };
+            let total = series("request_total", &format!(r#"code="{code}","#));
+            let refused = format!(
+                r#"{}tion_code="{code}",type="validating"}} 1"#,
+                series("rejection_count", r#"error_type="calling_webhook_error","#)
+            );
+            assert!(page.contains(&total) && page.contains(&refused), "{total}\n{refused}\nin\n{page}");
+        }
         let extra = json!({"sideEffects": "Some"});
         // Of sorts that are no more made, but stored ones may be.
         assert!(
@@ -403,41 +428,169 @@ fn a_webhook_sees_the_version_that_it_knows() {
 }
 
 #[test]
-fn owners_of_fields_are_shown_and_are_not_for_whoever_admits_to_say() {
+fn owners_of_fields_are_shown_and_taken_where_they_are_owners() {
     let answer: Answer = Arc::new(|path, question| {
-        let operations = json!([
-            {"op": "test", "path": "/metadata/managedFields/0/manager", "value": "test"},
-            {"op": "add", "path": "/metadata/managedFields/0/manager", "value": "hook"},
-            {"op": "add", "path": "/data/by", "value": "hook"},
-        ]);
-        let mutates = path.starts_with("/mutates");
-        Some(review(question, if mutates { patch(&operations) } else { json!({"allowed": true}) }))
+        let operations = match path.split('?').next().unwrap() {
+            "/mutates.example.io" => json!([
+                {"op": "test", "path": "/metadata/managedFields/0/manager", "value": "test"},
+                {"op": "add", "path": "/metadata/managedFields/0/manager", "value": "hook"},
+                {"op": "add", "path": "/data/by", "value": "hook"},
+            ]),
+            "/breaks.example.io" => json!([{"op": "remove", "path": "/metadata/managedFields/0/apiVersion"}]),
+            "/forgets.example.io" => json!([{"op": "remove", "path": "/metadata/managedFields"}]),
+            _ => return Some(review(question, json!({"allowed": true}))),
+        };
+        Some(review(question, patch(&operations)))
     });
     with_hooks(answer, |cluster, hooks| async move {
-        configure(&cluster, &MUTATING, "m", &[hook(&hooks, "mutates.example.io", json!({}))]).await;
-        let condition = json!({"name": "c", "expression": "!has(oldObject.metadata) || oldObject.metadata.managedFields[0].manager == 'test'"});
+        let condition = json!({"name": "c", "expression": "!has(oldObject.metadata) || oldObject.metadata.managedFields[0].manager == 'hook'"});
         let sees = hook(&hooks, "sees.example.io", json!({"matchConditions": [condition]}));
         configure(&cluster, &VALIDATING, "v", &[sees]).await;
         let managers = |object: &Value| -> Vec<String> {
             let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
             entries.map(|entry| entry["manager"].as_str().unwrap().to_owned()).collect()
         };
-        let created = create(&cluster, "a", json!({"data": {"a": "b"}})).await.unwrap();
-        assert_eq!((managers(&created), &created["data"]["by"]), (vec!["test".to_owned()], &json!("hook")));
-        let questions = hooks.take();
-        assert_eq!(questions.len(), 2);
-        for question in questions {
-            assert_eq!(managers(&question["object"]), ["test"], "{question}");
+        let broken = ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: apiVersion must not be empty";
+        let post = "POST /api/v1/namespaces/default/configmaps";
+        let cases = [
+            ("mutates.example.io", vec!["hook"], ""),
+            ("breaks.example.io", vec!["test"], broken),
+            ("forgets.example.io", vec![], ""),
+        ];
+        for (name, owners, warning) in cases {
+            configure(&cluster, &MUTATING, "m", &[hook(&hooks, name, json!({}))]).await;
+            let body = json!({"metadata": {"name": name}, "data": {"a": "b"}}).to_string();
+            let created = ask(&cluster, "admin", post, &["user-agent: test"], &body).await;
+            let warned = created.header("warning");
+            let told = if warning.is_empty() { String::new() } else { format!("299 - {warning:?}") };
+            assert_eq!((managers(&created.json()), warned), (owners.iter().map(ToString::to_string).collect(), &*told));
+            let seen: Vec<Vec<String>> = hooks.take().iter().map(|question| managers(&question["object"])).collect();
+            assert_eq!(seen[0], ["test"], "{name}");
+            assert_eq!(seen[1], owners, "{name}");
+            cluster.admin().delete(&MUTATING, "", "m", Preconditions::default()).await.unwrap();
         }
         let patch = json!({"data": {"k": "v"}});
-        cluster.admin().patch(&CM, "default", "a", "", PatchType::Merge, patch).await.unwrap();
+        cluster.admin().patch(&CM, "default", "mutates.example.io", "", PatchType::Merge, patch).await.unwrap();
         for question in hooks.take() {
-            assert_eq!(managers(&question["oldObject"]), ["test"], "{question}");
+            assert_eq!(managers(&question["oldObject"]), ["hook"], "{question}");
+            assert_eq!(question["options"], json!({"kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1"}));
             let owned = |object: &str, field: &str| {
                 question[object]["metadata"]["managedFields"].to_string().contains(&format!("f:{field}"))
             };
             assert!(owned("oldObject", "a") && !owned("oldObject", "k") && owned("object", "k"), "{question}");
         }
+    });
+}
+
+#[test]
+fn owners_that_stand_twice_are_told_once_sent_and_once_admitted() {
+    let answer: Answer = Arc::new(|_, question| {
+        let first = &question["request"]["object"]["metadata"]["ownerReferences"][0];
+        let operations = json!([{"op": "add", "path": "/metadata/ownerReferences/-", "value": first}]);
+        Some(review(question, patch(&operations)))
+    });
+    with_hooks(answer, |cluster, hooks| async move {
+        let owner = |uid: &str| json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": uid});
+        let body = json!({"metadata": {"name": "a", "ownerReferences": [owner("1"), owner("2"), owner("1")]}});
+        let (all, one) = ("/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/configmaps/a");
+        let advice = "API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: 1";
+        let sent = format!("299 - \".metadata.ownerReferences contains duplicate entries; {advice}\"");
+        let after = format!(
+            "299 - \".metadata.ownerReferences contains duplicate entries after mutating admission happens; {advice}\""
+        );
+        let text = body.to_string();
+        let created = ask(&cluster, "admin", &format!("POST {all}"), &[], &text).await;
+        assert_eq!(created.header("warning"), sent);
+        // A patch is looked at once, when everybody has had a say.
+        let twice = after.replace("observed: 1", "observed: 1, 1");
+        configure(&cluster, &MUTATING, "m", &[hook(&hooks, "m.example.io", json!({}))]).await;
+        let merge = ["content-type: application/merge-patch+json"];
+        let writes = [("PUT", &[][..], vec![sent.as_str(), &after]), ("PATCH", &merge[..], vec![twice.as_str()])];
+        for (verb, headers, expected) in writes {
+            let answer = ask(&cluster, "admin", &format!("{verb} {one}"), headers, &text).await;
+            let told: Vec<&str> =
+                answer.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect();
+            assert_eq!(told, expected, "{verb}");
+            assert_eq!(answer.json()["metadata"]["ownerReferences"], json!([owner("1"), owner("2")]), "{verb}");
+        }
+    });
+}
+
+#[test]
+fn who_is_refused_is_told_the_warnings_too() {
+    let answer: Answer = Arc::new(|_, question| {
+        Some(review(question, json!({"allowed": false, "warnings": ["mind the gap"], "status": {"message": "no"}})))
+    });
+    with_hooks(answer, |cluster, hooks| async move {
+        let post = "POST /api/v1/namespaces/default/configmaps";
+        let body = json!({"metadata": {"name": "a"}}).to_string();
+        for resource in [&MUTATING, &VALIDATING] {
+            configure(&cluster, resource, "c", &[hook(&hooks, "no.example.io", json!({}))]).await;
+            let refused = ask(&cluster, "admin", post, &[], &body).await;
+            assert_eq!((refused.status, refused.header("warning")), (400, r#"299 - "mind the gap""#));
+            cluster.admin().delete(resource, "", "c", Preconditions::default()).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn deletions_of_many_name_none_and_old_bindings_are_what_they_are() {
+    let answer: Answer = Arc::new(|_, question| Some(review(question, json!({"allowed": true}))));
+    with_hooks(answer, |cluster, hooks| async move {
+        for name in ["a", "b"] {
+            create(&cluster, name, json!({"metadata": {"name": name, "labels": {"mine": "x"}}})).await.unwrap();
+        }
+        let account = json!({"metadata": {"name": "default"}});
+        cluster.admin().create(&resources::SERVICE_ACCOUNTS, "default", account).await.unwrap();
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        cluster.admin().create(&resources::PODS, "default", pod).await.unwrap();
+        let rule = json!({"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps", "bindings"]});
+        configure(&cluster, &VALIDATING, "v", &[hook(&hooks, "v.example.io", json!({"rules": [rule]}))]).await;
+        let many = Options { label_selector: Some("mine".into()), ..Options::default() };
+        let call = Request { options: many, ..request(Verb::DeleteCollection, &CM, "default", "") };
+        cluster.admin().call(call).await.unwrap();
+        let mut old: Vec<(Value, Value)> = hooks
+            .take()
+            .into_iter()
+            .map(|question| (question["name"].clone(), question["oldObject"]["metadata"]["name"].clone()))
+            .collect();
+        old.sort_by_key(|(_, old)| old.to_string());
+        assert_eq!(old, [(Value::Null, json!("a")), (Value::Null, json!("b"))]);
+        let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}).to_string();
+        let bound = ask(&cluster, "admin", "POST /api/v1/namespaces/default/bindings", &[], &binding).await;
+        assert_eq!(bound.status, 201, "{}", bound.text());
+        let asked = &hooks.take()[0];
+        assert_eq!((&asked["resource"]["resource"], &asked["name"]), (&json!("bindings"), &json!("p")));
+    });
+}
+
+#[test]
+fn webhooks_have_no_longer_than_the_client_waits() {
+    let answer: Answer = Arc::new(|path, question| match path.starts_with("/silent") {
+        true => None,
+        false => Some(review(question, json!({"allowed": true}))),
+    });
+    with_hooks(answer, |cluster, hooks| async move {
+        let seconds = |name: &str, seconds: u64, policy: &str| {
+            hook(&hooks, name, json!({"timeoutSeconds": seconds, "failurePolicy": policy}))
+        };
+        let webhooks = [
+            seconds("silent.example.io", 2, "Ignore"),
+            seconds("short.example.io", 5, "Fail"),
+            seconds("long.example.io", 20, "Fail"),
+        ];
+        configure(&cluster, &MUTATING, "m", &webhooks).await;
+        let line = "POST /api/v1/namespaces/default/configmaps?timeout=9500ms";
+        let answer = ask(&cluster, "admin", line, &[], &json!({"metadata": {"name": "a"}}).to_string()).await;
+        assert_eq!(answer.status, 201);
+        let asked: Vec<String> = hooks.asked.lock().unwrap().iter().map(|(path, _)| path.clone()).collect();
+        let expected = [
+            "/silent.example.io?timeout=2s",
+            "/short.example.io?timeout=5s",
+            // What is left of the client's time, in whole seconds.
+            "/long.example.io?timeout=8s",
+        ];
+        assert_eq!(asked, expected);
     });
 }
 

@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use apiserver::{Audit, AuditFile, AuditPolicy, AuditRing, AuditSink};
+use k8s_client::PatchType;
 use k8s_object::resources;
 use serde_json::{Value, json};
 use support::http::{ask, send, with_names};
@@ -266,6 +267,16 @@ fn tokens_of_secrets_are_noted_and_counted() {
         assert_eq!(notes["authentication.k8s.io/legacy-token"], name, "{event}");
         assert_eq!(notes["authentication.k8s.io/legacy-token-manual-secret"], "s", "{event}");
 
+        // One that is listed was made for the account: who uses it is told, also when refused.
+        let listed = json!({"secrets": [{"name": "s"}]});
+        client.patch(&resources::SERVICE_ACCOUNTS, "default", "a", "", PatchType::Merge, listed).await.unwrap();
+        for (line, status) in [("GET /version", 200), ("GET /api/v1/nodes", 403)] {
+            let answer = send(&cluster, line, &[&header], serve::empty()).await;
+            let told = answer.header("warning").contains("instead of auto-generated secret-based tokens");
+            assert_eq!((answer.status, told), (status, true), "{line}");
+        }
+        from = ring.read(from, usize::MAX).1;
+
         let spec = json!({"serviceAccountName": "a", "containers": [{"name": "c", "image": "i"}]});
         let pod = json!({"metadata": {"name": "p"}, "spec": spec});
         client.create(&resources::PODS, "default", pod).await.unwrap();
@@ -279,7 +290,7 @@ fn tokens_of_secrets_are_noted_and_counted() {
             cluster.world.sleep(std::time::Duration::from_secs(wait)).await;
             assert_eq!(send(&cluster, line, &[&header], review()).await.status, 201);
             let page = page().await;
-            for (what, count) in [("legacy", 1), ("valid", valid), ("stale", stale)] {
+            for (what, count) in [("legacy", 3), ("valid", valid), ("stale", stale)] {
                 let series = format!("serviceaccount_{what}_tokens_total {count}\n");
                 assert!(count == 0 || page.contains(&series), "{series} in\n{page}");
             }

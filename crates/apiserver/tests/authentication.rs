@@ -274,6 +274,8 @@ fn tokens_are_issued_within_bounds_and_die_with_what_they_are_bound_to() {
             "Operation cannot be fulfilled on TokenRequest.authentication.k8s.io \"a\": the UID in the token request (other) does not match the UID of the service account ({uid})"
         );
         assert_eq!(refused.unwrap_err().message, expected);
+        let long = issue(&cluster, json!({"expirationSeconds": 100_000})).await.unwrap();
+        assert_eq!(long["spec"]["expirationSeconds"], 86_400, "as on EKS");
         let issued = issue(&cluster, bound("Pod", "p")).await.unwrap();
         assert_eq!(issued["metadata"]["uid"], uid.as_str());
         let token = issued["status"]["token"].as_str().unwrap();

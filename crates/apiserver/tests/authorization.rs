@@ -2,11 +2,12 @@
 
 mod support;
 
-use k8s_object::{UserInfo, resources};
+use k8s_client::{Body, Request, Verb};
+use k8s_object::{GroupVersionResource, UserInfo, resources};
 use serde_json::{Value, json};
 use store::Store;
 use support::http::{ask, with_names};
-use support::{Cluster, start, with_options};
+use support::{Cluster, call, request, start, with_cluster, with_options};
 use world::World;
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1";
@@ -196,5 +197,38 @@ fn what_a_put_would_create_is_judged_before_it_is_asked_whether_it_may() {
         let line = format!("PATCH {path}/f?fieldManager=m");
         let answer = ask(&cluster, "jane", &line, &["content-type: application/apply-patch+yaml"], applied).await;
         assert_eq!(answer.status, 403, "{}", answer.text());
+    });
+}
+
+#[test]
+fn a_node_is_told_what_is_missing_behind_a_volume_that_may_ask_for_its_token() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let account = json!({"metadata": {"name": "a"}});
+        client.create(&resources::SERVICE_ACCOUNTS, "default", account).await.unwrap();
+        let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
+        let pod = json!({"metadata": {"name": "p"}, "spec": {
+            "serviceAccountName": "a", "nodeName": "n", "volumes": [volume], "containers": [{"name": "c", "image": "i"}]}});
+        let pod = client.create(&resources::PODS, "default", pod).await.unwrap();
+        let node = UserInfo::new("system:node:n", &["system:nodes"]);
+        let refused = async || {
+            let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": pod.meta().uid});
+            let body = Body::Json(json!({"spec": {"audiences": ["vault"], "boundObjectRef": bound}}));
+            let about = request(Verb::Create, &resources::SERVICE_ACCOUNTS, "default", "a");
+            let asked = Request { subresource: "token".into(), body, ..about };
+            call(&cluster, &node, asked).await.unwrap_err().message
+        };
+        let told =
+            |what: &str| format!("serviceaccounts \"a\" is forbidden: error validating audience \"vault\": {what}");
+        assert_eq!(refused().await, told("persistentvolumeclaim \"c\" not found"));
+        let claim = json!({"metadata": {"name": "c"}, "spec": {
+            "volumeName": "pv", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+        client.create(&resources::PERSISTENT_VOLUME_CLAIMS, "default", claim).await.unwrap();
+        assert_eq!(refused().await, told("persistentvolume \"pv\" not found"));
+        let volume = json!({"metadata": {"name": "pv"}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+            "csi": {"driver": "d.example", "volumeHandle": "h"}}});
+        client.create(&GroupVersionResource::of("", "v1", "persistentvolumes"), "", volume).await.unwrap();
+        assert_eq!(refused().await, told("csidriver.storage.k8s.io \"d.example\" not found"));
     });
 }

@@ -138,3 +138,20 @@ fn a_body_that_is_too_large_is_refused_and_the_connection_goes_on() {
         }
     });
 }
+
+#[test]
+fn head_is_answered_without_a_body() {
+    let served = Served::start();
+    served.runtime.block_on(async {
+        let mut client = Client::connect(&served).await;
+        for path in ["/version", "/nothing"] {
+            let whole = client.send("GET", path, "").await;
+            let head = client.send("HEAD", path, "").await;
+            assert_eq!(head.status(), whole.status(), "{path}");
+            let body = within(whole.into_body().collect()).await.unwrap().to_bytes();
+            assert_eq!(head.headers()["content-length"], body.len().to_string(), "{path}");
+            // A body would be an error in the protocol.
+            assert!(within(head.into_body().collect()).await.unwrap().to_bytes().is_empty(), "{path}");
+        }
+    });
+}

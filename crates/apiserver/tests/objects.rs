@@ -120,6 +120,20 @@ fn wrong_objects_are_refused() {
             assert_eq!(error.reason, reason, "{error}");
             assert!(error.to_string().contains(text), "{error} does not tell {text:?}");
         }
+        // What does not fit into the store is told in etcd's words.
+        let labels = |megabytes: usize| -> Value {
+            let label = |n| (format!("l{n}-{}", "x".repeat(40)), Value::from("x".repeat(50)));
+            (0..megabytes * 10_000).map(label).collect()
+        };
+        for (labels, text) in [
+            (labels(2), "etcdserver: request is too large"),
+            (labels(3), "rpc error: code = ResourceExhausted desc = trying to send message larger than max ("),
+        ] {
+            let object = json!({"metadata": {"name": "l", "labels": labels}});
+            let error = client.create(&CM, "default", object).await.unwrap_err();
+            assert_eq!((error.code(), error.to_status()["reason"].as_str().unwrap_or("")), (500, ""));
+            assert!(error.message.starts_with(text), "{}", error.message);
+        }
         let body = Body::Bytes(vec![b'x'; 4 << 20].into());
         let too_large = client.call(Request { body, ..request(Verb::Create, &CM, "default", "") }).await;
         assert_eq!(reason(too_large), Reason::RequestEntityTooLarge);

@@ -246,6 +246,8 @@ fn tokens_of_service_accounts_need_no_port() {
         let get = async |path: &str| send(&cluster, &format!("GET {path}"), &[&bearer], serve::empty()).await;
         let keys = get("/openid/v1/jwks").await;
         assert_eq!(keys.status, 200, "{}", keys.text());
+        let [content_type, cache] = ["content-type", "cache-control"].map(|name| keys.header(name));
+        assert_eq!((content_type, cache), ("application/jwk-set+json", "public, max-age=3600"));
         let head = token.split('.').next().unwrap();
         let head = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, head).unwrap();
         let head: Value = serde_json::from_slice(&head).unwrap();

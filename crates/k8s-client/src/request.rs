@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use k8s_object::{GroupVersionResource, Object};
 use serde_json::Value;
@@ -97,6 +98,9 @@ pub struct Options {
     pub orphan_dependents: Option<bool>,
     pub grace_period_seconds: Option<i64>,
     pub preconditions: Preconditions,
+    /// When whoever asks stops waiting, of `World::elapsed`: those who are asked because of the request are told. Absent where
+    /// nobody stops.
+    pub deadline: Option<Duration>,
 }
 
 /// One request.

@@ -74,6 +74,8 @@ pub struct ApiError {
     pub retry_after_seconds: Option<u32>,
     /// Status code and reason where somebody else chose them: a webhook, an aggregated server. They need not be any of ours.
     pub verbatim: Option<Box<(u16, String)>>,
+    /// What the client is told besides, in `Warning` headers.
+    pub warnings: Vec<String>,
     /// With `Expired` for a page of a list: how to go on without consistency. Empty where there is no way.
     pub continue_token: String,
 }
@@ -90,6 +92,7 @@ impl ApiError {
             causes: Vec::new(),
             retry_after_seconds: None,
             verbatim: None,
+            warnings: Vec::new(),
             continue_token: String::new(),
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Response, Version};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -17,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use world::{BoxFuture, Stop, Tasks};
 
-use crate::body::{Body, BoxError};
+use crate::body::{Body, BoxError, empty};
 use crate::linger::{self, Linger};
 use crate::stall::{self, Stalls};
 use crate::tls::{Tls, TlsError};
@@ -223,8 +224,13 @@ impl Acceptor {
                 Version::HTTP_2 => request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync()),
                 _ => request.map(|body| linger::Watched::new(body, &linger).boxed_unsync()),
             };
+            let head_only = request.method() == Method::HEAD;
             let (answer, bodies) = (handler.handle(&peer, request), bodies.clone());
-            async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| bodies.body(body))) }
+            async move {
+                let answer = answer.await;
+                let answer = if head_only { without_body(answer) } else { answer };
+                Ok::<_, std::convert::Infallible>(answer.map(|body| bodies.body(body)))
+            }
         });
         let connection = self.http.serve_connection_with_upgrades(io, service);
         let mut connection = std::pin::pin!(connection);
@@ -254,6 +260,16 @@ impl Acceptor {
         }
         let _ = connection.await;
     }
+}
+
+/// The answer to HEAD: all but the body. Hyper sees to that in HTTP/1.1 only.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let size = response.body().size_hint().exact();
+    let mut response = response.map(|_| empty());
+    if let Some(size) = size {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from(size));
+    }
+    response
 }
 
 #[cfg(test)]

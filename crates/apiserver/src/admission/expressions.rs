@@ -100,15 +100,15 @@ impl<'a> Inputs<'a> {
         if let Some(known) = self.known.borrow().get(name.as_str()) {
             return Some(known.clone());
         }
-        let mut budget = Budget::new(cel::MAX_CALL_COST);
+        // What it costs counts, also beyond what one evaluation may cost, where it ends.
+        let mut budget = Budget::new(u64::MAX);
         let value = match &expression.program {
             Ok(program) => program
                 .eval(self, &mut budget)
                 .map_err(|error| EvalError::new(format!("composited variable {name:?} fails to evaluate: {error}"))),
             Err(problem) => Err(EvalError::new(format!("composited variable {name:?} fails to compile: {problem}"))),
         };
-        let cost = if budget.is_exhausted() { u64::MAX } else { cel::MAX_CALL_COST - budget.remaining() };
-        self.spent.set(self.spent.get().saturating_add(cost));
+        self.spent.set(self.spent.get().saturating_add(u64::MAX - budget.remaining()));
         self.known.borrow_mut().insert(name, value.clone());
         Some(value)
     }
@@ -166,6 +166,29 @@ mod tests {
         fn authorize(&self, _check: &Check<'_>, _verb: &str) -> cel::AuthorizerDecision {
             cel::AuthorizerDecision { allowed: true, ..cel::AuthorizerDecision::default() }
         }
+    }
+
+    #[test]
+    fn a_variable_that_costs_too_much_fails_and_leaves_the_rest_of_the_budget() {
+        let env = environment(May { params: false, authorizer: true, mutation: false });
+        let check = "authorizer.group('').resource('pods').check('create').allowed()";
+        let mut types = Variables::default();
+        let costly = Expression::compile(&env, &[check; 3].join(" && "), Yields::Any);
+        costly.declare("costly", &mut types);
+        let variables = [("costly".to_owned(), costly)];
+        let expression = Expression::compile(&types.within(env), "variables.costly", Yields::Flag);
+        let request = json!({});
+        let mut inputs = Inputs::new(None, None, &request).with_variables(&variables);
+        let (asks, resource) = (Allowing, ResourceCheck::default());
+        inputs.asks = Some((&asks, &resource));
+        let mut budget = Budget::new(cel::MAX_REQUEST_COST);
+        let problem = expression.evaluate(&inputs, &mut budget).unwrap().unwrap_err();
+        assert_eq!(
+            problem,
+            "expression 'variables.costly' resulted in error: composited variable \"costly\" fails to evaluate: operation cancelled: actual cost limit exceeded"
+        );
+        let spent = cel::MAX_REQUEST_COST - budget.remaining();
+        assert!(spent > cel::MAX_CALL_COST && spent < 2 * cel::MAX_CALL_COST, "{spent}");
     }
 
     const VARIABLES: &[(&str, &str)] = &[

@@ -15,6 +15,7 @@ mod expressions;
 mod extended_resource_toleration;
 mod hooks;
 mod limit_ranger;
+mod measured;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
@@ -43,6 +44,8 @@ use crate::{metadata, write};
 pub(crate) use checks::Answers;
 pub(crate) use configured::Admission;
 use configured::Configured;
+pub(crate) use measured::PluginTimes;
+use measured::Step;
 pub(crate) use policies::keep_status as keep_policy_status;
 pub(crate) use resource_quota::Charging;
 
@@ -105,20 +108,30 @@ type Judge = fn(&Review<'_, '_>, &Value, &mut Said) -> Result<(), ApiError>;
 type JudgeDelete = fn(&Call<'_>, &Object) -> Result<(), ApiError>;
 
 struct Plugin {
-    /// For the error of a plugin and for reports.
-    #[allow(dead_code)] // Read by the test that walks the table.
+    /// As it is counted.
     name: &'static str,
+    /// The operations that upstream's has a say in.
+    handles: &'static [Operation],
+    /// Upstream's has its say before the object is complete, though ours judges it as it is then.
+    admits: bool,
     admit: Option<Admit>,
     judge: Option<Judge>,
     judge_delete: Option<JudgeDelete>,
 }
 
-const NOTHING: Plugin = Plugin { name: "", admit: None, judge: None, judge_delete: None };
+const NOTHING: Plugin =
+    Plugin { name: "", handles: WRITES, admits: false, admit: None, judge: None, judge_delete: None };
+const CREATE: &[Operation] = &[Operation::Create];
+const UPDATE: &[Operation] = &[Operation::Update];
+const WRITES: &[Operation] = &[Operation::Create, Operation::Update];
+const ALL: &[Operation] = &[Operation::Create, Operation::Update, Operation::Delete];
 
 /// In upstream's order (`kubeapiserver/options/plugins.go`), which matters: later plugins see what earlier ones added.
 static PLUGINS: &[Plugin] = &[
     Plugin {
         name: "NamespaceLifecycle",
+        handles: ALL,
+        admits: true,
         judge: Some(namespace_lifecycle::judge),
         judge_delete: Some(namespace_lifecycle::judge_delete),
         ..NOTHING
@@ -132,27 +145,40 @@ static PLUGINS: &[Plugin] = &[
     },
     Plugin {
         name: "NodeRestriction",
+        handles: ALL,
+        admits: true,
         judge: Some(node_restriction::judge),
         judge_delete: Some(node_restriction::judge_delete),
         ..NOTHING
     },
-    Plugin { name: "TaintNodesByCondition", admit: Some(taint_nodes_by_condition::admit), ..NOTHING },
+    Plugin { name: "TaintNodesByCondition", handles: CREATE, admit: Some(taint_nodes_by_condition::admit), ..NOTHING },
     Plugin { name: "PodSecurity", judge: Some(pod_security::judge), ..NOTHING },
     Plugin { name: "Priority", admit: Some(priority::admit), judge: Some(priority::judge), ..NOTHING },
     Plugin { name: "DefaultTolerationSeconds", admit: Some(tolerations::admit), ..NOTHING },
     Plugin { name: "ExtendedResourceToleration", admit: Some(extended_resource_toleration::admit), ..NOTHING },
-    Plugin { name: "DefaultStorageClass", admit: Some(default_class::admit_claim), ..NOTHING },
-    Plugin { name: "StorageObjectInUseProtection", admit: Some(storage_protection::admit), ..NOTHING },
-    Plugin { name: "PersistentVolumeClaimResize", judge: Some(claim_resize::judge), ..NOTHING },
-    Plugin { name: "RuntimeClass", admit: Some(runtime_class::admit), judge: Some(runtime_class::judge), ..NOTHING },
-    Plugin { name: "CertificateApproval", judge: Some(certificates::judge_approval), ..NOTHING },
-    Plugin { name: "CertificateSigning", judge: Some(certificates::judge_signing), ..NOTHING },
+    Plugin { name: "DefaultStorageClass", handles: CREATE, admit: Some(default_class::admit_claim), ..NOTHING },
+    Plugin { name: "StorageObjectInUseProtection", handles: CREATE, admit: Some(storage_protection::admit), ..NOTHING },
+    Plugin { name: "PersistentVolumeClaimResize", handles: UPDATE, judge: Some(claim_resize::judge), ..NOTHING },
+    Plugin {
+        name: "RuntimeClass",
+        handles: CREATE,
+        admit: Some(runtime_class::admit),
+        judge: Some(runtime_class::judge),
+        ..NOTHING
+    },
+    Plugin { name: "CertificateApproval", handles: UPDATE, judge: Some(certificates::judge_approval), ..NOTHING },
+    Plugin { name: "CertificateSigning", handles: UPDATE, judge: Some(certificates::judge_signing), ..NOTHING },
     Plugin { name: "ClusterTrustBundleAttest", judge: Some(certificates::judge_trust_bundle), ..NOTHING },
-    Plugin { name: "CertificateSubjectRestriction", judge: Some(certificates::judge_subject), ..NOTHING },
-    Plugin { name: "DefaultIngressClass", admit: Some(default_class::admit_ingress), ..NOTHING },
-    Plugin { name: "PodTopologyLabels", admit: Some(pod_topology_labels::admit), ..NOTHING },
+    Plugin {
+        name: "CertificateSubjectRestriction",
+        handles: CREATE,
+        judge: Some(certificates::judge_subject),
+        ..NOTHING
+    },
+    Plugin { name: "DefaultIngressClass", handles: CREATE, admit: Some(default_class::admit_ingress), ..NOTHING },
+    Plugin { name: "PodTopologyLabels", handles: CREATE, admit: Some(pod_topology_labels::admit), ..NOTHING },
     // Upstream has it in the strategies of the four kinds.
-    Plugin { name: "RBACEscalation", judge: Some(escalation::judge), ..NOTHING },
+    Plugin { name: "RBACEscalation", handles: &[], judge: Some(escalation::judge), ..NOTHING },
 ];
 
 fn operation(old: Option<&Value>) -> Operation {
@@ -168,7 +194,7 @@ pub(crate) async fn admit(call: &mut Call<'_>, object: &mut Value, old: Option<&
         return Ok(());
     }
     let began = call.core.world.elapsed();
-    let admitted = admit_steps(call, object, old).await;
+    let admitted = admit_steps(call, object, old, began).await;
     took(call, "admit", operation(old), began, admitted.is_err());
     admitted
 }
@@ -180,13 +206,18 @@ fn took(call: &Call<'_>, step: &str, operation: Operation, began: Duration, reje
     call.core.metrics.admission_step.with(&labels).seconds(took);
 }
 
-async fn admit_steps(call: &mut Call<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
+async fn admit_steps(
+    call: &mut Call<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+    began: Duration,
+) -> Result<(), ApiError> {
     let review = Review { call, operation: operation(old), old };
     if old.is_none() {
         // Before anything is added: an object in a namespace that does not exist is told that first.
         namespace_lifecycle::judge(&review, object, &mut Said::default())?;
     }
-    plugins_admit(&review, object)?;
+    plugins_admit(&review, object, began)?;
     let Some(configured) = configured(call) else { return Ok(()) };
     if !configured.mutates() {
         return Ok(());
@@ -200,11 +231,19 @@ async fn admit_steps(call: &mut Call<'_>, object: &mut Value, old: Option<&Value
             return Ok(());
         }
         // Whoever has a say gets to see what others have changed, once.
-        plugins_admit(&Review { call, operation, old }, object)?;
+        let now = call.core.world.elapsed();
+        plugins_admit(&Review { call, operation, old }, object, now)?;
         by_policy.begin_second(Some(object));
         others.admit(call, object, &mut by_policy, &mut by_hook).await
     })
     .await
+}
+
+/// A plugin beside the table has had its say, where there was something for it to do.
+fn other_took(call: &Call<'_>, (name, step): (&str, &str), operation: Operation, began: Duration, rejected: bool) {
+    let labels = [name, step, operation.as_str(), if rejected { "true" } else { "false" }];
+    let took = call.core.world.elapsed().saturating_sub(began);
+    call.core.metrics.plugin_time.with(&labels).seconds(took);
 }
 
 /// What is configured to change objects.
@@ -238,12 +277,19 @@ impl Others<'_> {
                     }
                 }
             }
-            policies::mutate(configured.mutating_policies(), &bindings, call, operation, object, old, by_policy)?;
+            let began = call.core.world.elapsed();
+            let mutated =
+                policies::mutate(configured.mutating_policies(), &bindings, call, operation, object, old, by_policy);
+            other_took(call, ("MutatingAdmissionPolicy", "admit"), operation, began, mutated.is_err());
+            mutated?;
         }
         if by_policy.round() > 0 {
             by_hook.begin_second(Some(object));
         }
-        hooks::mutate(&configured.mutating, call, operation, Some(object), old, by_hook).await
+        let began = call.core.world.elapsed();
+        let mutated = hooks::mutate(&configured.mutating, call, operation, Some(object), old, by_hook).await;
+        other_took(call, ("MutatingAdmissionWebhook", "admit"), operation, began, mutated.is_err());
+        mutated
     }
 }
 
@@ -258,16 +304,30 @@ fn taken(call: &Call<'_>, about: &Resource, changed: Value, old: Option<&Value>)
     call.resource.schema.prune(&mut changed);
     call.resource.schema.check_types(&changed, &call.resource.kind, &call.resource.version)?;
     call.resource.schema.drop_nulls(&mut changed);
-    let map = metadata::of(&mut changed)?;
-    // Owners of fields are shown; whoever admits has no say in them.
-    map.remove("managedFields");
-    metadata::tidy(map);
+    metadata::tidy(metadata::of(&mut changed)?);
+    note_owners(call, &mut changed);
     write::default(call, &mut changed, old);
     Ok(changed)
 }
 
-fn plugins_admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), ApiError> {
-    PLUGINS.iter().filter_map(|plugin| plugin.admit).try_for_each(|admit| admit(review, object))
+/// Keeps the owners of fields in an object that somebody has changed only where these are others than before: they are looked at
+/// when all have had their say ([`managed::after_admission`]).
+fn note_owners(call: &Call<'_>, changed: &mut Value) {
+    let known = call.aside.owners.as_ref().and_then(|owners| owners.new.as_deref());
+    let known = known.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let Some(metadata) = changed["metadata"].as_object_mut() else { return };
+    match (metadata.get("managedFields"), known) {
+        (Some(now), Some(known)) if *now == known => drop(metadata.remove("managedFields")),
+        (Some(_), _) => {}
+        (None, Some(_)) => drop(metadata.insert("managedFields".to_owned(), json!([]))),
+        (None, None) => {}
+    }
+}
+
+fn plugins_admit(review: &Review<'_, '_>, object: &mut Value, now: Duration) -> Result<(), ApiError> {
+    measured::each(review.call.core, Step::Admit, review.operation, now, |plugin| {
+        plugin.admit.map(|admit| admit(review, object))
+    })
 }
 
 /// Keeps the owners of fields for those who admit, if there is anybody outside of this server.
@@ -315,16 +375,22 @@ pub(crate) async fn judge(call: &mut Call<'_>, object: &Value, old: Option<&Valu
         return Ok(());
     }
     let began = call.core.world.elapsed();
-    let judged = judge_steps(call, object, old).await;
+    let judged = judge_steps(call, object, old, began).await;
     took(call, "validate", operation(old), began, judged.is_err());
     judged
 }
 
-async fn judge_steps(call: &mut Call<'_>, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+async fn judge_steps(
+    call: &mut Call<'_>,
+    object: &Value,
+    old: Option<&Value>,
+    began: Duration,
+) -> Result<(), ApiError> {
     let mut said = Said::default();
     let review = Review { call, operation: operation(old), old };
-    let judged =
-        PLUGINS.iter().filter_map(|plugin| plugin.judge).try_for_each(|judge| judge(&review, object, &mut said));
+    let judged = measured::each(call.core, Step::Validate, review.operation, began, |plugin| {
+        plugin.judge.map(|judge| judge(&review, object, &mut said))
+    });
     let asks = std::mem::take(&mut said.asks);
     call.say(said);
     judged?;
@@ -334,7 +400,10 @@ async fn judge_steps(call: &mut Call<'_>, object: &Value, old: Option<&Value>) -
     others_judge(call, operation(old), Some(object), old).await?;
     let review = Review { call, operation: operation(old), old };
     if resource_quota::concerns(&review, object) {
-        return Box::pin(resource_quota::charge(&review, object)).await;
+        let began = call.core.world.elapsed();
+        let charged = Box::pin(resource_quota::charge(&review, object)).await;
+        other_took(call, ("ResourceQuota", "validate"), review.operation, began, charged.is_err());
+        return charged;
     }
     Ok(())
 }
@@ -348,6 +417,7 @@ async fn others_judge(
 ) -> Result<(), ApiError> {
     let Some(configured) = configured(call).filter(|configured| configured.judges()) else { return Ok(()) };
     if !call.resource.is_virtual() {
+        let began = call.core.world.elapsed();
         let (said, judged) = loop {
             let review = Review { call, operation, old };
             let judged = policies::validate(configured.policies(), &configured.bindings(), &review, object);
@@ -356,15 +426,18 @@ async fn others_judge(
             }
         };
         call.say(said);
+        other_took(call, ("ValidatingAdmissionPolicy", "validate"), operation, began, judged.is_err());
         judged?;
     }
     if configured.validating.is_empty() {
         return Ok(());
     }
+    let began = call.core.world.elapsed();
     let (said, judged) =
         Box::pin(async { hooks::validate(&configured.validating, &Review { call, operation, old }, object).await })
             .await;
     call.say(said);
+    other_took(call, ("ValidatingAdmissionWebhook", "validate"), operation, began, judged.is_err());
     judged
 }
 
@@ -374,13 +447,15 @@ pub(crate) async fn judge_delete(call: &mut Call<'_>, object: &Object) -> Result
         return Ok(());
     }
     let began = call.core.world.elapsed();
-    let judged = judge_delete_steps(call, object).await;
+    let judged = judge_delete_steps(call, object, began).await;
     took(call, "validate", Operation::Delete, began, judged.is_err());
     judged
 }
 
-async fn judge_delete_steps(call: &mut Call<'_>, object: &Object) -> Result<(), ApiError> {
-    PLUGINS.iter().filter_map(|plugin| plugin.judge_delete).try_for_each(|judge| judge(call, object))?;
+async fn judge_delete_steps(call: &mut Call<'_>, object: &Object, began: Duration) -> Result<(), ApiError> {
+    measured::each(call.core, Step::Validate, Operation::Delete, began, |plugin| {
+        plugin.judge_delete.map(|judge| judge(call, object))
+    })?;
     let Some(configured) = configured(call) else { return Ok(()) };
     Box::pin(async move {
         let old = object.value();
@@ -460,6 +535,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), PLUGINS.len());
+        assert!(PLUGINS.len() <= measured::MAX_PLUGINS);
         assert!(
             PLUGINS
                 .iter()

@@ -286,8 +286,21 @@ fn audience(review: &Review<'_, '_>, request: &Value, pod: &Value, node: &str) -
     let asked = projected
         .map(|source| &source["serviceAccountToken"])
         .any(|token| token.is_object() && token["audience"].as_str().unwrap_or("") == audience);
-    if asked || volumes.iter().any(|volume| driver_asks(call, pod, volume, audience)) {
+    if asked {
         return Ok(());
+    }
+    let mut problems = Vec::new();
+    for volume in volumes {
+        match driver_asks(call, pod, volume, audience) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        let joined = problems.join(", ");
+        let joined = if problems.len() == 1 { joined } else { format!("[{joined}]") };
+        return Err(format!("error validating audience {audience:?}: {joined}"));
     }
     let attributes = k8s_auth::Attributes {
         version: "v1",
@@ -303,9 +316,12 @@ fn audience(review: &Review<'_, '_>, request: &Value, pod: &Value, node: &str) -
     }
 }
 
-/// Whether the CSI driver behind a volume has asked for tokens for an audience.
-fn driver_asks(call: &Call<'_>, pod: &Value, volume: &Value, audience: &str) -> bool {
-    let namespace = call.request.namespace.as_str();
+/// Whether the CSI driver behind a volume has asked for tokens for an audience. The error names what is missing on the way there.
+fn driver_asks(call: &Call<'_>, pod: &Value, volume: &Value, audience: &str) -> Result<bool, String> {
+    let find = |(group, plural): (&str, &str), told: &str, namespace: &str, name: &str| {
+        let found = call.core.lookup(group, plural, namespace, name);
+        found.map(|found| found.value()).ok_or_else(|| format!("{told} {name:?} not found"))
+    };
     let claim = match volume["persistentVolumeClaim"]["claimName"].as_str() {
         Some(name) => Some(name.to_owned()),
         None if volume["ephemeral"].is_object() => {
@@ -314,22 +330,21 @@ fn driver_asks(call: &Call<'_>, pod: &Value, volume: &Value, audience: &str) -> 
         }
         None => None,
     };
+    let bound;
     let driver = match claim {
-        Some(claim) => call
-            .core
-            .lookup("", "persistentvolumeclaims", namespace, &claim)
-            .and_then(|claim| {
-                let value = claim.value();
-                call.core.lookup("", "persistentvolumes", "", value["spec"]["volumeName"].as_str().unwrap_or(""))
-            })
-            .and_then(|volume| volume.value()["spec"]["csi"]["driver"].as_str().map(str::to_owned)),
-        None => volume["csi"]["driver"].as_str().map(str::to_owned),
+        Some(claim) => {
+            let namespace = call.request.namespace.as_str();
+            let claim = find(("", "persistentvolumeclaims"), "persistentvolumeclaim", namespace, &claim)?;
+            let name = claim["spec"]["volumeName"].as_str().unwrap_or("");
+            bound = find(("", "persistentvolumes"), "persistentvolume", "", name)?;
+            &bound["spec"]["csi"]["driver"]
+        }
+        None => &volume["csi"]["driver"],
     };
-    let Some(driver) = driver else { return false };
-    let Some(driver) = call.core.lookup("storage.k8s.io", "csidrivers", "", &driver) else { return false };
-    let value = driver.value();
-    let requests = value["spec"]["tokenRequests"].as_array().map(Vec::as_slice).unwrap_or_default();
-    requests.iter().any(|request| request["audience"].as_str().unwrap_or("") == audience)
+    let Some(driver) = driver.as_str() else { return Ok(false) };
+    let driver = find(("storage.k8s.io", "csidrivers"), "csidriver.storage.k8s.io", "", driver)?;
+    let requests = driver["spec"]["tokenRequests"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(requests.iter().any(|request| request["audience"].as_str().unwrap_or("") == audience))
 }
 
 fn lease(review: &Review<'_, '_>, object: &Value, node: &str) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Which requests a webhook or policy is for: its rules and selectors (apiserver `webhook/predicates`).
 
+use k8s_client::Verb;
 use k8s_object::{ApiError, LabelSelector, Properties};
 use serde_json::Value;
 
@@ -191,9 +192,10 @@ pub(super) fn selects_object(object: Option<&Value>, old: Option<&Value>, select
     selector.is_everything() || [object, old].into_iter().flatten().any(|object| selector.matches(&labels(object)))
 }
 
-/// The name of the object, which a new one has in itself.
+/// The name of the object, which a new one has in itself. Who deletes many at once names none.
 pub(super) fn name<'a>(call: &'a Call<'_>, object: Option<&'a Value>) -> &'a str {
     match call.request.name.as_str() {
+        _ if call.request.verb == Verb::DeleteCollection => "",
         "" => object.map_or("", |object| metadata::text(object, "name")),
         name => name,
     }

@@ -16,14 +16,13 @@ use super::path::{ResourceRoute, Route};
 use super::respond;
 use crate::audit::{self, AuditStage, Audited, Record, Source};
 use crate::core::Core;
+use crate::counted::{self, LONG_RUNNING};
 use crate::flow::{Asked, Class, Entrant, Place, Seat, Watched};
 use crate::metrics::{DryRun, Labels, Metrics, Series, Watermark};
 use crate::registry::{Resource, Strategy};
 
 /// How long a request may take that does not say and does not run long by nature (`--request-timeout`).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Subresources whose requests run long (upstream `BasicLongRunningRequestCheck`).
-const LONG_RUNNING: &[&str] = &["attach", "exec", "portforward", "proxy", "log"];
 /// Bytes of an answer that count as sent as soon as they are there.
 const AT_ONCE: u64 = 1 << 20;
 /// Characters of an audit id that a client may give; a longer one is cut as upstream does.
@@ -132,13 +131,21 @@ impl Exchange {
         (!self.long_running).then_some(self.limit)
     }
 
-    /// The answer when it takes longer.
-    pub(super) fn too_late(&self, format: Format) -> Response<Body> {
+    /// When it must have ended, of [`world::World::elapsed`].
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.limit().map(|limit| self.began + limit)
+    }
+
+    /// The answer when it takes longer: a status that is not said to be one, so that clients use words of their own.
+    pub(super) fn too_late(&self) -> Response<Body> {
         if let Some(series) = &self.series {
             series.timed_out();
         }
         let error = ApiError::new(Reason::Timeout, "request did not complete within the allotted timeout");
-        self.failed(&error, format)
+        self.audit.failed(&error);
+        let mut text = respond::json_text(&error.to_status());
+        text.push(b'\n');
+        respond::response(StatusCode::GATEWAY_TIMEOUT, "text/plain; charset=utf-8", serve::full(text))
     }
 
     /// The answer that says so.
@@ -157,29 +164,12 @@ impl Exchange {
         if found.deprecation.is_some() {
             self.asks_for_deprecated(request, &found);
         }
-        let scope = scope(request);
         let verb = match method.as_str() {
-            _ if request.verb == Verb::Watch => "WATCH",
-            _ if LONG_RUNNING.contains(&request.subresource.as_str()) => "CONNECT",
-            "GET" | "HEAD" if scope == "resource" => "GET",
-            "GET" | "HEAD" => "LIST",
             "PATCH" if request.patch == Some(PatchType::Apply) => "APPLY",
-            "PATCH" => "PATCH",
-            "POST" => "POST",
-            "PUT" => "PUT",
-            "DELETE" => "DELETE",
+            method if ["GET", "HEAD", "PATCH", "POST", "PUT", "DELETE"].contains(&method) => method,
             _ => "other",
         };
-        let resource = &request.resource;
-        self.series = Some(self.core.metrics.requests.of(&Labels {
-            verb,
-            group: &resource.group,
-            version: &resource.version,
-            resource: &resource.resource,
-            subresource: &request.subresource,
-            scope,
-            component: "apiserver",
-        }));
+        self.series = Some(counted::series(&self.core.metrics, request, verb));
         self.dry_run = if request.options.dry_run { DryRun::All } else { DryRun::No };
         self.sized = matches!(request.verb, Verb::Get | Verb::List);
     }
@@ -405,14 +395,6 @@ fn user_kind(name: &str) -> &str {
         None if name.contains('@') => "email_id",
         None => "other",
     }
-}
-
-/// Where a request is: one object, a namespace, or all (upstream `CleanScope`).
-fn scope(request: &Request) -> &'static str {
-    if !request.name.is_empty() || request.verb == Verb::Create {
-        return "resource";
-    }
-    if request.namespace.is_empty() { "cluster" } else { "namespace" }
 }
 
 /// A namespace is in itself (apiserver `RequestInfo`).

@@ -87,6 +87,15 @@ pub(crate) fn is_ready(core: &Core) -> bool {
     CHECKS.iter().all(|check| check.passes(core))
 }
 
+/// Puts into the metrics how it is, where nobody else asks.
+pub(crate) fn look(core: &Core) {
+    for check in CHECKS {
+        let passes = i64::from(check.passes(core));
+        let kinds = if check.ready_only { &["readyz"][..] } else { &["healthz", "livez", "readyz"] };
+        kinds.iter().for_each(|kind| core.metrics.health.with(&[check.name, kind]).set(passes));
+    }
+}
+
 pub(super) fn answer(core: &Core, path: &str, query: &str) -> Option<Response<Body>> {
     if path == "/version" {
         return Some(respond::value(StatusCode::OK, &version_info(core), Format::PrettyJson, false));

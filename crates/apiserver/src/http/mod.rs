@@ -42,12 +42,12 @@ use path::{Query, ResourceRoute, Route};
 use table::Include;
 
 pub(crate) use authn::BEARER_PROTOCOL;
-pub(crate) use health::{is_ready, version_info};
+pub(crate) use health::{is_ready, look as look_at_health, version_info};
 pub(crate) use lists::Kept;
 pub(crate) use negotiate::{Accepted, Format, View};
 pub(crate) use openapi::Documents;
 pub(crate) use path::{Route as PathRoute, decode, parse as parse_path, query_pairs};
-pub(crate) use respond::{plain_stream, text as plain_text};
+pub(crate) use respond::{plain_stream, text as plain_text, warn};
 
 /// Answers the requests of one cluster's clients.
 pub(crate) struct ApiHandler(pub Arc<Core>);
@@ -73,7 +73,7 @@ impl Handler for ApiHandler {
             let mut response = match answered {
                 Some(Ok(response)) => response,
                 Some(Err(error)) => exchange.failed(&error, format),
-                None => exchange.too_late(format),
+                None => exchange.too_late(),
             };
             if peer.tls {
                 let value = http::HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
@@ -110,12 +110,36 @@ async fn answer(
     exchange.authenticated(asking, &parts, peer, route.as_ref().ok());
     let sender = sender?;
     sender.annotations.iter().for_each(|(key, value)| exchange.audit.annotate(key, value.as_str()));
-    let user = match impersonate::impersonate(&core, &sender.user, &parts.headers).await {
+    match answer_to(core, peer, parts, body, foreign, route, exchange, sender.user).await {
+        Ok(mut response) => {
+            respond::warn(&mut response, &sender.warnings);
+            Ok(response)
+        }
+        Err(mut error) => {
+            error.warnings.splice(0..0, sender.warnings);
+            Err(error)
+        }
+    }
+}
+
+/// Answers a request of whom is known.
+#[allow(clippy::too_many_arguments)] // All of them are one request.
+async fn answer_to(
+    core: Arc<Core>,
+    peer: &Arc<Peer>,
+    parts: Parts,
+    body: Body,
+    foreign: Option<Arc<Remote>>,
+    route: Result<Route, ApiError>,
+    exchange: &mut Exchange,
+    sender: Arc<UserInfo>,
+) -> Result<Response<Body>, ApiError> {
+    let user = match impersonate::impersonate(&core, &sender, &parts.headers).await {
         Ok(Some(other)) => {
             exchange.audit.impersonated(&other);
             other
         }
-        Ok(None) => sender.user,
+        Ok(None) => sender,
         Err(impersonate::Refused::Forbidden(error)) => return Err(error),
         Err(impersonate::Refused::Nonsense(why)) => return Ok(internal_error(&parts, &why)),
     };
@@ -142,21 +166,19 @@ async fn answer(
         let resource = &route.request.resource;
         proxy::stream(&resource.group, &resource.resource, &route.request.subresource)
     };
-    let mut response = match (foreign, route) {
+    match (foreign, route) {
         (Some(remote), Route::Resource(route)) => {
-            aggregation::answer(&remote, passing(route.request, parts, body), true, &exchange.audit).await?
+            aggregation::answer(&remote, passing(route.request, parts, body), true, &exchange.audit).await
         }
         (Some(remote), Route::Other(_)) => {
-            aggregation::answer(&remote, passing(remote.request(), parts, body), false, &exchange.audit).await?
+            aggregation::answer(&remote, passing(remote.request(), parts, body), false, &exchange.audit).await
         }
         (None, Route::Resource(route)) if stream(&route).is_some() => {
             let Some(stream) = stream(&route) else { return Err(ApiError::method_not_allowed()) };
-            proxy::answer(passing(route.request, parts, body), stream, &exchange.audit).await?
+            proxy::answer(passing(route.request, parts, body), stream, &exchange.audit).await
         }
-        (None, route) => carry_out(core, &parts, body, user, route, turn, exchange).await?,
-    };
-    respond::warn(&mut response, &sender.warnings);
-    Ok(response)
+        (None, route) => carry_out(core, &parts, body, user, route, turn, exchange).await,
+    }
 }
 
 /// What upstream tells in plain text where it knows of no better.
@@ -239,6 +261,7 @@ async fn carry_out(
                 list_options::check_list(&request.options, route.query.send_initial_events)?;
             }
             request.body = read_body(body, &content_type, request.verb).await?;
+            request.options.deadline = exchange.deadline();
             let resource = core.registry.find(&request.resource).map(|(_, resource)| resource);
             let outcome = core.execute(&core.keyspace, &user, &client.agent, &exchange.audit, request).await?;
             let resource = resource?;

@@ -125,6 +125,8 @@ pub(crate) fn parse(
         ("GET", true) if own.watch => Verb::Watch,
         ("GET", true) => Verb::List,
         ("GET", false) => Verb::Get,
+        // Only what is passed on has an answer to it.
+        ("HEAD", false) if streamed => Verb::Get,
         ("POST", true) => Verb::Create,
         // Objects are created in their collection, subresources below their object.
         ("POST", false) if !below.is_empty() => Verb::Create,
@@ -286,6 +288,7 @@ mod tests {
             ("GET", "/apis/apps/v1", "other /apis/apps/v1"),
             ("GET", "/healthz", "other /healthz"),
             ("GET", "/api/v1/namespaces/a/pods/b/proxy/c?watch=true&limit=x", "get pods a|b|proxy"),
+            ("HEAD", "/api/v1/namespaces/a/services/b/proxy/c", "get services a|b|proxy"),
             ("PUT", "/api/v1/pods", "405"),
             ("GET", "/api/v1/pods?limit=x", "400"),
             ("POST", "/api/v1/namespaces/a/pods?dryRun=Some", "422"),

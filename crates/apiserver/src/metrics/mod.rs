@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use k8s_object::ApiError;
 
+use crate::admission::PluginTimes;
 use crate::core::Core;
 use crate::flow::Flow;
 
@@ -27,6 +28,7 @@ const STORE_SECONDS: Bounds = &[
 ];
 const ADMISSION_SECONDS: Bounds = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
 const CONDITION_SECONDS: Bounds = &[0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25];
+const POLICY_SECONDS: Bounds = &[0.000_000_5, 0.001, 0.01, 0.1, 1.0];
 const WEBHOOK_SECONDS: Bounds = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
 const EVENT_SIZES: Bounds = &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131_072.0];
 
@@ -40,6 +42,8 @@ macro_rules! families {
             pub in_flight: [Watermark; 2],
             /// Requests that wait for seats, readers and writers.
             pub in_queue: [Watermark; 2],
+            /// Time that plugins of admission took.
+            pub plugins: PluginTimes,
             $($(#[$doc])* pub $field: Family<$kind>,)*
         }
 
@@ -53,6 +57,7 @@ macro_rules! families {
                     requests: Requests::default(),
                     in_flight: Default::default(),
                     in_queue: Default::default(),
+                    plugins: PluginTimes::default(),
                     $($field,)*
                 }
             }
@@ -61,6 +66,7 @@ macro_rules! families {
         impl Metrics {
             fn show(&self, page: &mut Page) {
                 self.requests.show(page);
+                self.plugins.flush(&self.plugin_time);
                 $(self.$field.show(page);)*
             }
         }
@@ -107,6 +113,22 @@ families! {
     admission_step: Histogram = || Histogram::new(ADMISSION_SECONDS),
         "apiserver_admission_step_admission_duration_seconds", ["type", "operation", "rejected"],
         "[STABLE] Time that a step of admission took, admit or validate.";
+    plugin_time: Histogram = || Histogram::new(ADMISSION_SECONDS),
+        "apiserver_admission_controller_admission_duration_seconds", ["name", "type", "operation", "rejected"],
+        "[STABLE] Time that plugins of admission took, by name.";
+    validating_policies: Counter = Counter::default, "apiserver_validating_admission_policy_check_total",
+        ["policy", "policy_binding", "error_type", "enforcement_action"],
+        "[BETA] Rules of policies that were not met or could not be evaluated, by what came of it.";
+    validating_policy_time: Histogram = || Histogram::new(POLICY_SECONDS),
+        "apiserver_validating_admission_policy_check_duration_seconds",
+        ["policy", "policy_binding", "error_type", "enforcement_action"],
+        "[BETA] Time that these rules took.";
+    mutating_policies: Counter = Counter::default, "apiserver_mutating_admission_policy_check_total",
+        ["policy", "policy_binding", "error_type"],
+        "[ALPHA] Mutations of policies.";
+    mutating_policy_time: Histogram = || Histogram::new(POLICY_SECONDS),
+        "apiserver_mutating_admission_policy_check_duration_seconds", ["policy", "policy_binding", "error_type"],
+        "[ALPHA] Time that mutations of policies took.";
     webhooks: Histogram = || Histogram::new(WEBHOOK_SECONDS), "apiserver_admission_webhook_admission_duration_seconds",
         ["name", "type", "operation", "rejected"],
         "[STABLE] Time that webhooks took, by name.";
@@ -118,6 +140,15 @@ families! {
     webhook_requests: Counter = Counter::default, "apiserver_admission_webhook_request_total",
         ["name", "type", "operation", "code", "rejected"],
         "[ALPHA] Questions to webhooks.";
+    pod_security: Counter = Counter::default, "pod_security_evaluations_total",
+        ["decision", "policy_level", "policy_version", "mode", "request_operation", "resource", "subresource"],
+        "[ALPHA] Judgements of pods and of templates of pods by the policy of their namespace.";
+    pod_security_errors: Counter = Counter::default, "pod_security_errors_total",
+        ["fatal", "request_operation", "resource", "subresource"],
+        "[ALPHA] Policies of namespaces that could not be read.";
+    pod_security_exempt: Counter = Counter::default, "pod_security_exemptions_total",
+        ["request_operation", "resource", "subresource"],
+        "[ALPHA] Requests that no policy is for: there are none on EKS.";
     deprecated: Gauge = Gauge::default, "apiserver_requested_deprecated_apis",
         ["group", "version", "resource", "subresource", "removed_release"],
         "[STABLE] Deprecated APIs that were asked for.";
@@ -161,6 +192,11 @@ static STORAGE_OBJECTS: About = About {
 };
 static RESOURCE_OBJECTS: About =
     About { name: "apiserver_resource_objects", help: "[ALPHA] Objects by resource.", labels: &["group", "resource"] };
+static STORAGE_SIZE: About = About {
+    name: "apiserver_storage_size_bytes",
+    help: "[STABLE] Bytes of the objects of this cluster; the store has other clusters and history besides.",
+    labels: &["storage_cluster_id"],
+};
 static RESOURCE_BYTES: About = About {
     name: "apiserver_resource_size_estimate_bytes",
     help: "[ALPHA] Bytes of the objects of a resource.",
@@ -213,9 +249,23 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// Upstream shows these whether or not there is anything to count.
+    fn begin_pod_security(&self) {
+        for operation in ["create", "update"] {
+            self.pod_security.with(&["allow", "privileged", "latest", "enforce", operation, "pod", ""]);
+            for resource in ["pod", "controller"] {
+                self.pod_security_exempt.with(&[operation, resource, ""]);
+            }
+        }
+    }
+}
+
 /// The page at `/metrics`.
 pub(crate) fn all(core: &Core) -> String {
     let mut page = Page::default();
+    crate::http::look_at_health(core);
+    core.metrics.begin_pod_security();
     core.metrics.show(&mut page);
     Flow::show(&core.flow, core, &mut page);
     show_state(core, &mut page);
@@ -227,6 +277,7 @@ pub(crate) fn all(core: &Core) -> String {
 
 /// The page at `/metrics/slis`.
 pub(crate) fn slis(core: &Core) -> String {
+    crate::http::look_at_health(core);
     let mut page = Page::default();
     core.metrics.health.show(&mut page);
     core.metrics.health_total.show(&mut page);
@@ -240,12 +291,16 @@ fn show_state(core: &Core, page: &mut Page) {
             page.sample(about, "gauge", &[("request_kind", kind)], mark.read(now) as f64);
         }
     }
+    let mut size = 0.0;
     for entry in core.registry.served().entries() {
         let resource = entry.stored();
         if resource.is_virtual() {
             continue;
         }
         let (objects, bytes) = entry.cache.size();
+        if entry.is_own() {
+            size += bytes as f64;
+        }
         let labels = [("group", resource.group.as_str()), ("resource", resource.plural.as_str())];
         let joined = match resource.group.is_empty() {
             true => resource.plural.clone(),
@@ -257,6 +312,7 @@ fn show_state(core: &Core, page: &mut Page) {
         page.sample(&CACHE_REVISION, "gauge", &labels, entry.cache.read().last() as f64);
         page.sample(&CACHE_CAPACITY, "gauge", &labels, crate::cache::MAX_EVENTS as f64);
     }
+    page.sample(&STORAGE_SIZE, "gauge", &[("storage_cluster_id", "etcd-0")], size);
     let info = crate::http::version_info(core);
     let text = |field: &str| info[field].as_str().unwrap_or_default().to_owned();
     let fields =

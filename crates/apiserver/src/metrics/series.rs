@@ -79,10 +79,15 @@ impl Histogram {
     }
 
     pub(crate) fn observe(&self, value: f64) {
+        self.observe_times(value, 1);
+    }
+
+    /// As often as `times` says.
+    pub(crate) fn observe_times(&self, value: f64, times: u64) {
         // Most observations are small: they end in one of the first buckets.
         let at = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
-        self.buckets[at].fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add((value * SCALE) as u64, Ordering::Relaxed);
+        self.buckets[at].fetch_add(times, Ordering::Relaxed);
+        self.sum.fetch_add((value * SCALE) as u64 * times, Ordering::Relaxed);
     }
 
     pub(crate) fn seconds(&self, time: Duration) {

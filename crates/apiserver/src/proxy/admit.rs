@@ -19,7 +19,7 @@ pub(super) async fn admit(
     (agent, audit): (&str, &Record),
     request: &Request,
     mut options: Value,
-) -> Result<(), ApiError> {
+) -> Result<Vec<String>, ApiError> {
     let (entry, resource) = core.registry.find(&request.resource)?;
     let mut call = Call {
         core,
@@ -36,7 +36,12 @@ pub(super) async fn admit(
         admitted: false,
         aside: Aside::default(),
     };
-    admission::connect(&mut call, &mut options).await
+    let admitted = admission::connect(&mut call, &mut options).await;
+    let warnings = call.warnings;
+    match admitted {
+        Ok(()) => Ok(warnings),
+        Err(error) => Err(ApiError { warnings, ..error }),
+    }
 }
 
 /// The options of a stream as an object; none for what is only read.

@@ -88,12 +88,25 @@ pub(crate) async fn answer(passing: Passing, stream: Stream, audit: &Record) -> 
         return Err(ApiError::method_not_allowed());
     }
     let query = passing.query();
+    let mut warnings = Vec::new();
     if let Some(options) = admit::options(stream, &query, below(passing.http.uri().path())) {
-        admit::admit(core, &passing.user, (agent, audit), request, options).await?;
+        warnings = admit::admit(core, &passing.user, (agent, audit), request, options).await?;
     }
+    match relayed(passing, stream, &query).await {
+        Ok(mut response) => {
+            crate::http::warn(&mut response, &warnings);
+            Ok(response)
+        }
+        Err(error) => Err(ApiError { warnings, ..error }),
+    }
+}
+
+/// Passes on what is allowed and admitted.
+async fn relayed(passing: Passing, stream: Stream, query: &[(String, String)]) -> Result<Response<Body>, ApiError> {
+    let (core, request, method) = (&passing.core, &passing.request, passing.http.method());
     let location = match stream {
-        Stream::Container(way) => kubelet::container(core, request, way, &query)?,
-        Stream::Log => match kubelet::log(core, request, &query)? {
+        Stream::Container(way) => kubelet::container(core, request, way, query)?,
+        Stream::Log => match kubelet::log(core, request, query)? {
             Some(location) => location,
             // A pod that runs nowhere has said nothing.
             None => return Ok(crate::http::plain_text(StatusCode::OK, "")),

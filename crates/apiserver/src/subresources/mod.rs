@@ -12,7 +12,7 @@ use k8s_object::{ApiError, Reason};
 use serde_json::Value;
 
 use crate::core::{Aside, Call};
-use crate::{metadata, read, update, write};
+use crate::{admission, metadata, read, update, write};
 
 pub(crate) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let (plural, subresource) = (call.resource.plural.clone(), call.request.subresource.clone());
@@ -38,8 +38,9 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, body: Body) -> Result<Reply, A
 
 /// `bindings`, the old form of `pods/binding`: the pod is named in the body.
 pub(crate) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
-    let (object, _) = write::parse(body)?;
+    let (mut object, _) = write::parse(body)?;
     let name = metadata::text(&object, "name").to_owned();
+    admission::admit_below(call, ("v1", "Binding"), &mut object, None).await?;
     let (entry, resource) = call.core.registry.find(&k8s_object::resources::PODS)?;
     let mut request = call.request.clone();
     request.resource = k8s_object::resources::PODS;
@@ -57,7 +58,7 @@ pub(crate) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiEr
         now: call.now,
         warnings: Vec::new(),
         annotations: Vec::new(),
-        admitted: false,
+        admitted: true,
         aside: Aside::default(),
     };
     let bound = binding::create(&mut pod, Body::Json(object)).await;

@@ -14,6 +14,9 @@ const DEFAULT_SECONDS: i64 = 3600;
 /// Upstream's bounds: ten minutes, and 2^32 seconds.
 const MIN_SECONDS: i64 = 600;
 const MAX_SECONDS: i64 = 1 << 32;
+/// The longest that a token lives on EKS, whatever is asked for: a day (`--service-account-max-token-expiration`, which
+/// aws/containers-roadmap #1836 asks to be able to set).
+const MAX_GRANTED_SECONDS: i64 = 24 * 3600;
 /// What the volume that admission adds to pods asks for, and how long such a token lives on EKS: 90 days.
 const POD_SECONDS: i64 = 3607;
 const EXTENDED_SECONDS: i64 = 90 * 24 * 3600;
@@ -26,12 +29,15 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
     super::expect(&request, "TokenRequest", &["authentication.k8s.io/v1"])?;
     let invalid = |name: &str, causes| Err(ApiError::invalid(GROUP, "TokenRequest", name, causes));
     let (name, namespace) = (call.request.name.clone(), call.request.namespace.clone());
-    for (field, own, whose) in [("name", &name, "name"), ("namespace", &namespace, "namespace")] {
-        let given = metadata::text(&request, field);
-        if !given.is_empty() && given != own {
-            let problem = format!("must match the service account {whose} if specified");
-            return invalid(&name, vec![causes::invalid(format!("metadata.{field}"), given, &problem)]);
-        }
+    let given = metadata::text(&request, "namespace");
+    if !given.is_empty() && given != namespace {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(message));
+    }
+    let given = metadata::text(&request, "name");
+    if !given.is_empty() && given != name {
+        let problem = "must match the service account name if specified";
+        return invalid(&name, vec![causes::invalid("metadata.name", given, problem)]);
     }
     let account = call.current().await?;
     let uid = metadata::text(&request, "uid");
@@ -60,6 +66,11 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
         .collect();
     let audiences = if audiences.is_empty() { issuer.audiences().to_vec() } else { audiences };
     let bound = bind(call, &request["spec"]["boundObjectRef"])?;
+    if seconds > MAX_GRANTED_SECONDS {
+        let warning = format!("requested expiration of {seconds} seconds shortened to {MAX_GRANTED_SECONDS} seconds");
+        call.warnings.push(warning);
+    }
+    let seconds = seconds.min(MAX_GRANTED_SECONDS);
     // Old clients read a pod's token once and never again: they are warned about, not cut off.
     let extended = seconds == POD_SECONDS
         && matches!(bound, Some(Bound::Pod { .. }))

@@ -27,8 +27,8 @@ use crate::core::Core;
 
 /// Bytes of an answer. Webhooks answer with an object at most (upstream's limit is that of a request, 3 MiB).
 const MAX_ANSWER_BYTES: usize = 3 << 20;
-/// Connections that a client keeps.
-const MAX_IDLE: usize = 8;
+/// Connections that a client keeps (client-go `idleConnsPerHost`).
+const MAX_IDLE: usize = 25;
 /// How long a kept connection is used again (Go's transport: 90 s).
 const MAX_IDLE_TIME: Duration = Duration::from_secs(90);
 const AGENT: &str = "kube-apiserver-admission";
@@ -174,7 +174,8 @@ impl Client {
 
     /// Sends JSON and waits for the whole answer, for at most `timeout`, which the server is told.
     pub(crate) async fn post(&self, core: &Core, body: Bytes, timeout: Duration) -> Result<Answer, CallError> {
-        let query = format!("timeout={}s", timeout.as_secs());
+        // What is left of a second counts as one.
+        let query = format!("timeout={}s", timeout.as_millis().div_ceil(1000));
         let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         self.send(core, Method::POST, &query, HeaderMap::from_iter(headers), body, timeout).await
     }

@@ -57,7 +57,8 @@ fn triggers(change: &Change, view: &View<'_>) -> Vec<Trigger> {
         // Who makes Endpoints before their Service may; those that were left over when the manager began go.
         let left_over = change.new.as_ref().is_some_and(|new| {
             let meta = new.meta();
-            let before = time(meta.creation_timestamp.as_ref()) < view.options().started;
+            // Objects know the second of their creation only.
+            let before = time(meta.creation_timestamp.as_ref()).seconds() < view.options().started.seconds();
             change.old.is_none() && before && meta.annotations.get(LEADER).is_none()
         });
         return if change.new.is_none() || left_over { own() } else { Vec::new() };

@@ -72,6 +72,7 @@ mod tests {
             (&log, resource("get", "", "pods", "log", "p"), true),
             (&log, resource("get", "", "pods", "", "p"), false),
             (&log, resource("get", "", "pods/log", "", "p"), true),
+            (&scale, resource("update", "apps", "deployments/scale", "", "d"), false),
             (&scale, resource("update", "apps", "deployments", "scale", "d"), true),
             (&scale, resource("update", "apps", "deployments", "status", "d"), false),
             (&scale, resource("update", "apps", "deployments", "", "d"), false),

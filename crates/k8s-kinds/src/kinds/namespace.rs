@@ -35,8 +35,15 @@ pub(crate) static KIND: Kind = Kind {
     ..Kind::BASE
 };
 
-/// Every namespace carries its name as a label, so that selectors can name namespaces.
-fn default(object: &mut Value, _: &Context<'_>) {
+/// Every namespace carries its name as a label, so that selectors can name namespaces. Who writes a status without a phase means the
+/// first.
+fn default(object: &mut Value, context: &Context<'_>) {
+    if context.subresource == "status"
+        && text(object, "status.phase").is_empty()
+        && let Some(status) = child(object, "status")
+    {
+        status["phase"] = "Active".into();
+    }
     let name = text(object, "metadata.name").to_owned();
     if !name.is_empty()
         && let Some(labels) = child(object, "metadata").and_then(|metadata| child(metadata, "labels"))
@@ -104,4 +111,29 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
         }
     }
     causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::told_of_update;
+
+    #[test]
+    fn a_status_without_a_phase_means_that_it_is_active() {
+        let with = |status: Value| json!({"metadata": {"name": "a"}, "status": status});
+        let cases = [
+            (json!({}), vec![]),
+            (json!({"phase": "Active"}), vec![]),
+            (
+                json!({"phase": "Terminating"}),
+                vec![
+                    r#"status.Phase: Invalid value: "Terminating": may only be 'Active' if `deletionTimestamp` is empty"#,
+                ],
+            ),
+        ];
+        for (status, expected) in cases {
+            let told = told_of_update(&KIND, &with(json!({"phase": "Active"})), &with(status.clone()), "status");
+            assert_eq!(told, expected, "{status}");
+        }
+    }
 }

@@ -40,10 +40,11 @@ impl ReviewVersion {
 
 /// Why there is no answer to go on with.
 pub(super) enum Failure {
-    /// The webhook refuses the request.
-    Rejected(ApiError),
-    /// It could not be asked, or has not answered as it should; `failurePolicy` says what that means.
-    Call(String),
+    /// The webhook refuses the request, with what it has to say besides.
+    Rejected(ApiError, Box<Said>),
+    /// It could not be asked, or has not answered as it should; `failurePolicy` says what that means. The status is the one that
+    /// is counted.
+    Call(String, u16),
     /// Whatever it would have said, the request cannot go on.
     Other(ApiError),
 }
@@ -52,12 +53,15 @@ impl Failure {
     /// What the client is told; nothing if the hook's failures are ignored.
     pub(super) fn told(self, hook: &Hook) -> Option<ApiError> {
         match self {
-            Failure::Call(_) if hook.ignores_failure => None,
-            Failure::Call(why) => Some(ApiError::internal(format!("failed calling webhook {:?}: {why}", hook.name))),
-            Failure::Rejected(error) | Failure::Other(error) => Some(error),
+            Failure::Call(..) if hook.ignores_failure => None,
+            Failure::Call(why, _) => Some(ApiError::internal(format!("failed calling webhook {:?}: {why}", hook.name))),
+            Failure::Rejected(error, _) | Failure::Other(error) => Some(error),
         }
     }
 }
+
+/// The status of a call that brought no answer, or none that can be used.
+const UNAVAILABLE: u16 = 503;
 
 /// A webhook's answer to a request that it lets through.
 #[derive(Default)]
@@ -83,27 +87,32 @@ pub(super) async fn ask(
     let Some(review_version) = hook.review else {
         let why =
             "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
-        return Err(Failure::Call(why.to_owned()));
+        return Err(Failure::Call(why.to_owned(), 400));
     };
     let uid = call.core.world.uuid();
     let request = json!({
         "kind": "AdmissionReview", "apiVersion": review_version.api_version(),
         "request": question(&uid, review, object, version),
     });
-    let client = hook.client.as_ref().map_err(|error| Failure::Call(format!("could not get REST client: {error}")))?;
+    let client =
+        hook.client.as_ref().map_err(|error| Failure::Call(format!("could not get REST client: {error}"), 500))?;
     let body = Bytes::from(request.to_string());
-    let failed = |error: &dyn std::fmt::Display| Failure::Call(format!("failed to call webhook: {error}"));
-    let answer = client.post(call.core, body, hook.timeout).await.map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display, code| Failure::Call(format!("failed to call webhook: {error}"), code);
+    // It has no longer than whoever waits for the request itself.
+    let left = call.request.options.deadline.map(|deadline| deadline.saturating_sub(call.core.world.elapsed()));
+    let timeout = left.map_or(hook.timeout, |left| left.min(hook.timeout));
+    let answer = client.post(call.core, body, timeout).await.map_err(|error| failed(&error, UNAVAILABLE))?;
     if let Some(error) = answer.failure() {
-        return Err(failed(&error));
+        return Err(failed(&error, error.code()));
     }
     let answer: Value = serde_json::from_slice(&answer.body)
-        .map_err(|error| failed(&format!("couldn't get version/kind; json parse error: {error}")))?;
+        .map_err(|error| failed(&format!("couldn't get version/kind; json parse error: {error}"), UNAVAILABLE))?;
     let response = match review_version {
         ReviewVersion::V1 => verified(&answer, &uid, mutating).cloned(),
         ReviewVersion::V1beta1 => understood(&answer, mutating),
     };
-    let response = response.map_err(|why| Failure::Call(format!("received invalid webhook response: {why}")))?;
+    let response =
+        response.map_err(|why| Failure::Call(format!("received invalid webhook response: {why}"), UNAVAILABLE))?;
     read(hook, &response)
 }
 
@@ -166,12 +175,12 @@ pub(in super::super) fn request(review: &Review<'_, '_>, object: Option<&Value>,
 /// The options of the operation, as an object of `meta.k8s.io/v1`.
 fn options(call: &Call<'_>, operation: Operation) -> Value {
     let own = &call.request.options;
-    let kind = match (operation, call.request.patch) {
-        (Operation::Connect, _) => return Value::Null,
-        (Operation::Delete, _) => "DeleteOptions",
-        (_, Some(_)) => "PatchOptions",
-        (Operation::Create, None) => "CreateOptions",
-        (Operation::Update, None) => "UpdateOptions",
+    // A patch is told as the creation or update that it comes to.
+    let kind = match operation {
+        Operation::Connect => return Value::Null,
+        Operation::Delete => "DeleteOptions",
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
     };
     let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
     if own.dry_run {
@@ -199,9 +208,6 @@ fn options(call: &Call<'_>, operation: Operation) -> Value {
         if let Some(text) = text {
             options[key] = json!(text);
         }
-    }
-    if own.force == Some(true) {
-        options["force"] = json!(true);
     }
     options
 }
@@ -255,17 +261,18 @@ fn read(hook: &Hook, response: &Value) -> Result<Allowed, Failure> {
     let warnings = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     allowed.said.warnings.extend(warnings.map(str::to_owned));
     if response["allowed"] != true {
-        return Err(Failure::Rejected(rejection(&hook.name, &response["status"])));
+        return Err(Failure::Rejected(rejection(&hook.name, &response["status"]), Box::new(allowed.said)));
     }
     if let Some(text) = response["patch"].as_str().filter(|text| !text.is_empty()) {
         if response["patchType"] != "JSONPatch" {
             let kind = response["patchType"].as_str().unwrap_or("");
-            return Err(Failure::Call(format!("unsupported patch type {kind:?}")));
+            return Err(Failure::Call(format!("unsupported patch type {kind:?}"), 400));
         }
         let decoded = base64::engine::general_purpose::STANDARD.decode(text).map_err(|error| error.to_string());
         let patch = decoded.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
-        allowed.patch =
-            patch.map_err(|error| Failure::Call(format!("received undecodable patch in webhook response: {error}")))?;
+        allowed.patch = patch.map_err(|error| {
+            Failure::Call(format!("received undecodable patch in webhook response: {error}"), UNAVAILABLE)
+        })?;
     }
     Ok(allowed)
 }

@@ -22,8 +22,8 @@ pub(super) fn observe(
     let operation = operation.as_str();
     let (error, code, rejected) = match failure {
         None => ("", 200, false),
-        Some(Failure::Rejected(error)) => ("no_error", error.code(), true),
-        Some(Failure::Call(_)) => ("calling_webhook_error", 503, !hook.ignores_failure),
+        Some(Failure::Rejected(error, _)) => ("no_error", error.code(), true),
+        Some(Failure::Call(_, code)) => ("calling_webhook_error", *code, !hook.ignores_failure),
         Some(Failure::Other(_)) => ("apiserver_internal_error", 0, true),
     };
     let (metrics, name, code) = (&core.metrics, hook.name.as_str(), code.min(MAX_CODE).to_string());

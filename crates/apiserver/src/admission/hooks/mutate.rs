@@ -1,8 +1,6 @@
 //! MutatingAdmissionWebhook: one after the other, each sees what those before it have changed; who wants to is asked once more when
 //! something changed after it.
 
-use std::sync::Arc;
-
 use k8s_object::ApiError;
 use serde_json::{Value, json};
 
@@ -36,16 +34,24 @@ pub(in super::super) async fn mutate(
         let began = call.core.world.elapsed();
         let answer = ask(hook, &review, object.as_deref(), version, true).await;
         let round = state.round();
+        let mut said = Said::default();
         let changed = match answer {
             Ok(allowed) => {
                 call.say(allowed.said);
-                apply(call, hook, object.as_deref_mut(), old, version, &allowed.patch)
+                let changed = apply(call, hook, object.as_deref_mut(), old, version, &allowed.patch);
+                if changed.is_ok() && call.audit.has_objects() && !is_empty(&allowed.patch) {
+                    said.annotations.push(patched(hook, round, index, &allowed.patch));
+                }
+                changed
+            }
+            Err(Failure::Rejected(error, own)) => {
+                call.say(*own);
+                Err(Failure::Rejected(error, Box::default()))
             }
             Err(failure) => Err(failure),
         };
         let took = call.core.world.elapsed().saturating_sub(began);
         measure::observe(call.core, hook, "admit", operation, took, changed.as_ref().err());
-        let mut said = Said::default();
         note(&mut said, hook, round, index, matches!(changed, Ok(true)));
         match changed {
             Ok(true) => state.changed(),
@@ -70,10 +76,26 @@ pub(in super::super) async fn mutate(
     Ok(())
 }
 
-fn note(said: &mut Said, hook: &Arc<Hook>, round: usize, index: usize, mutated: bool) {
-    let value = json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": mutated});
-    let key = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{index}");
-    said.annotations.push((key, value.to_string()));
+/// Whether somebody has changed the object.
+fn note(said: &mut Said, hook: &Hook, round: usize, index: usize, mutated: bool) {
+    let value = format!(r#"{{{},"mutated":{mutated}}}"#, who(hook));
+    said.annotations.push((format!("mutation.webhook.admission.k8s.io/round_{round}_index_{index}"), value));
+}
+
+/// What somebody has answered to change the object.
+fn patched(hook: &Hook, round: usize, index: usize, patch: &Value) -> (String, String) {
+    let value = format!(r#"{{{},"patch":{patch},"patchType":"JSONPatch"}}"#, who(hook));
+    let value = String::from_utf8(k8s_object::escaped(value.into_bytes())).unwrap_or_default();
+    (format!("patch.webhook.admission.k8s.io/round_{round}_index_{index}"), value)
+}
+
+/// In upstream's order of fields.
+fn who(hook: &Hook) -> String {
+    format!(r#""configuration":{},"webhook":{}"#, json!(hook.configuration), json!(hook.name))
+}
+
+fn is_empty(patch: &Value) -> bool {
+    patch.as_array().is_none_or(Vec::is_empty)
 }
 
 /// Applies a patch to the object in the version that the webhook saw; whether that changed it.
@@ -85,7 +107,7 @@ fn apply(
     version: usize,
     patch: &Value,
 ) -> Result<bool, Failure> {
-    if patch.as_array().is_none_or(Vec::is_empty) {
+    if is_empty(patch) {
         return Ok(false);
     }
     let internal = |error: &dyn std::fmt::Display| Failure::Other(ApiError::internal(error));

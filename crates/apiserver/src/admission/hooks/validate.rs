@@ -4,7 +4,7 @@ use k8s_object::ApiError;
 use serde_json::Value;
 
 use super::super::{Review, Said};
-use super::ask::ask;
+use super::ask::{Failure, ask};
 use super::compiled::Hooks;
 use super::measure;
 
@@ -38,13 +38,19 @@ pub(in super::super) async fn validate(
                 said.warnings.extend(allowed.said.warnings);
                 said.annotations.extend(allowed.said.annotations);
             }
-            Err(failure) => match failure.told(hook) {
-                Some(error) => refused = refused.or(Some(error)),
-                None => {
-                    let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}");
-                    said.annotations.push((key, hook.name.clone()));
+            Err(mut failure) => {
+                if let Failure::Rejected(_, own) = &mut failure {
+                    said.warnings.append(&mut own.warnings);
+                    said.annotations.append(&mut own.annotations);
                 }
-            },
+                match failure.told(hook) {
+                    Some(error) => refused = refused.or(Some(error)),
+                    None => {
+                        let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}");
+                        said.annotations.push((key, hook.name.clone()));
+                    }
+                }
+            }
         }
     }
     (said, refused.map_or(Ok(()), Err))

@@ -2,6 +2,7 @@
 //! Nobody is exempt, as on EKS.
 
 mod checks;
+mod measure;
 mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::{Operation, Review, Said, forbidden, rules};
 use checks::{Pod, details, evaluate, reasons};
+use measure::{Mode, evaluated, unreadable};
 use policy::{Level, PREFIX, Policy, Rule};
 
 /// Pods of a namespace that are looked at when it gets other labels (upstream's default).
@@ -42,12 +44,16 @@ pub(super) fn judge(review: &Review<'_, '_>, object: &Value, said: &mut Said) ->
     let rules = [policy.enforce, policy.audit, policy.warn];
     let first = usize::from(!is_pod);
     if problems.is_empty() && rules[first..].iter().all(|rule| rule.level == Level::Privileged) {
+        if is_pod {
+            evaluated(review, policy.enforce, Mode::Enforce, true);
+        }
         return Ok(());
     }
     if is_pod && review.old.is_some_and(|old| !is_significant(object, old)) {
         return Ok(());
     }
     if !problems.is_empty() {
+        unreadable(review);
         let texts: Vec<String> = problems.iter().map(|own| format!("{}: {}", own.field, own.message)).collect();
         let text = if texts.len() == 1 { texts[0].clone() } else { format!("[{}]", texts.join(", ")) };
         said.annotations.push((format!("{PREFIX}error"), format!("Failed to parse policy: {text}")));
@@ -58,6 +64,7 @@ pub(super) fn judge(review: &Review<'_, '_>, object: &Value, said: &mut Said) ->
     if is_pod {
         said.annotations.push((format!("{PREFIX}enforce-policy"), policy.enforce.to_string()));
         let found = judged(policy.enforce);
+        evaluated(review, policy.enforce, Mode::Enforce, found.is_empty());
         if !found.is_empty() {
             let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, details(&found));
             refused = Err(forbidden(review, object, &why));
@@ -68,11 +75,13 @@ pub(super) fn judge(review: &Review<'_, '_>, object: &Value, said: &mut Said) ->
         (!found.is_empty()).then(|| format!("would violate PodSecurity \"{rule}\": {}", details(&found)))
     };
     if let Some(text) = would(policy.audit) {
+        evaluated(review, policy.audit, Mode::Audit, false);
         said.annotations.push((format!("{PREFIX}audit-violations"), text));
     }
     if refused.is_ok()
         && let Some(text) = would(policy.warn)
     {
+        evaluated(review, policy.warn, Mode::Warn, false);
         said.warnings.push(text);
     }
     refused

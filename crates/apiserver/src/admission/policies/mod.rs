@@ -1,6 +1,7 @@
 //! Policies: rules of the cluster in expressions, bound to what they are for (apiserver `admission/plugin/policy`).
 
 mod compiled;
+mod measure;
 mod mutate;
 mod params;
 mod type_check;

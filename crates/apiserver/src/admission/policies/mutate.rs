@@ -12,7 +12,7 @@ use super::super::expressions::{Expression, Inputs, May, NULL, Yields, environme
 use super::super::reinvocation::Reinvocation;
 use super::super::{Operation, Review, Side, hooks, rules, shown, taken};
 use super::compiled::{Binding, Constraints, list, param_kind, text, variables};
-use super::params;
+use super::{measure, params};
 use crate::core::Call;
 use crate::registry::Resource;
 
@@ -151,7 +151,12 @@ pub(in super::super) fn mutate<'p>(
                 }
                 let before = object.clone();
                 for mutation in &policy.mutations {
-                    match turn.mutated(mutation, object) {
+                    let began = call.core.world.elapsed();
+                    let mutated = turn.mutated(mutation, object);
+                    let took = call.core.world.elapsed().saturating_sub(began);
+                    let wrong = mutated.as_ref().err().map(String::as_str);
+                    measure::mutated(call.core, &policy.name, binding, wrong, took);
+                    match mutated {
                         Ok(changed) => *object = changed,
                         Err(why) => problem(Some(binding), why, "Invalid"),
                     }

@@ -1,6 +1,7 @@
 //! ValidatingAdmissionPolicy: what its rules say about a request is refused, warned about or noted, as its bindings want it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cel::{Budget, MAX_REQUEST_COST, Val};
 use k8s_object::{ApiError, Cause, Reason};
@@ -10,6 +11,7 @@ use super::super::checks::Asks;
 use super::super::expressions::{Expression, Inputs, namespace_object};
 use super::super::{Review, Said, Side, hooks, rules, shown};
 use super::compiled::{Binding, Policy, Validation};
+use super::measure::{self, Action};
 use super::params;
 
 /// Bytes of a message that an expression makes; a longer one is not used.
@@ -26,13 +28,16 @@ struct Denial {
 /// What one rule says.
 enum Verdict {
     Admitted,
+    /// It could not be evaluated, which does not matter.
+    Ignored(String),
     Denied(Denial),
 }
 
 /// What a policy says, with one set of parameters.
 #[derive(Default)]
 struct Opinion {
-    verdicts: Vec<Verdict>,
+    /// With the time that each took.
+    verdicts: Vec<(Verdict, Duration)>,
     annotations: Vec<(String, String)>,
     /// Annotations that have no value, which denies the request.
     failed: Vec<String>,
@@ -101,18 +106,32 @@ pub(in super::super) fn validate<'p>(
             for param in found {
                 let param = param.map(|param| param.value());
                 let opinion = opinion(policy, review, object, version, param.as_ref());
-                for (index, verdict) in opinion.verdicts.into_iter().enumerate() {
-                    let Verdict::Denied(denial) = verdict else { continue };
+                let core = review.call.core;
+                for (index, (verdict, took)) in opinion.verdicts.into_iter().enumerate() {
+                    let count = |action, message: &str| {
+                        measure::validated(core, &policy.name, binding, action, message, took);
+                    };
+                    let denial = match verdict {
+                        Verdict::Admitted => continue,
+                        Verdict::Ignored(message) => {
+                            count(Action::Allow, &message);
+                            continue;
+                        }
+                        Verdict::Denied(denial) => denial,
+                    };
                     if binding.audits {
+                        count(Action::Audit, &denial.message);
                         said.annotations.push(noted(policy, binding, index, &denial.message));
                     }
                     if binding.warns {
+                        count(Action::Warn, &denial.message);
                         said.warnings.push(format!(
                             "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
                             policy.name, binding.name, denial.message
                         ));
                     }
                     if binding.denies {
+                        count(Action::Deny, &denial.message);
                         deny(policy, Some(binding), denial);
                     }
                 }
@@ -123,6 +142,7 @@ pub(in super::super) fn validate<'p>(
                     }
                 }
                 for message in opinion.failed {
+                    measure::validated(core, &policy.name, binding, Action::Deny, &message, Duration::ZERO);
                     deny(policy, Some(binding), Denial { message, reason: String::new() });
                 }
             }
@@ -135,11 +155,14 @@ pub(in super::super) fn validate<'p>(
 
 /// The audit annotation of a rule that was not met.
 fn noted(policy: &Policy, binding: &Binding, index: usize, message: &str) -> (String, String) {
-    let value = json!([{
-        "message": message, "policy": policy.name, "binding": binding.name, "expressionIndex": index,
-        "validationActions": binding.actions,
-    }]);
-    ("validation.policy.admission.k8s.io/validation_failure".to_owned(), value.to_string())
+    // In upstream's order of fields.
+    let [message, name, bound, actions] =
+        [json!(message), json!(policy.name), json!(binding.name), json!(binding.actions)];
+    let value = format!(
+        r#"[{{"message":{message},"policy":{name},"binding":{bound},"expressionIndex":{index},"validationActions":{actions}}}]"#
+    );
+    let value = String::from_utf8(k8s_object::escaped(value.into_bytes())).unwrap_or_default();
+    ("validation.policy.admission.k8s.io/validation_failure".to_owned(), value)
 }
 
 fn refusal(review: &Review<'_, '_>, object: Option<&Value>, who: &str, denial: Denial) -> ApiError {
@@ -194,39 +217,46 @@ fn opinion(
     };
     let failed = |message: String| match policy.fails {
         true => Verdict::Denied(Denial { message, reason: String::new() }),
-        false => Verdict::Admitted,
+        false => Verdict::Ignored(message),
     };
+    let one = |verdict| Opinion { verdicts: vec![(verdict, Duration::ZERO)], ..Opinion::default() };
     match policy.conditions.hold(call.core, review.operation, &inputs(Sees::Condition), policy.fails) {
         Ok(true) => {}
         Ok(false) => return Opinion::default(),
-        Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },
+        Err(problem) => return one(failed(problem)),
     }
+    let world = &call.core.world;
     let mut budget = Budget::new(MAX_REQUEST_COST);
     let rules = inputs(Sees::Rule);
     let mut held = Vec::with_capacity(policy.validations.len());
     for validation in &policy.validations {
+        let began = world.elapsed();
         match validation.rule.evaluate(&rules, &mut budget) {
-            Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },
-            Ok(value) => held.push(value.map(|value| value.as_bool() == Some(true))),
+            Err(problem) => return one(failed(problem)),
+            Ok(value) => {
+                let took = world.elapsed().saturating_sub(began);
+                held.push((value.map(|value| value.as_bool() == Some(true)), took));
+            }
         }
     }
     let mut opinion = Opinion::default();
     let telling = inputs(Sees::Telling);
-    for (validation, held) in policy.validations.iter().zip(held) {
-        opinion.verdicts.push(match held {
+    for (validation, (held, took)) in policy.validations.iter().zip(held) {
+        let verdict = match held {
             Err(problem) => failed(problem),
             Ok(true) => Verdict::Admitted,
             Ok(false) => match message(validation, &telling, &mut budget) {
                 Ok(message) => Verdict::Denied(Denial { message, reason: validation.reason.clone() }),
                 Err(problem) => failed(format!("failed messageExpression: {problem}")),
             },
-        });
+        };
+        opinion.verdicts.push((verdict, took));
     }
     let mut budget = Budget::new(MAX_REQUEST_COST);
     let telling = inputs(Sees::Telling);
     for (key, expression) in &policy.annotations {
         match annotation(expression, &telling, &mut budget) {
-            Err(problem) => return Opinion { verdicts: vec![failed(problem)], ..Opinion::default() },
+            Err(problem) => return one(failed(problem)),
             Ok(Ok(Some(value))) => opinion.annotations.push((key.clone(), value)),
             Ok(Ok(None)) => {}
             Ok(Err(problem)) if policy.fails => opinion.failed.push(problem),
