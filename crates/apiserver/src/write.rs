@@ -165,9 +165,6 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
         Some(old) => call.resource.schema.validate_status(object, old),
         None => call.resource.schema.validate(object, old),
     };
-    if is_custom {
-        causes.extend(crd::judge(&call.resource, context.subresource, object, context.minor, context.now));
-    }
     if let Strategy::Builtin(kind) = &call.resource.strategy {
         causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {
             // Upstream writes the path of the object itself, an element without a name, as an empty index.
@@ -184,6 +181,9 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
         if !causes[..told].iter().any(same) {
             causes.push(cause);
         }
+    }
+    if is_custom {
+        causes.extend(crd::judge(&call.resource, context.subresource, object, context.minor, context.now));
     }
     kind_rules::judge(call, object, old, &mut causes);
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
