@@ -9,27 +9,27 @@ use k8s_object::{ApiError, Cause, Object, Reason};
 use serde_json::Value;
 
 use crate::core::{Call, MAX_REQUEST_BYTES};
-use crate::schema::{self, FieldValidation};
-use crate::{create, managed, metadata, update, write};
-
-/// How often an apply is tried again when somebody else writes in between (apiserver `MaxRetryWhenPatchConflicts`).
-const ATTEMPTS: usize = 5;
+use crate::schema::FieldValidation;
+use crate::update::ATTEMPTS;
+use crate::{create, managed, metadata, update, write, yaml};
 
 /// What is applied, and what a strict reader says about its text.
 pub(crate) struct Config {
     pub value: Value,
-    strict: Option<String>,
+    strict: Vec<String>,
 }
 
 /// Reads the body: YAML, and so JSON too.
 pub(crate) fn read(body: Body) -> Result<Config, ApiError> {
     match body {
-        Body::None => Ok(Config { value: Value::Null, strict: None }),
-        Body::Json(value) => Ok(Config { value, strict: None }),
-        Body::Bytes(bytes) if bytes.len() > MAX_REQUEST_BYTES => Err(ApiError::too_large(MAX_REQUEST_BYTES)),
-        Body::Bytes(bytes) => {
-            let (value, strict) = schema::decode_applied(&bytes)?;
-            Ok(Config { value, strict })
+        Body::None => Ok(Config { value: Value::Null, strict: Vec::new() }),
+        Body::Json(value) => Ok(Config { value, strict: Vec::new() }),
+        Body::Bytes(bytes) | Body::Yaml(bytes) if bytes.len() > MAX_REQUEST_BYTES => {
+            Err(ApiError::too_large(MAX_REQUEST_BYTES))
+        }
+        Body::Bytes(bytes) | Body::Yaml(bytes) => {
+            let yaml::Read { value, repeated } = yaml::decode_applied(&bytes)?;
+            Ok(Config { value, strict: repeated })
         }
     }
 }
@@ -121,12 +121,16 @@ async fn make(call: &mut Call<'_>, config: &Config) -> Result<Arc<Object>, ApiEr
 
 /// Tells, or refuses, what a strict reader says.
 pub(crate) fn tell(call: &mut Call<'_>, config: &Config) -> Result<(), ApiError> {
-    let Some(problem) = &config.strict else { return Ok(()) };
+    if config.strict.is_empty() {
+        return Ok(());
+    }
     match call.field_validation()? {
         FieldValidation::Ignore => {}
-        FieldValidation::Warn => call.warnings.push(problem.clone()),
+        FieldValidation::Warn => call.warnings.extend(config.strict.iter().cloned()),
         FieldValidation::Strict => {
-            return Err(ApiError::bad_request(format!("error strict decoding YAML: {problem}")));
+            let problem = yaml::told_together(&config.strict);
+            let message = format!("error strict decoding YAML: error converting YAML to JSON: {problem}");
+            return Err(ApiError::bad_request(message));
         }
     }
     Ok(())

@@ -101,6 +101,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Aside {
     /// To create is another right than the one that the user was asked for; it is looked at once the object is judged.
     pub asks_to_create: bool,
+    /// The object is still to be deleted, and the client asked in the way that wants to know.
+    pub deletes_later: bool,
     /// Owners of fields, as text, for those who admit objects; absent where nobody does.
     pub owners: Option<ShownOwners>,
     /// What authorizers have said to the expressions of those who admit objects.
@@ -117,8 +119,8 @@ pub(crate) struct ShownOwners {
 pub(crate) struct Outcome {
     pub reply: Reply,
     pub warnings: Vec<String>,
-    /// Whether the answer is 201.
-    pub created: bool,
+    /// The status of the answer: 200, 201 or 202.
+    pub code: u16,
 }
 
 impl Core {
@@ -242,8 +244,9 @@ impl Core {
             self.metrics.cache_lists.with(&[group, plural, ""]).inc();
             self.metrics.cache_lists_returned.with(&[group, plural]).add(items.len() as u64);
         }
+        let created = call.request.verb == Verb::Create && call.request.subresource != "eviction";
         Ok(Outcome {
-            created: call.request.verb == Verb::Create && call.request.subresource != "eviction",
+            code: if call.aside.deletes_later { 202 } else { 200 + u16::from(created) },
             reply,
             warnings: call.warnings,
         })

@@ -63,8 +63,7 @@ impl InProcess {
     pub(crate) fn end(self, core: &Core, outcome: Result<&Outcome, &ApiError>) {
         let Some(series) = self.series else { return };
         let code = match outcome {
-            Ok(outcome) if outcome.created => 201,
-            Ok(_) => 200,
+            Ok(outcome) => outcome.code,
             Err(error) => error.code(),
         };
         series.answered(self.dry_run, code, core.world.elapsed().saturating_sub(self.began), Duration::ZERO);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use k8s_apply::Managed;
 use k8s_client::Body;
-use k8s_object::{ApiError, NamespacedName, Object};
+use k8s_object::{ApiError, NamespacedName, Object, Reason};
 use serde_json::{Value, json};
 
 use crate::core::Call;
@@ -109,10 +109,12 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     if !name.is_empty() {
         map.insert("name".into(), json!(name));
     }
-    // Zero is none, as in Go.
+    // What is no version at all does not count, as upstream has it.
     let version = map.remove("resourceVersion");
-    if version.is_some_and(|version| !["", "0"].contains(&version.as_str().unwrap_or_default())) {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+    let version = version.as_ref().and_then(Value::as_str).and_then(|version| version.parse::<u64>().ok());
+    if version.is_some_and(|version| version > 0) {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::new(Reason::InternalError, message).verbatim(500, ""));
     }
     Ok(())
 }

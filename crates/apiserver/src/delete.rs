@@ -11,40 +11,44 @@ use crate::core::Call;
 use crate::metadata::{self, FOREGROUND, ORPHAN};
 use crate::select::Selection;
 use crate::storage::Claims;
+use crate::update::ATTEMPTS;
 use crate::write::{self, Stored};
-use crate::{admission, crd, schema};
+use crate::{admission, crd, schema, yaml};
 
-/// How often a deletion is tried again when the object changes under it.
-const ATTEMPTS: usize = 10;
-
-/// Takes the options out of a `DeleteOptions` body, which win over the query's.
+/// Takes the options out of a `DeleteOptions` body; where there is one, the query's do not count (apiserver `DeleteResource`).
 fn merge_body(options: &mut Options, body: Body) -> Result<(), ApiError> {
     let value = match body {
         Body::None => return Ok(()),
         Body::Bytes(bytes) if bytes.is_empty() => return Ok(()),
         Body::Bytes(bytes) => schema::decode_json(&bytes)?.0,
         Body::Json(value) => value,
+        Body::Yaml(bytes) => yaml::decode(&bytes)?.value,
     };
     if let Some(kind) = value["kind"].as_str().filter(|kind| !["", "DeleteOptions"].contains(kind)) {
         return Err(ApiError::bad_request(format!("{kind} cannot be handled as a DeleteOptions")));
     }
-    if let Some(seconds) = value["gracePeriodSeconds"].as_i64() {
-        options.grace_period_seconds = Some(seconds);
-    }
-    match value["propagationPolicy"].as_str() {
-        Some(policy) => options.propagation = Some(parse_propagation(policy)?),
-        None => match value["orphanDependents"].as_bool() {
-            Some(true) => options.propagation = Some(Propagation::Orphan),
-            Some(false) => options.propagation = Some(Propagation::Background),
-            None => {}
-        },
-    }
+    options.grace_period_seconds = value["gracePeriodSeconds"].as_i64();
+    options.propagation = value["propagationPolicy"].as_str().map(parse_propagation).transpose()?;
+    options.orphan_dependents = value["orphanDependents"].as_bool();
     let text = |field: &str| value["preconditions"][field].as_str().map(str::to_owned);
-    options.preconditions.uid = text("uid").or_else(|| options.preconditions.uid.take());
-    options.preconditions.resource_version =
-        text("resourceVersion").or_else(|| options.preconditions.resource_version.take());
-    options.dry_run |= value["dryRun"].as_array().is_some_and(|list| list.iter().any(|text| text == "All"));
+    options.preconditions = Preconditions { uid: text("uid"), resource_version: text("resourceVersion") };
+    options.dry_run = value["dryRun"].as_array().is_some_and(|list| list.iter().any(|text| text == "All"));
     Ok(())
+}
+
+/// Refuses options that contradict each other.
+fn check_options(options: &Options) -> Result<(), ApiError> {
+    let (Some(_), Some(propagation)) = (options.orphan_dependents, options.propagation) else { return Ok(()) };
+    let problem = "orphanDependents and deletionPropagation cannot be both set";
+    let cause = k8s_kinds::causes::invalid("propagationPolicy", format!("{propagation:?}"), problem);
+    Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]))
+}
+
+/// What becomes of the dependents, however it was asked for.
+fn propagation(options: &Options) -> Option<Propagation> {
+    let orphans = options.orphan_dependents;
+    let older = orphans.map(|orphans| if orphans { Propagation::Orphan } else { Propagation::Background });
+    options.propagation.or(older)
 }
 
 /// `Background`, `Foreground` or `Orphan`.
@@ -54,8 +58,8 @@ pub(crate) fn parse_propagation(text: &str) -> Result<Propagation, ApiError> {
         "Foreground" => Ok(Propagation::Foreground),
         "Orphan" => Ok(Propagation::Orphan),
         other => {
-            let cause =
-                k8s_kinds::causes::not_supported("propagationPolicy", other, &["Background", "Foreground", "Orphan"]);
+            let known = ["Foreground", "Background", "Orphan", "nil"];
+            let cause = k8s_kinds::causes::not_supported("propagationPolicy", other, &known);
             Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]))
         }
     }
@@ -65,13 +69,18 @@ pub(crate) fn parse_propagation(text: &str) -> Result<Propagation, ApiError> {
 pub(crate) async fn delete(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     merge_body(&mut call.request.options, body)?;
     let options = call.request.options.clone();
+    check_options(&options)?;
     let name = call.request.name.clone();
-    delete_named(call, &name, &options).await
+    let reply = delete_named(call, &name, &options).await?;
+    // Only those who asked in the older way are told that it takes longer; others are not used to it.
+    call.aside.deletes_later = options.orphan_dependents == Some(false) && !matches!(reply, Reply::Value(_));
+    Ok(reply)
 }
 
 /// Deletes every object that the request selects; answers with what they were.
 pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     merge_body(&mut call.request.options, body)?;
+    check_options(&call.request.options)?;
     let options = Options { preconditions: Preconditions::default(), ..call.request.options.clone() };
     let selection = Selection::of(call)?;
     let selected: Vec<Arc<Object>> = {
@@ -128,7 +137,7 @@ async fn attempt(call: &mut Call<'_>, old: &Arc<Object>, options: &Options) -> R
     let mut new = before.clone();
     let asked = options.grace_period_seconds.map(|seconds| seconds.max(0));
     let grace = call.builtin().map_or(0, |kind| (kind.grace_period)(&before, old.meta(), asked)).max(0);
-    set_finalizers(call, &mut new, options.propagation)?;
+    set_finalizers(call, &mut new, propagation(options))?;
     let waits = !metadata::texts(&new, "finalizers").is_empty() || crd::is_waiting(call, &before);
     let terminating = old.meta().is_terminating();
     let pending_grace = old.meta().deletion_grace_period_seconds.unwrap_or(0);

@@ -51,6 +51,7 @@ mod wake;
 mod watch;
 mod webhook;
 mod write;
+mod yaml;
 
 pub use audit::{
     Audit, AuditEvent, AuditFile, AuditLevel, AuditObject, AuditPolicy, AuditPolicyError, AuditRing, AuditStage,

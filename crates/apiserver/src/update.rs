@@ -13,8 +13,9 @@ use crate::network::Reserved;
 use crate::write::{self, Stored, Text};
 use crate::{admission, apply, crd, create, managed, metadata, network, owner_references, schema};
 
-/// How often a write without a resourceVersion is tried again when somebody else was faster (apiserver `MaxRetryWhenPatchConflicts`).
-const ATTEMPTS: usize = 5;
+/// How often a write without a resourceVersion is tried again when somebody else was faster. Upstream has no such limit but the
+/// request's time; this one is for who has none.
+pub(crate) const ATTEMPTS: usize = 1000;
 pub(crate) const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
@@ -121,15 +122,18 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
     if kind == PatchType::Apply {
         return apply::apply(call, body).await;
     }
-    let (patch, Text { duplicates, .. }) = write::parse(body)?;
+    let (patch, Text { mut duplicates, document, .. }) = write::parse(body)?;
+    if kind == PatchType::Json {
+        duplicates = operations(&patch, duplicates, &document);
+    }
     let conditional = !metadata::expected_version(&patch).is_empty();
     // What is wrong with the patch comes first, whatever its text is like.
-    let mut text = Some(Text { duplicates, ..Text::default() });
+    let text = Text { duplicates, ..Text::default() };
     for _ in 0..ATTEMPTS {
         let warnings = call.warnings.len();
         let old = call.current().await?;
         let mut new = patched(call, &old, &patch, kind)?;
-        if let Err(error) = write::conform(call, &mut new, text.clone().unwrap_or_default()) {
+        if let Err(error) = write::conform(call, &mut new, text.clone()) {
             return Err(unfit(call, &old, &patch, kind, error));
         }
         check_patched_names(call, &mut new)?;
@@ -141,9 +145,21 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Arc<Object>
         }
         // Told once, however often it is tried.
         call.warnings.truncate(warnings);
-        text = None;
     }
     Err(call.resource.conflict(&call.request.name, MODIFIED))
+}
+
+/// Members of operations that mean nothing, and what stands twice in them, in the words of upstream.
+fn operations(patch: &Value, mut problems: Vec<String>, document: &[u8]) -> Vec<String> {
+    for (index, operation) in patch.as_array().into_iter().flatten().enumerate() {
+        let members = operation.as_object().into_iter().flatten().map(|(member, _)| member);
+        let unknown = members.filter(|member| !["op", "path", "from", "value"].contains(&member.as_str()));
+        problems.extend(unknown.map(|member| format!("unknown field {:?}", format!("[{index}].{member}"))));
+    }
+    if problems.len() > 1 {
+        k8s_schema::sort_as_in_text(document, &mut problems);
+    }
+    problems.into_iter().map(|problem| format!("json patch {problem}")).collect()
 }
 
 /// What a client is told whose patch makes something that is no object of the kind.
@@ -224,6 +240,11 @@ pub(crate) async fn replace_owned(
     }
     let uid = metadata::text(&new, "uid");
     if !uid.is_empty() && uid != old.meta().uid {
+        // What is put names the object that it is meant for; a patch would change it.
+        if call.request.patch.is_some() {
+            let cause = k8s_kinds::causes::immutable("metadata.uid", &json!(uid));
+            return Err(ApiError::invalid(&call.resource.group, &call.resource.kind, &call.request.name, vec![cause]));
+        }
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta().uid);
         return Err(call.resource.conflict(&call.request.name, &why));
     }

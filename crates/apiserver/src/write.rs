@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use k8s_client::Body;
+use k8s_client::{Body, PatchType};
 use k8s_kinds::{Scope, names};
 use k8s_object::{ApiError, Cause, NamespacedName, Object};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::core::{Call, MAX_OBJECT_BYTES, MAX_REQUEST_BYTES};
 use crate::registry::Strategy;
 use crate::schema::{self, FieldValidation};
 use crate::storage::{self, Claims, Written};
-use crate::{crd, kind_rules, metadata, network};
+use crate::{crd, kind_rules, metadata, network, yaml};
 
 /// Built-in groups whose objects take finalizers that do not say whose they are, as custom ones do.
 const BARE_FINALIZERS: [&str; 3] = ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"];
@@ -25,6 +25,8 @@ const MAX_FIELD_WARNINGS: usize = 64;
 pub(crate) struct Text {
     /// `duplicate field "…"` for each field that stood there twice.
     pub duplicates: Vec<String>,
+    /// `line 3: key "…" already set in map`, where the text is YAML.
+    pub repeated: Vec<String>,
     /// The text itself, where problems are told in its order.
     pub document: Bytes,
 }
@@ -37,7 +39,11 @@ pub(crate) fn parse(body: Body) -> Result<(Value, Text), ApiError> {
         Body::Bytes(bytes) if bytes.len() > MAX_REQUEST_BYTES => Err(ApiError::too_large(MAX_REQUEST_BYTES)),
         Body::Bytes(bytes) => {
             let (value, duplicates) = schema::decode_json(&bytes)?;
-            Ok((value, Text { duplicates, document: bytes }))
+            Ok((value, Text { duplicates, document: bytes, repeated: Vec::new() }))
+        }
+        Body::Yaml(bytes) => {
+            let yaml::Read { value, repeated } = yaml::decode(&bytes)?;
+            Ok((value, Text { repeated, ..Text::default() }))
         }
     }
 }
@@ -63,7 +69,8 @@ pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, text: Text) -> Re
             String::from_utf8_lossy(&text.document)
         )));
     }
-    if version != expected && (is_read || !version.is_empty()) {
+    // The core group has no name, which may be said too.
+    if version.strip_prefix('/').unwrap_or(&version) != expected && (is_read || !version.is_empty()) {
         return Err(ApiError::bad_request(format!(
             "the API version in the data ({version}) does not match the expected API version ({expected})"
         )));
@@ -81,17 +88,27 @@ pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, text: Text) -> Re
     object["kind"] = json!(resource.kind);
     let validation = call.field_validation()?;
     let mut problems = text.duplicates;
-    problems.extend(resource.schema.prune(object));
+    let mut unknown = resource.schema.prune(object);
+    if is_custom {
+        unknown.sort_by_key(|problem| metadata_rank(problem));
+    }
+    problems.extend(unknown);
     // Upstream reads built-in kinds and notices both on the way; what is unknown of a custom one is found afterwards.
     if problems.len() > 1 && !is_custom && !text.document.is_empty() {
         k8s_schema::sort_as_in_text(&text.document, &mut problems);
     }
-    if !problems.is_empty() {
+    let repeated = text.repeated;
+    if !problems.is_empty() || !repeated.is_empty() {
         match validation {
             FieldValidation::Ignore => {}
-            FieldValidation::Warn => call.warnings.extend(problems.into_iter().take(MAX_FIELD_WARNINGS)),
+            FieldValidation::Warn => {
+                call.warnings.extend(repeated.into_iter().chain(problems).take(MAX_FIELD_WARNINGS));
+            }
             FieldValidation::Strict => {
                 problems.truncate(MAX_FIELD_WARNINGS);
+                if !repeated.is_empty() {
+                    problems.insert(0, yaml::told_together(&repeated));
+                }
                 return Err(ApiError::bad_request(format!(
                     "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
                     resource.kind,
@@ -112,6 +129,15 @@ pub(crate) fn conform(call: &mut Call<'_>, object: &mut Value, text: Text) -> Re
         metadata::of(object)?.remove("managedFields");
     }
     Ok(())
+}
+
+/// Upstream looks first at the metadata of a custom resource, then at what its schema describes, then at the metadata of objects in it.
+fn metadata_rank(unknown: &str) -> u8 {
+    match unknown.split_once('"').map_or("", |(_, path)| path) {
+        path if path.starts_with("metadata.") => 0,
+        path if path.contains(".metadata.") => 2,
+        _ => 1,
+    }
 }
 
 /// Fills defaults, of the schema and of the kind.
@@ -139,9 +165,6 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
         Some(old) => call.resource.schema.validate_status(object, old),
         None => call.resource.schema.validate(object, old),
     };
-    if is_custom {
-        causes.extend(crd::judge(&call.resource, context.subresource, object, context.minor, context.now));
-    }
     if let Strategy::Builtin(kind) = &call.resource.strategy {
         causes.extend((kind.validate)(object, &context).into_iter().map(|mut cause| {
             // Upstream writes the path of the object itself, an element without a name, as an empty index.
@@ -158,6 +181,9 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
         if !causes[..told].iter().any(same) {
             causes.push(cause);
         }
+    }
+    if is_custom {
+        causes.extend(crd::judge(&call.resource, context.subresource, object, context.minor, context.now));
     }
     kind_rules::judge(call, object, old, &mut causes);
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
@@ -178,8 +204,10 @@ pub(crate) async fn encode(call: &Call<'_>, object: &mut Value, managed: Option<
     let stored = call.entry.stored();
     let encode = |object: &Value| {
         let bytes = k8s_object::encode_with(object, managed);
-        // Upstream would rather forget the owners of fields than refuse the object.
-        if bytes.len() > MAX_OBJECT_BYTES && managed.is_some() { k8s_object::encode(object) } else { bytes }
+        // Upstream would rather forget the owners of fields than refuse the object, but not to who applies and so is about them.
+        let applies = call.request.patch == Some(PatchType::Apply);
+        let forgets = bytes.len() > MAX_OBJECT_BYTES && managed.is_some() && !applies;
+        if forgets { k8s_object::encode(object) } else { bytes }
     };
     let bytes = if Arc::ptr_eq(stored, &call.resource) {
         encode(object)
@@ -301,5 +329,19 @@ fn read(call: &Call<'_>, object: Object) -> Arc<Object> {
     match crd::differs(call.entry.stored()) {
         true => crd::as_read(&call.entry.versions, Arc::new(object)),
         false => Arc::new(object),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_metadata_of_custom_resources_comes_first_and_that_of_embedded_objects_last() {
+        let mut unknown = ["metadata.x", "spec.a", "spec.object.metadata.y", "spec.ports[0].b"]
+            .map(|path| format!("unknown field {path:?}"));
+        unknown.sort_by_key(|problem| metadata_rank(problem));
+        let paths = unknown.map(|problem| problem["unknown field ".len()..].trim_matches('"').to_owned());
+        assert_eq!(paths, ["metadata.x", "spec.a", "spec.ports[0].b", "spec.object.metadata.y"]);
     }
 }

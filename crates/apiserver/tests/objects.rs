@@ -94,7 +94,7 @@ fn wrong_objects_are_refused() {
             (
                 "default",
                 with(|o| o["metadata"]["resourceVersion"] = json!("1")),
-                Reason::BadRequest,
+                Reason::InternalError,
                 "resourceVersion should not be set",
             ),
             ("default", with(|o| o["metadata"]["labels"] = json!({"a b": "c"})), Reason::Invalid, "metadata.labels"),

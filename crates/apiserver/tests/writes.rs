@@ -126,12 +126,190 @@ fn services_are_given_the_ports_that_they_need() {
 }
 
 #[test]
+fn what_a_text_says_twice_or_in_vain_is_told() {
+    with_options(with_names, |cluster| async move {
+        const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+        let yaml =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  name: a\nextra: 1\ndata:\n  k: v\n  k: w\n";
+        let operations =
+            r#"[{"op":"add","path":"/data/x","value":"1","foo":1},{"op":"add","path":"/x","path":"/more","value":1}]"#;
+        let yaml_told = [
+            "line 5: key \"name\" already set in map",
+            "line 9: key \"k\" already set in map",
+            "unknown field \"extra\"",
+        ];
+        let patch_told = [
+            "json patch unknown field \"[0].foo\"",
+            "json patch duplicate field \"[1].path\"",
+            "unknown field \"more\"",
+        ];
+        let together = "strict decoding error: yaml: unmarshal errors:\n  line 5: key \"name\" already set in map\n  line 9: key \"k\" already set in map, unknown field \"extra\"";
+        let patch_together = patch_told.join(", ");
+        let unnamed = "apiVersion: /v1\nkind: ConfigMap\nmetadata: {name: b}\n";
+        let cases = [
+            ("POST", "application/yaml", yaml, 201, &yaml_told[..], together),
+            ("PUT", "application/yaml", yaml, 200, &yaml_told, together),
+            ("PATCH", "application/json-patch+json", operations, 200, &patch_told, &patch_together),
+            // The core group has no name.
+            ("POST", "application/yaml", unnamed, 201, &[], ""),
+        ];
+        for (method, content_type, body, status, told, refusal) in cases {
+            let path = if method == "POST" { MAPS.to_owned() } else { format!("{MAPS}/a") };
+            let headers = [format!("content-type: {content_type}")];
+            let headers = [headers[0].as_str()];
+            if !refusal.is_empty() {
+                let strict = format!("{method} {path}?fieldValidation=Strict");
+                let strict = ask(&cluster, "admin", &strict, &headers, body).await.json();
+                assert!(strict["message"].as_str().unwrap().contains(refusal), "{method}: {strict}");
+            }
+            let answer = ask(&cluster, "admin", &format!("{method} {path}"), &headers, body).await;
+            assert_eq!((answer.status, answer.warnings()), (status, told.iter().map(|t| (*t).to_owned()).collect()));
+        }
+    });
+}
+
+#[test]
+fn owners_that_stand_twice_are_dropped_with_a_warning() {
+    with_options(with_names, |cluster| async move {
+        const PATH: &str = "/api/v1/namespaces/default/configmaps";
+        let owner = |name: &str| json!({"apiVersion": "v1", "kind": "Node", "name": name, "uid": "u-1"});
+        let object = |owners: Value| json!({"metadata": {"name": "a", "ownerReferences": owners}}).to_string();
+        let twice = object(json!([owner("n"), owner("m"), owner("n")]));
+        let append = json!([{"op": "add", "path": "/metadata/ownerReferences/-", "value": owner("m")}]).to_string();
+        let patch = ["content-type: application/json-patch+json"];
+        let cases: [(&str, &[&str], &str, &str); 3] = [
+            (&format!("POST {PATH}"), &[], &twice, "entries; API"),
+            (&format!("PUT {PATH}/a"), &[], &twice, "entries; API"),
+            (&format!("PATCH {PATH}/a"), &patch, &append, "entries after mutating admission happens; API"),
+        ];
+        for (line, headers, body, when) in cases {
+            let answer = ask(&cluster, "admin", line, headers, body).await;
+            assert_eq!(answer.json()["metadata"]["ownerReferences"], json!([owner("n"), owner("m")]), "{line}");
+            let told = answer.warnings();
+            assert!(
+                told.len() == 1 && told[0].contains(when) && told[0].ends_with("observed: u-1"),
+                "{line}: {told:?}"
+            );
+            assert!(answer.json()["metadata"]["managedFields"].is_array(), "{line}");
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_as_upstream_refuses_it() {
+    with_options(with_names, |cluster| async move {
+        const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+        let merge = ["content-type: application/merge-patch+json"];
+        let finalized =
+            json!({"metadata": {"name": "a", "finalizers": ["a/b"], "resourceVersion": "none"}}).to_string();
+        let both = r#"{"orphanDependents":false,"propagationPolicy":"Orphan"}"#;
+        let cases: [(String, &[&str], &str, u16, &str); 9] = [
+            (
+                format!("POST {MAPS}"),
+                &[],
+                r#"{"metadata":{"name":"a","resourceVersion":"7"}}"#,
+                500,
+                "resourceVersion should not be set",
+            ),
+            // What is no version does not count.
+            (format!("POST {MAPS}"), &[], &finalized, 201, ""),
+            (
+                format!("PATCH {MAPS}/a"),
+                &merge,
+                r#"{"metadata":{"uid":"x"}}"#,
+                422,
+                "metadata.uid: Invalid value: \"x\": field is immutable",
+            ),
+            (format!("PUT {MAPS}/a"), &[], r#"{"metadata":{"name":"a","uid":"x"}}"#, 409, "Precondition failed: UID"),
+            (
+                format!("POST {MAPS}?dryRun=Some"),
+                &[],
+                "{}",
+                422,
+                "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: []string{\"Some\"}: supported values: \"All\"",
+            ),
+            (
+                format!("GET {MAPS}/a?export=true"),
+                &[],
+                "",
+                400,
+                "the export parameter, deprecated since v1.14, is no longer supported",
+            ),
+            (
+                format!("DELETE {MAPS}/a"),
+                &[],
+                both,
+                422,
+                "propagationPolicy: Invalid value: \"Orphan\": orphanDependents and deletionPropagation cannot be both set",
+            ),
+            // Where there is a body the query does not count, and who asks in the older way is told that it takes longer.
+            (format!("DELETE {MAPS}/a?propagationPolicy=Orphan"), &[], r#"{"orphanDependents":false}"#, 202, "a/b"),
+            (format!("DELETE {MAPS}/a"), &[], "", 200, "a/b"),
+        ];
+        for (line, headers, body, status, text) in cases {
+            let answer = ask(&cluster, "admin", &line, headers, body).await;
+            let told = answer.json()["message"].as_str().map_or_else(|| answer.text(), str::to_owned);
+            assert!(answer.status == status && told.contains(text), "{line}: {} {told}", answer.status);
+        }
+    });
+}
+
+#[test]
+fn owners_of_fields_are_forgotten_when_an_object_grows_too_large_but_not_for_who_applies() {
+    with_options(with_names, |cluster| async move {
+        const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+        let key =
+            |index: usize| format!("a-key-that-is-long-so-that-its-owner-takes-as-much-room-as-itself-{index:0>10}");
+        let data: serde_json::Map<String, Value> = (0..9999).map(|index| (key(index), json!("v"))).collect();
+        let large = json!({"metadata": {"name": "a"}, "data": data}).to_string();
+        let made = ask(&cluster, "admin", &format!("POST {MAPS}"), &[], &large).await;
+        assert_eq!((made.status, &made.json()["metadata"]["managedFields"]), (201, &Value::Null));
+        let headers = ["content-type: application/apply-patch+yaml"];
+        let applied = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#;
+        let refused = ask(&cluster, "admin", &format!("PATCH {MAPS}/a?fieldManager=m"), &headers, applied).await;
+        assert_eq!((refused.status, &refused.json()["message"]), (500, &json!("etcdserver: request is too large")));
+    });
+}
+
+#[test]
+fn patches_of_one_object_at_a_time_all_succeed() {
+    with_cluster(|cluster| async move {
+        let (admin, maps) = (cluster.admin(), &resources::CONFIG_MAPS);
+        let map = json!({"metadata": {"name": "a"}});
+        admin.create(maps, "default", map).await.unwrap();
+        let patches = (0..40).map(|index| {
+            let patch = json!({"data": {format!("k{index}"): "v"}});
+            admin.patch(maps, "default", "a", "", PatchType::Merge, patch)
+        });
+        for patched in futures_util::future::join_all(patches).await {
+            patched.unwrap();
+        }
+        let done = admin.get(maps, "default", "a").await.unwrap().value();
+        assert_eq!(done["data"].as_object().unwrap().len(), 40);
+    });
+}
+
+#[test]
+fn the_count_of_a_daemon_sets_templates_is_owned_by_who_leaves_it_out() {
+    with_options(with_names, |cluster| async move {
+        let labels = json!({"app": "a"});
+        let set = json!({"metadata": {"name": "a"}, "spec": {"selector": {"matchLabels": labels}, "template": {
+            "metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+        let line = "POST /apis/apps/v1/namespaces/default/daemonsets";
+        let made = ask(&cluster, "admin", line, &[], &set.to_string()).await.json();
+        let owned = &made["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:annotations"];
+        assert_eq!(owned, &json!({".": {}, "f:deprecated.daemonset.template.generation": {}}), "{made}");
+        assert_eq!(made["metadata"]["annotations"]["deprecated.daemonset.template.generation"], "1");
+    });
+}
+
+#[test]
 fn a_revision_of_zero_is_none() {
     with_options(with_names, |cluster| async move {
         let path = "/api/v1/namespaces/default/configmaps";
         let merge = "content-type: application/merge-patch+json";
         let cases = [
-            ("POST", path.to_owned(), "1", 400),
+            ("POST", path.to_owned(), "1", 500),
             ("POST", path.to_owned(), "0", 201),
             ("PUT", format!("{path}/z"), "0", 200),
             ("PUT", format!("{path}/z"), "1", 409),

@@ -58,6 +58,8 @@ pub enum Body {
     Json(Value),
     /// An object as it came over the wire; parsed strictly as `field_validation` says.
     Bytes(bytes::Bytes),
+    /// The same in YAML.
+    Yaml(bytes::Bytes),
 }
 
 /// What becomes of an object's dependents when it is deleted.
@@ -92,6 +94,8 @@ pub struct Options {
     pub limit: usize,
     pub continue_token: Option<String>,
     pub propagation: Option<Propagation>,
+    /// How propagation was asked for before it had its name: true is to orphan. Not to be given beside it.
+    pub orphan_dependents: Option<bool>,
     pub grace_period_seconds: Option<i64>,
     pub preconditions: Preconditions,
     /// When whoever asks stops waiting, of `World::elapsed`: those who are asked because of the request are told. Absent where

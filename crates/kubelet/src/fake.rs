@@ -135,7 +135,7 @@ impl FakeApi {
         let Request { verb, resource, subresource, namespace, name, body, options, .. } = request;
         let body = match body {
             Body::Json(value) => value,
-            Body::None | Body::Bytes(_) => Value::Null,
+            Body::None | Body::Bytes(_) | Body::Yaml(_) => Value::Null,
         };
         let name = if verb == Verb::Create { body["metadata"]["name"].as_str().unwrap().to_owned() } else { name };
         let key = (resource.clone(), NamespacedName::new(namespace.clone(), name.clone()));

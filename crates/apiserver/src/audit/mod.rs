@@ -17,8 +17,8 @@ use k8s_object::{ApiError, UserInfo};
 use serde_json::{Value, json};
 
 use crate::core::{Core, Outcome};
-use crate::metadata;
 use crate::ports::AuditSink;
+use crate::{metadata, yaml};
 
 pub use event::{AuditEvent, AuditLevel, AuditObject, AuditStage};
 pub use policy::{AuditPolicy, AuditPolicyError};
@@ -205,6 +205,7 @@ impl Record {
                 Body::None => None,
                 Body::Bytes(bytes) => Some(bytes.clone()),
                 Body::Json(value) => serde_json::to_vec(value).ok().map(Bytes::from),
+                Body::Yaml(bytes) => yaml::decode(bytes).ok().map(|read| Bytes::from(read.value.to_string())),
             };
         }
     }
@@ -248,7 +249,7 @@ impl Record {
         match outcome {
             Ok(outcome) => {
                 self.reply(&outcome.reply, "v1", "List");
-                self.code(if outcome.created { 201 } else { 200 });
+                self.code(outcome.code);
             }
             Err(error) => self.failed(error),
         }

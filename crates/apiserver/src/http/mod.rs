@@ -302,7 +302,7 @@ async fn read_body(body: Body, content_type: &str, verb: Verb) -> Result<Request
     Ok(match negotiate::content(content_type, verb)? {
         Content::Json => RequestBody::Bytes(bytes),
         Content::Protobuf => RequestBody::Json(schema::decode_protobuf(&bytes)?),
-        Content::Yaml => RequestBody::Json(schema::decode_yaml(&bytes)?),
+        Content::Yaml => RequestBody::Yaml(bytes),
     })
 }
 
@@ -382,7 +382,7 @@ fn render(
     query: &Query,
     client: &Client,
 ) -> Result<Response<Body>, ApiError> {
-    let status = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = StatusCode::from_u16(outcome.code).unwrap_or(StatusCode::OK);
     let include = include(query, client.accepted.view)?;
     let mut response = match outcome.reply {
         Reply::Object(object) => object_response(core, resource, &object, status, include, client)?,

@@ -181,8 +181,8 @@ pub(crate) fn accepted(accept: &str, endpoint: Endpoint) -> Result<Accepted, Api
 /// # Errors
 /// 406 when there is none.
 pub(crate) fn accepted_stream(accept: &str, endpoint: Endpoint) -> Result<Accepted, ApiError> {
-    match accepted(accept, endpoint) {
-        Ok(accepted) if accepted.format != Format::Yaml => Ok(accepted),
+    match accepted(accept, endpoint)? {
+        accepted if accepted.format != Format::Yaml => Ok(accepted),
         _ => Err(not_acceptable(format!("only the following media types are accepted: {STREAM_TYPES}"))),
     }
 }
@@ -308,7 +308,10 @@ mod tests {
     #[test]
     fn watches_are_never_yaml() {
         let message = "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
-        for accept in ["application/yaml", "text/html"] {
+        // Those who accept nothing at all, or a form that nothing comes in, are told as for any other request.
+        let any = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
+        for (accept, message) in [("application/yaml", message), ("text/html", any), (table, any)] {
             assert_eq!(accepted_stream(accept, Endpoint::Builtin).unwrap_err().message, message, "{accept}");
         }
         assert!(accepted_stream("application/json;stream=watch", Endpoint::Custom).is_ok());

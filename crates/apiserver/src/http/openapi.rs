@@ -348,7 +348,6 @@ pub(super) fn answer(core: &Arc<Core>, path: &str, parts: &Parts, accept: &str, 
         false => respond::compressed(StatusCode::OK, content_type, document.bytes, gzip),
     };
     let headers = response.headers_mut();
-    headers.remove(CACHE_CONTROL);
     headers.append(VARY, HeaderValue::from_static("Accept"));
     headers.insert(ETAG, HeaderValue::from_str(&tag).ok()?);
     if hash.is_some() {

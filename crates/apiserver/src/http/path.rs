@@ -1,7 +1,7 @@
 //! What a method, a path and a query ask for.
 
 use k8s_client::{Body, Options, PatchType, Preconditions, Request, Verb};
-use k8s_object::{ApiError, GroupVersionResource};
+use k8s_object::{ApiError, Cause, GroupVersionResource};
 
 use super::negotiate::unsupported;
 use crate::delete::parse_propagation;
@@ -32,6 +32,10 @@ pub(crate) struct Query {
     pub timeout_seconds: Option<u64>,
     /// `None`, `Metadata` or `Object`.
     pub include_object: Option<String>,
+    /// What `dryRun` says that is not known.
+    pub unknown_dry_run: Option<String>,
+    /// `export`, which is gone.
+    pub export: bool,
 }
 
 /// Decodes percent signs and, in queries, plus signs. Bytes that are no UTF-8 are replaced.
@@ -132,6 +136,15 @@ pub(crate) fn parse(
         ("DELETE", false) => Verb::Delete,
         _ => return Err(ApiError::method_not_allowed()),
     };
+    if let (Some(unknown), Some(kind)) = (&own.unknown_dry_run, options_kind(verb)) {
+        let cause = k8s_kinds::causes::not_supported("dryRun", "", &["All"]);
+        let message = cause.message.replacen("\"\"", &format!("[]string{{{unknown:?}}}"), 1);
+        return Err(ApiError::invalid("meta.k8s.io", kind, "", vec![Cause { message, ..cause }]));
+    }
+    if verb == Verb::Get && own.export {
+        let message = "the export parameter, deprecated since v1.14, is no longer supported";
+        return Err(ApiError::bad_request(message));
+    }
     let patch = if verb == Verb::Patch && !streamed && !foreign { Some(patch_type(content_type)?) } else { None };
     let request = Request {
         verb,
@@ -144,6 +157,17 @@ pub(crate) fn parse(
         options,
     };
     Ok(Route::Resource(Box::new(ResourceRoute { request, query: own })))
+}
+
+/// What the options of a write are called.
+fn options_kind(verb: Verb) -> Option<&'static str> {
+    match verb {
+        Verb::Create => Some("CreateOptions"),
+        Verb::Update => Some("UpdateOptions"),
+        Verb::Patch => Some("PatchOptions"),
+        Verb::Delete | Verb::DeleteCollection => Some("DeleteOptions"),
+        Verb::Get | Verb::List | Verb::Watch => None,
+    }
 }
 
 fn patch_type(content_type: &str) -> Result<PatchType, ApiError> {
@@ -172,7 +196,6 @@ fn selectors(query: &str, many: bool, own: &mut Query) -> Options {
 
 fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
     let mut options = Options::default();
-    let mut orphan = None;
     for (name, value) in query_pairs(query) {
         let number = || {
             value
@@ -187,11 +210,9 @@ fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
             "continue" => options.continue_token = some(),
             "dryRun" => match value.as_str() {
                 "All" => options.dry_run = true,
-                _ => {
-                    let cause = k8s_kinds::causes::not_supported("dryRun", value.as_str(), &["All"]);
-                    return Err(ApiError::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
-                }
+                _ => own.unknown_dry_run = Some(value),
             },
+            "export" => own.export = flag(),
             "fieldManager" => options.field_manager = some(),
             "fieldSelector" => options.field_selector = some(),
             "fieldValidation" => options.field_validation = some(),
@@ -201,7 +222,7 @@ fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
             "labelSelector" => options.label_selector = some(),
             // A negative limit is none (apiserver `storage.ListOptions`).
             "limit" => options.limit = usize::try_from(number()?).unwrap_or(0),
-            "orphanDependents" => orphan = Some(flag()),
+            "orphanDependents" => options.orphan_dependents = Some(flag()),
             "propagationPolicy" => options.propagation = Some(parse_propagation(&value)?),
             "resourceVersion" => options.resource_version = some(),
             "resourceVersionMatch" => options.resource_version_match = some(),
@@ -210,10 +231,6 @@ fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
             "watch" => own.watch = flag(),
             _ => {}
         }
-    }
-    if let (Some(orphan), None) = (orphan, options.propagation) {
-        options.propagation =
-            Some(if orphan { k8s_client::Propagation::Orphan } else { k8s_client::Propagation::Background });
     }
     options.preconditions = Preconditions::default();
     Ok(options)
@@ -275,6 +292,10 @@ mod tests {
             ("PUT", "/api/v1/pods", "405"),
             ("GET", "/api/v1/pods?limit=x", "400"),
             ("POST", "/api/v1/namespaces/a/pods?dryRun=Some", "422"),
+            ("GET", "/api/v1/namespaces/a/pods?dryRun=Some", "list pods a||"),
+            ("GET", "/api/v1/namespaces/a?export=true", "400"),
+            ("GET", "/api/v1/namespaces/a?export=false", "get namespaces |a|"),
+            ("GET", "/api/v1/namespaces?export=true", "list namespaces ||"),
         ];
         for (method, line, expected) in cases {
             assert_eq!(describe(method, line), expected, "{method} {line}");

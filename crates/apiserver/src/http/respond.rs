@@ -48,6 +48,7 @@ pub(crate) fn page_not_found() -> Response<Body> {
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(serve::empty());
     *response.status_mut() = status;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
 

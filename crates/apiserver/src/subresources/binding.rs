@@ -5,9 +5,8 @@ use k8s_object::{ApiError, Cause};
 use serde_json::{Value, json};
 
 use crate::core::Call;
+use crate::update::ATTEMPTS;
 use crate::{admission, metadata, update, write};
-
-const ATTEMPTS: usize = 5;
 
 pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let (mut binding, _) = write::parse(body)?;

@@ -57,7 +57,10 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, Api
 
 /// Says in the status of the pod why it goes, and deletes it.
 async fn evict(call: &mut Call<'_>, mut options: Value) -> Result<(), ApiError> {
-    if !call.request.options.dry_run {
+    if call.request.options.dry_run {
+        // Where options are given, those of the request itself do not count.
+        options["dryRun"] = json!(["All"]);
+    } else {
         let condemned = condemn(call, &options["preconditions"]).await?;
         if options["preconditions"]["resourceVersion"].is_string() {
             options["preconditions"]["resourceVersion"] = json!(condemned.meta().resource_version);

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::owners;
 use crate::core::Call;
 use crate::registry::Strategy;
+use crate::update::ATTEMPTS;
 use crate::{admission, apply, metadata, schema, update, write};
 
-const ATTEMPTS: usize = 5;
 /// What a patch finds where a custom object has no replicas yet: it has to say how many (apiextensions `invalidSpecReplicas`).
 const NONE_YET: i64 = i32::MIN as i64;
 

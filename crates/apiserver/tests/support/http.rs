@@ -31,6 +31,14 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
+    /// What `Warning` headers tell.
+    pub fn warnings(&self) -> Vec<String> {
+        let values = self.headers.get_all("warning").iter().map(|value| value.to_str().unwrap());
+        let text =
+            |value: &str| value.strip_prefix("299 - \"")?.strip_suffix('"').map(|text| text.replace("\\\"", "\""));
+        values.filter_map(text).collect()
+    }
+
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }

@@ -279,7 +279,7 @@ impl Fake {
             || old.clone().ok_or_else(|| ApiError::not_found(&resource.group, &resource.resource, &request.name));
         let body = match &request.body {
             Body::Json(body) => body.clone(),
-            Body::Bytes(_) | Body::None => Value::Null,
+            Body::Bytes(_) | Body::Yaml(_) | Body::None => Value::Null,
         };
         match request.verb {
             Verb::Get => Ok(Reply::Object(found()?)),

@@ -58,6 +58,10 @@ const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 const GENERATION_OF_NEW: i64 = 1;
 
 fn default(object: &mut Value, _: &Context<'_>) {
+    // Upstream's types have the count always, so whoever leaves it out says zero, and owns it.
+    if let Some(annotations) = child(object, "metadata").and_then(|metadata| child(metadata, "annotations")) {
+        default_to(annotations, TEMPLATE_GENERATION, "0");
+    }
     let Some(spec) = child(object, "spec") else { return };
     if let Some(strategy) = child(spec, "updateStrategy") {
         default_zero_to(strategy, "type", "RollingUpdate");

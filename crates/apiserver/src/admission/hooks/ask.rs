@@ -193,6 +193,9 @@ fn options(call: &Call<'_>, operation: Operation) -> Value {
         if let Some(propagation) = own.propagation {
             options["propagationPolicy"] = json!(format!("{propagation:?}"));
         }
+        if let Some(orphans) = own.orphan_dependents {
+            options["orphanDependents"] = json!(orphans);
+        }
         let preconditions = [("uid", &own.preconditions.uid), ("resourceVersion", &own.preconditions.resource_version)];
         for (key, text) in preconditions {
             if let Some(text) = text {
