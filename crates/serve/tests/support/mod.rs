@@ -140,7 +140,8 @@ impl Http2 {
         self.0.write_all(&frame(kind, flags, stream, payload))
     }
 
-    /// The next frame; `None` at the end. Settings and pings are acknowledged, as by a client that is well.
+    /// The next frame; `None` at the end. Settings and pings are acknowledged, as by a client that is well. What it may send is no answer,
+    /// and comes at any time.
     pub fn next(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];
@@ -157,7 +158,7 @@ impl Http2 {
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
             let frame = Frame { kind: head[3], flags: head[4], stream, payload };
             match (frame.kind, frame.flags & ACK) {
-                (SETTINGS | PING, ACK) => {}
+                (SETTINGS | PING, ACK) | (WINDOW_UPDATE, _) => {}
                 (SETTINGS, _) => drop(self.send(SETTINGS, ACK, 0, &[])),
                 (PING, _) => drop(self.send(PING, ACK, 0, &frame.payload)),
                 _ => return Some(frame),
