@@ -203,6 +203,25 @@ fn patches_are_applied_one_after_the_other_and_seen_again() {
 }
 
 #[test]
+fn a_webhook_is_not_asked_again_about_a_pod_that_only_it_has_changed() {
+    let label = json!([{"op": "add", "path": "/metadata/labels", "value": {"a": "true"}}]);
+    with_hooks(Arc::new(move |_, question| Some(review(question, patch(&label)))), |cluster, hooks| async move {
+        let account = json!({"metadata": {"name": "default"}});
+        cluster.admin().create(&resources::SERVICE_ACCOUNTS, "default", account).await.unwrap();
+        let rule = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]});
+        let again = json!({"reinvocationPolicy": "IfNeeded", "rules": [rule]});
+        configure(&cluster, &MUTATING, "a", &[hook(&hooks, "a.example.io", again)]).await;
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let made = cluster.admin().create(&resources::PODS, "default", pod).await.unwrap();
+        assert_eq!(made.value()["metadata"]["labels"], json!({"a": "true"}));
+        let asked = hooks.take();
+        assert_eq!(asked.len(), 1);
+        let nulls = asked[0]["object"]["spec"].as_object().unwrap().iter().filter(|(_, value)| value.is_null());
+        assert_eq!(nulls.collect::<Vec<_>>(), []);
+    });
+}
+
+#[test]
 fn a_webhook_is_asked_in_the_first_version_that_it_and_the_server_know() {
     // As webhooks of old answer: without a uid, a version or a type of the patch.
     let answer = |_: &str, _: &Value| {

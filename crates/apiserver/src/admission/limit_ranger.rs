@@ -47,7 +47,8 @@ pub(super) fn admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), A
     }
     let mut said = Vec::new();
     for (field, what) in [("containers", "container"), ("initContainers", "init container")] {
-        for container in object["spec"][field].as_array_mut().into_iter().flatten() {
+        let list = object["spec"].get_mut(field).and_then(Value::as_array_mut);
+        for container in list.into_iter().flatten() {
             let name = container["name"].as_str().unwrap_or("").to_owned();
             let resources = &mut container["resources"];
             if !resources.is_object() {

@@ -78,7 +78,8 @@ fn mount(call: &Call<'_>, spec: &mut Value) {
     };
     let mut used = false;
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        // Not by index, which would put a null there: what is reviewed would change with every look.
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             let mounts = &mut container["volumeMounts"];
             if !mounts.is_array() {
                 *mounts = json!([]);

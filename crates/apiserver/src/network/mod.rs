@@ -242,7 +242,7 @@ impl Ports<'_> {
     /// Each port of a new Service gets the number that it asks for, or any if the Service is given such. Ports of one number, of
     /// two protocols, get one number on the nodes too.
     fn of_new(&mut self, spec: &mut Value, gives: bool) -> Result<(), ApiError> {
-        let ports = spec["ports"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+        let ports = spec.get_mut("ports").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
         let number = |port: &Value, key: &str| port[key].as_i64().unwrap_or(0);
         let mut by_port = BTreeMap::new();
         for index in 0..ports.len() {
@@ -271,7 +271,7 @@ impl Ports<'_> {
 
     /// Each port of a Service that was there keeps its number or gets the one that it asks for, or any.
     fn of_changed(&mut self, spec: &mut Value, gives: bool) -> Result<(), ApiError> {
-        let ports = spec["ports"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+        let ports = spec.get_mut("ports").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
         for (index, port) in ports.iter_mut().enumerate() {
             match port["nodePort"].as_i64().unwrap_or(0) {
                 0 if gives => port["nodePort"] = json!(self.any()?),
