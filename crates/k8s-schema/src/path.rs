@@ -38,6 +38,11 @@ impl Path {
         length
     }
 
+    /// Goes to a child: to a field if the schema names it, else to a key.
+    pub(crate) fn step(&mut self, name: &str, named: bool) -> usize {
+        if named { self.field(name) } else { self.key(name) }
+    }
+
     pub(crate) fn truncate(&mut self, length: usize) {
         self.text.truncate(length);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Additional, ListType, Structural};
+use super::{ListType, Structural};
 
 /// A value and its counterpart. Whether they are equal is found out when first asked.
 #[derive(Debug)]
@@ -45,11 +45,7 @@ fn unchanged(schema: &Structural, new: &Value, old: &Value) -> bool {
         (Value::Object(new), Value::Object(old)) => {
             new.len() == old.len()
                 && new.iter().all(|(name, value)| {
-                    let child = match (schema.properties.get(name), &schema.additional) {
-                        (Some(property), _) => property,
-                        (None, Additional::Schema(values)) => values,
-                        (None, Additional::Any | Additional::None) => return false,
-                    };
+                    let Some((child, _)) = schema.child(name) else { return false };
                     old.get(name).is_some_and(|old| unchanged(child, value, old))
                 })
         }

@@ -24,11 +24,8 @@ fn visit(schema: &Structural, value: &Value, path: &mut Path, tell: &mut dyn FnM
                 tell(path.as_str(), map);
             }
             for (name, below) in map {
-                let (child, length) = match (schema.properties.get(name), &schema.additional) {
-                    (Some(property), _) => (property, path.field(name)),
-                    (None, Additional::Schema(schema)) => (schema.as_ref(), path.key(name)),
-                    (None, Additional::Any | Additional::None) => continue,
-                };
+                let Some((child, named)) = schema.child(name) else { continue };
+                let length = path.step(name, named);
                 visit(child, below, path, tell);
                 path.truncate(length);
             }
@@ -80,11 +77,8 @@ fn walk(schema: &Structural, value: &mut Value, path: &mut Path, drop_invalid: b
                 type_and_metadata(map, path, drop_invalid)?;
             }
             for (name, below) in map {
-                let (child, length) = match (schema.properties.get(name), &schema.additional) {
-                    (Some(property), _) => (property, path.field(name)),
-                    (None, Additional::Schema(schema)) => (schema.as_ref(), path.key(name)),
-                    (None, Additional::Any | Additional::None) => continue,
-                };
+                let Some((child, named)) = schema.child(name) else { continue };
+                let length = path.step(name, named);
                 walk(child, below, path, drop_invalid)?;
                 path.truncate(length);
             }
@@ -166,10 +160,8 @@ fn each_mut(schema: &Structural, value: &mut Value, change: &mut dyn FnMut(&mut 
                 change(map);
             }
             for (name, below) in map {
-                match (schema.properties.get(name), &schema.additional) {
-                    (Some(property), _) => each_mut(property, below, change),
-                    (None, Additional::Schema(schema)) => each_mut(schema, below, change),
-                    (None, Additional::Any | Additional::None) => {}
+                if let Some((child, _)) = schema.child(name) {
+                    each_mut(child, below, change);
                 }
             }
         }

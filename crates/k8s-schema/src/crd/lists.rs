@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Additional, ListType, Structural};
+use super::{ListType, Structural};
 use crate::error::{FieldError, MAX_FIELD_ERRORS};
 use crate::path::Path;
 
@@ -19,11 +19,8 @@ fn visit(schema: &Structural, value: &Value, path: &mut Path, errors: &mut Vec<F
     match value {
         Value::Object(map) => {
             for (name, below) in map {
-                let (child, length) = match (schema.properties.get(name), &schema.additional) {
-                    (Some(property), _) => (property, path.field(name)),
-                    (None, Additional::Schema(schema)) => (schema.as_ref(), path.key(name)),
-                    (None, Additional::Any | Additional::None) => continue,
-                };
+                let Some((child, named)) = schema.child(name) else { continue };
+                let length = path.step(name, named);
                 visit(child, below, path, errors);
                 path.truncate(length);
             }

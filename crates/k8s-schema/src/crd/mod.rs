@@ -46,6 +46,17 @@ pub(crate) struct Structural {
     pub(crate) rules: Option<Box<Rules>>,
 }
 
+impl Structural {
+    /// What describes a field of an object, if anything does, and whether it is named rather than one of the others.
+    pub(crate) fn child(&self, name: &str) -> Option<(&Structural, bool)> {
+        match (self.properties.get(name), &self.additional) {
+            (Some(property), _) => Some((property, true)),
+            (None, Additional::Schema(values)) => Some((values, false)),
+            (None, Additional::Any | Additional::None) => None,
+        }
+    }
+}
+
 /// What is known of properties that are not named.
 #[derive(Debug, Default)]
 pub(crate) enum Additional {

@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 
 use super::correlate::{Correlation, OldItems};
-use super::{Additional, Rules, Structural, Type, embedded, expressions, format, lists};
+use super::{Rules, Structural, Type, embedded, expressions, format, lists};
 use crate::error::{FieldError, FieldErrorKind, MAX_FIELD_ERRORS};
 use crate::path::Path;
 
@@ -430,11 +430,7 @@ fn check_object(
         if result.errors.len() >= MAX_FIELD_ERRORS {
             return;
         }
-        let child = match (schema.properties.get(name), &schema.additional) {
-            (Some(property), _) => property,
-            (None, Additional::Schema(schema)) => schema,
-            (None, Additional::Any | Additional::None) => continue,
-        };
+        let Some((child, _)) = schema.child(name) else { continue };
         // The type of a resource is that of both objects, so it cannot have changed.
         let fixed = path.as_str().is_empty() && matches!(name.as_str(), "apiVersion" | "kind");
         let old = correlation.filter(|_| !fixed).and_then(|correlation| correlation.old().get(name));

@@ -10,8 +10,8 @@ use cel::{Activation, Budget, DeclType, EvalError, Program, Val};
 use serde_json::Value;
 
 use super::{Expressions, MAX_MESSAGE_BYTES, Rule};
+use crate::crd::Structural;
 use crate::crd::correlate::{Correlation, OldItems};
-use crate::crd::{Additional, Structural};
 use crate::error::{FieldError, MAX_FIELD_ERRORS};
 use crate::path::Path;
 
@@ -114,11 +114,7 @@ impl Walk {
         // The type of the root is that of both objects, so it cannot have changed.
         let is_root = parent.is_none();
         for (name, value) in map {
-            let (child, named) = match (schema.properties.get(name), &schema.additional) {
-                (Some(property), _) => (property, true),
-                (None, Additional::Schema(values)) => (values.as_ref(), false),
-                (None, Additional::Any | Additional::None) => continue,
-            };
+            let Some((child, named)) = schema.child(name) else { continue };
             if !child.has_expressions {
                 continue;
             }
@@ -129,7 +125,7 @@ impl Walk {
                 _ => None,
             };
             let above = if fixed { None } else { current.or(parent) };
-            let length = if named { self.path.field(name) } else { self.path.key(name) };
+            let length = self.path.step(name, named);
             self.visit(child, value, old, correlation.as_ref(), above)?;
             self.path.truncate(length);
         }
