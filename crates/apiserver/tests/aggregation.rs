@@ -167,11 +167,12 @@ fn what_other_servers_serve_is_asked_in_the_aggregated_form() {
         "/apis" if does.load(Ordering::Relaxed) => {
             has_told.store(true, Ordering::Relaxed);
             let jobs = json!({"resource": "jobs", "verbs": ["list"], "shortNames": ["jz"]});
-            let group = |name: &str, resources: Value| {
-                json!({"metadata": {"name": name}, "versions": [{"version": "v1", "resources": resources}]})
-            };
+            let group = |name: &str, resources: Value| json!({"metadata": {"name": name}, "versions": [{"version": "v1", "resources": resources}]});
             let items = [group("other.example", json!([])), group("metrics.example", json!([jobs]))];
-            Some((200, json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items})))
+            Some((
+                200,
+                json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items}),
+            ))
         }
         "/apis" => None,
         VERSION => Some((200, json!(""))),
@@ -213,10 +214,17 @@ fn what_other_servers_serve_is_asked_in_the_aggregated_form() {
         });
         assert_eq!(versions().await, json!([{"version": "v1", "resources": [jobs], "freshness": "Current"}]));
         let asked = hooks.asked.lock().unwrap().iter().filter(|(path, _)| path == "/apis").count();
-        client.create(&API_SERVICES, "", json!({"metadata": {"name": "v1.third.example"}, "spec": {
-            "group": "third.example", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
-            "service": {"namespace": "default", "name": "nobody"}, "caBundle": hooks.ca,
-        }})).await.unwrap();
+        client
+            .create(
+                &API_SERVICES,
+                "",
+                json!({"metadata": {"name": "v1.third.example"}, "spec": {
+                    "group": "third.example", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
+                    "service": {"namespace": "default", "name": "nobody"}, "caBundle": hooks.ca,
+                }}),
+            )
+            .await
+            .unwrap();
         until(&cluster, "v1.third.example", "ServiceNotFound").await;
         let now = hooks.asked.lock().unwrap().iter().filter(|(path, _)| path == "/apis").count();
         assert_eq!(now, asked, "what changed says nothing about this server");

@@ -565,8 +565,11 @@ fn a_group_and_version_that_are_built_in_are_served_as_they_are() {
             },
         });
         cluster.admin().create(DEFINITIONS, "", object).await.unwrap();
-        let get = async |path: &str| ask(&cluster, "admin", &format!("GET /apis/apiextensions.k8s.io{path}"), &[], "").await;
-        for (path, status) in [("/v1/bars", 404), ("/vfake/bars", 200), ("/v1/customresourcedefinitions/bars.apiextensions.k8s.io", 200)] {
+        let get =
+            async |path: &str| ask(&cluster, "admin", &format!("GET /apis/apiextensions.k8s.io{path}"), &[], "").await;
+        for (path, status) in
+            [("/v1/bars", 404), ("/vfake/bars", 200), ("/v1/customresourcedefinitions/bars.apiextensions.k8s.io", 200)]
+        {
             assert_eq!(get(path).await.status, status, "{path}");
         }
         for (path, expected) in [("/v1", "customresourcedefinitions"), ("/vfake", "bars")] {

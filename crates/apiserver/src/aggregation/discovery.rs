@@ -30,7 +30,9 @@ pub(crate) fn groups(aggregator: &Aggregator, served: &Served, ties: Ties) -> Ve
     let mut versions: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
     for resource in served.resources() {
         let (group, version) = (resource.group.as_str(), resource.version.as_str());
-        versions.entry((group, version)).or_insert_with(|| priorities::of(group, version).unwrap_or(priorities::CUSTOM));
+        versions
+            .entry((group, version))
+            .or_insert_with(|| priorities::of(group, version).unwrap_or(priorities::CUSTOM));
     }
     let remotes = aggregator.remotes();
     for remote in remotes.values() {
@@ -112,10 +114,26 @@ mod tests {
         let told = |ties: Ties| groups(&aggregator, &served, ties);
         let names = |ties: Ties| told(ties).into_iter().map(|group| group.name).collect::<Vec<_>>();
         let built_in = [
-            "", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch",
-            "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
-            "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io",
-            "node.k8s.io", "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
+            "",
+            "apps",
+            "events.k8s.io",
+            "authentication.k8s.io",
+            "authorization.k8s.io",
+            "autoscaling",
+            "batch",
+            "certificates.k8s.io",
+            "networking.k8s.io",
+            "policy",
+            "rbac.authorization.k8s.io",
+            "storage.k8s.io",
+            "admissionregistration.k8s.io",
+            "apiextensions.k8s.io",
+            "scheduling.k8s.io",
+            "coordination.k8s.io",
+            "node.k8s.io",
+            "discovery.k8s.io",
+            "resource.k8s.io",
+            "flowcontrol.apiserver.k8s.io",
         ];
         let with = |first: [&'static str; 2], last: [&'static str; 2]| {
             [first.as_slice(), &built_in, &["b.mixed"], &last].concat()

@@ -56,9 +56,9 @@ pub(crate) async fn run(core: Arc<Core>) {
         // Versions of one server are told in one document.
         let mut documents = BTreeMap::new();
         for remote in remotes.values() {
-            let is_known = due.get(&remote.name).is_some_and(|(known, at)| {
-                Arc::ptr_eq(known, remote) && *at > core.world.elapsed()
-            });
+            let is_known = due
+                .get(&remote.name)
+                .is_some_and(|(known, at)| Arc::ptr_eq(known, remote) && *at > core.world.elapsed());
             if is_known {
                 continue;
             }

@@ -101,8 +101,7 @@ pub(super) fn answer(
         }
         ["apis"] => {
             let groups = groups(others, &served, Ties::ByService);
-            let groups: Vec<Value> =
-                groups.iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
+            let groups: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
         ["apis", name] if !name.is_empty() => {
@@ -160,8 +159,7 @@ pub(super) fn paths(served: &Served, others: &Aggregator) -> Vec<String> {
 }
 
 fn api_group(group: &Group) -> Value {
-    let version =
-        |version: &String| json!({"groupVersion": group_version(&group.name, version), "version": version});
+    let version = |version: &String| json!({"groupVersion": group_version(&group.name, version), "version": version});
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
     json!({"name": group.name, "versions": versions, "preferredVersion": versions.first()})
 }
