@@ -56,7 +56,13 @@ pub struct CoreOptions {
     pub scheduler_name: String,
     /// The share of nodes to find in percent before the best is chosen; `None` adapts to how many there are.
     pub percentage_of_nodes_to_score: Option<usize>,
+    /// The cluster's minor version of Kubernetes 1.
+    pub minor: u8,
 }
+
+/// The minor from which on `DynamicResources` is asked before preemption who could make room. It has nothing to say of pods without
+/// claims, and says so.
+const ASKS_FOR_DEVICES: u8 = 34;
 
 /// See the module.
 pub struct Core {
@@ -270,12 +276,15 @@ impl Core {
                 self.queue.unschedulable(&pod.key, refusal.plugins, now);
                 let (mut message, mut nominate, mut preemption) = (refusal.message, Nominate::Clear, None);
                 if let Some(hope) = refusal.hope {
+                    // What is not supported is refused before anybody is asked.
+                    let asks = self.options.minor >= ASKS_FOR_DEVICES && pod.shape.unsupported.is_none();
+                    let before = if asks { "no new claims to deallocate, " } else { "" };
                     match self.make_room(&pod, &hope, below) {
                         Outcome::Ineligible(why) => {
                             nominate = Nominate::Keep;
-                            message.push_str(&format!(" preemption: {why}"));
+                            message.push_str(&format!(" {before}preemption: {why}"));
                         }
-                        Outcome::InVain(why) => message.push_str(&format!(" preemption: {why}")),
+                        Outcome::InVain(why) => message.push_str(&format!(" {before}preemption: {why}")),
                         Outcome::Found(found) => {
                             nominate = Nominate::Node(found.node.clone());
                             preemption = Some(found);

@@ -28,6 +28,7 @@ impl Scene {
         let mut scene = Scene(Core::new(CoreOptions {
             scheduler_name: "default-scheduler".into(),
             percentage_of_nodes_to_score: None,
+            minor: 34,
         }));
         nodes.iter().for_each(|name| scene.node(name, "2", "110"));
         scene
