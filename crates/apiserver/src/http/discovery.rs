@@ -113,7 +113,9 @@ pub(super) fn answer(
             document
         }
         ["api", version] if served.serves_version("", version) => resource_list(&served, "", version, core.minor),
-        ["apis", group, version] if served.serves_version(group, version) => resource_list(&served, group, version, core.minor),
+        ["apis", group, version] if served.serves_version(group, version) => {
+            resource_list(&served, group, version, core.minor)
+        }
         [] => {
             let mut paths = paths(&served, others);
             if core.minor >= super::zpages::SINCE {

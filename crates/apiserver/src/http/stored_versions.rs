@@ -25,7 +25,8 @@ pub(super) fn older(group: &str, plural: &str, minor: u8) -> Option<&'static str
         // Definitions are not stored as v1 until today.
         return Some("v1beta1");
     }
-    let found = OLDER.iter().find(|(own, own_plural, own_minor, _)| (*own, *own_plural, *own_minor) == (group, plural, minor));
+    let found =
+        OLDER.iter().find(|(own, own_plural, own_minor, _)| (*own, *own_plural, *own_minor) == (group, plural, minor));
     found.map(|(.., version)| *version)
 }
 
