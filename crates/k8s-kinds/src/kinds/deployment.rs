@@ -24,10 +24,10 @@ pub(crate) static KIND: Kind = Kind {
         Column::text("Ready", "Ready pods, of all that are wanted.", |object, _| {
             format!("{}/{}", int(object, "status.readyReplicas"), int(object, "spec.replicas")).into()
         }),
-        Column::integer("Up-to-date", "Pods of the current template.", |object, _| {
+        Column::count("Up-to-date", "Pods of the current template.", |object, _| {
             int(object, "status.updatedReplicas").into()
         }),
-        Column::integer("Available", "Pods ready for at least minReadySeconds.", |object, _| {
+        Column::count("Available", "Pods ready for at least minReadySeconds.", |object, _| {
             int(object, "status.availableReplicas").into()
         }),
         AGE,
@@ -72,6 +72,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     if context.subresource == "status" {
         let counts = [
             "availableReplicas",
+            "collisionCount",
             "observedGeneration",
             "readyReplicas",
             "replicas",
