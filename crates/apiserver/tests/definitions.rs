@@ -550,3 +550,36 @@ fn finalizers_that_others_may_have_are_warned_of() {
         assert_eq!(warnings, [told("a.example", " including a path (/)"), told("mine", "")]);
     });
 }
+
+#[test]
+fn a_group_and_version_that_are_built_in_are_served_as_they_are() {
+    with_options(with_names, |cluster| async move {
+        let schema = json!({"openAPIV3Schema": {"type": "object"}});
+        let version = |name: &str| json!({"name": name, "served": true, "storage": name == "v1", "schema": schema});
+        let approved = json!({"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1"});
+        let object = json!({
+            "metadata": {"name": "bars.apiextensions.k8s.io", "annotations": approved},
+            "spec": {
+                "group": "apiextensions.k8s.io", "scope": "Cluster", "names": {"plural": "bars", "kind": "Bar"},
+                "versions": [version("v1"), version("vfake")],
+            },
+        });
+        cluster.admin().create(DEFINITIONS, "", object).await.unwrap();
+        let get =
+            async |path: &str| ask(&cluster, "admin", &format!("GET /apis/apiextensions.k8s.io{path}"), &[], "").await;
+        for (path, status) in
+            [("/v1/bars", 404), ("/vfake/bars", 200), ("/v1/customresourcedefinitions/bars.apiextensions.k8s.io", 200)]
+        {
+            assert_eq!(get(path).await.status, status, "{path}");
+        }
+        for (path, expected) in [("/v1", "customresourcedefinitions"), ("/vfake", "bars")] {
+            let list = get(path).await.json();
+            let names: Vec<&Value> = list["resources"].as_array().unwrap().iter().map(|own| &own["name"]).collect();
+            assert_eq!(names[0], expected, "{path}");
+            assert!(names.iter().all(|name| name.as_str().unwrap().starts_with(expected)), "{names:?}");
+        }
+        let versions: Vec<Value> = get("").await.json()["versions"].as_array().unwrap().clone();
+        let versions: Vec<&Value> = versions.iter().map(|own| &own["version"]).collect();
+        assert_eq!(versions, ["vfake", "v1"], "those of custom resources have a higher priority");
+    });
+}

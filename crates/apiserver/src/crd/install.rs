@@ -43,9 +43,14 @@ fn install(registry: &Registry, definition: &Value, revision: i64) {
     selectable.dedup();
     let webhook = Webhook::of(&definition["spec"]["conversion"]).map(Arc::new);
     let differs = versions.windows(2).any(|pair| pair[0]["schema"] != pair[1]["schema"]);
+    let now = registry.served();
     let mut resources: Vec<(bool, Arc<Resource>)> = versions
         .iter()
-        .map(|version| (version["storage"] == true, Arc::new(resource(definition, version, webhook.clone(), differs))))
+        .map(|version| {
+            let mut resource = resource(definition, version, webhook.clone(), differs);
+            resource.served &= !now.is_built_in(&resource.group, &resource.version);
+            (version["storage"] == true, Arc::new(resource))
+        })
         .collect();
     resources.sort_by(|(_, a), (_, b)| compare_versions(&b.version, &a.version));
     // Validation requires exactly one.

@@ -65,7 +65,8 @@ impl Handler for ApiHandler {
             let (mut exchange, valid) = Exchange::begin(&core, &parts, route.as_ref().ok());
             let route = valid.and(route);
             let limit = exchange.limit();
-            let answer = answer(core.clone(), &peer, parts, body, foreign, route, &mut exchange);
+            let asked = Asked { core: core.clone(), peer: &peer, parts, body, foreign, route, exchange: &mut exchange };
+            let answer = answer(asked);
             let answered = match limit {
                 Some(limit) => core.world.timeout(limit, answer).await.ok(),
                 None => Some(answer.await),
@@ -94,23 +95,26 @@ fn plain(parts: &Parts) -> Format {
     negotiate::plain(&joined(&parts.headers, ACCEPT), pretty)
 }
 
-#[allow(clippy::too_many_arguments)] // All of them are one request.
-async fn answer(
+/// A request as it came in, and what its line says.
+struct Asked<'a> {
     core: Arc<Core>,
-    peer: &Arc<Peer>,
+    peer: &'a Arc<Peer>,
     parts: Parts,
     body: Body,
+    /// Who else serves what it is for.
     foreign: Option<Arc<Remote>>,
     route: Result<Route, ApiError>,
-    exchange: &mut Exchange,
-) -> Result<Response<Body>, ApiError> {
-    let path = parts.uri.path();
-    let sender = authn::authenticate(&core, peer, &parts.headers, path).await;
+    exchange: &'a mut Exchange,
+}
+
+async fn answer(mut asked: Asked<'_>) -> Result<Response<Body>, ApiError> {
+    let Asked { core, peer, parts, route, exchange, .. } = &mut asked;
+    let sender = authn::authenticate(core, peer, &parts.headers, parts.uri.path()).await;
     let asking = sender.as_ref().map(|sender| sender.user.as_ref());
-    exchange.authenticated(asking, &parts, peer, route.as_ref().ok());
+    exchange.authenticated(asking, parts, peer, route.as_ref().ok());
     let sender = sender?;
     sender.annotations.iter().for_each(|(key, value)| exchange.audit.annotate(key, value.as_str()));
-    match answer_to(core, peer, parts, body, foreign, route, exchange, sender.user).await {
+    match answer_to(asked, sender.user).await {
         Ok(mut response) => {
             respond::warn(&mut response, &sender.warnings);
             Ok(response)
@@ -123,17 +127,8 @@ async fn answer(
 }
 
 /// Answers a request of whom is known.
-#[allow(clippy::too_many_arguments)] // All of them are one request.
-async fn answer_to(
-    core: Arc<Core>,
-    peer: &Arc<Peer>,
-    parts: Parts,
-    body: Body,
-    foreign: Option<Arc<Remote>>,
-    route: Result<Route, ApiError>,
-    exchange: &mut Exchange,
-    sender: Arc<UserInfo>,
-) -> Result<Response<Body>, ApiError> {
+async fn answer_to(asked: Asked<'_>, sender: Arc<UserInfo>) -> Result<Response<Body>, ApiError> {
+    let Asked { core, peer, parts, body, foreign, route, exchange } = asked;
     let user = match impersonate::impersonate(&core, &sender, &parts.headers).await {
         Ok(Some(other)) => {
             exchange.audit.impersonated(&other);
