@@ -87,7 +87,9 @@ mod tests {
     #[test]
     fn strings_are_what_they_were() {
         let (below, at) = ("x".repeat(NARROW - 1), "x".repeat(NARROW));
-        for strings in [&[][..], &[""], &["", "ä", "", "bc"], &["", &below, ""], &["", &at, "", "y"], &[&below, &at, "ä"]] {
+        for strings in
+            [&[][..], &[""], &["", "ä", "", "bc"], &["", &below, ""], &["", &at, "", "y"], &[&below, &at, "ä"]]
+        {
             let packed: Strings = strings.iter().collect();
             assert_eq!(packed.iter().collect::<Vec<_>>(), strings);
             assert_eq!((packed.len(), packed.is_empty()), (strings.len(), strings.is_empty()));

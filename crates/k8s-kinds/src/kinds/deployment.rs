@@ -167,7 +167,13 @@ mod tests {
         let cases = [
             (json!({}), vec![]),
             (json!({"replicas": -1}), vec!["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]),
-            (json!({"selector": null}), vec!["spec.selector: Required value"]),
+            (
+                json!({"selector": null}),
+                vec![
+                    "spec.selector: Required value",
+                    r#"spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`"#,
+                ],
+            ),
             (
                 json!({"selector": {"matchLabels": {"app": "db"}}}),
                 vec![

@@ -341,7 +341,11 @@ fn special_items(
             Some("replace") => replace = true,
             Some("merge") => return Err(unexplained("merging lists cannot yet be specified in the patch")),
             _ => {
-                return Err(unexplained(format!("unknown patch type: {} in map: {}", plain(directive), go_text(&item))));
+                return Err(unexplained(format!(
+                    "unknown patch type: {} in map: {}",
+                    plain(directive),
+                    go_text(&item)
+                )));
             }
         }
     }
