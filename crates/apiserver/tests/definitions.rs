@@ -526,6 +526,25 @@ fn names_are_accepted_once_they_are_free() {
 }
 
 #[test]
+fn objects_of_a_definition_that_serves_no_version_go_with_it() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let mut object = definition("v1", json!({"strategy": "None"}));
+        object["spec"]["versions"].as_array_mut().unwrap().truncate(1);
+        client.create(DEFINITIONS, "", object.clone()).await.unwrap();
+        create(&client, "v1", "a", json!({})).await;
+        let patch = json!([{"op": "replace", "path": "/spec/versions/0/served", "value": false}]);
+        client.patch(DEFINITIONS, "", "endpoints.stable.example.com", "", PatchType::Json, patch).await.unwrap();
+        assert!(client.get(&endpoints("v1"), "default", "a").await.unwrap_err().is_not_found());
+        client.delete(DEFINITIONS, "", "endpoints.stable.example.com", Preconditions::default()).await.unwrap();
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        client.create(DEFINITIONS, "", object).await.unwrap();
+        assert!(client.get(&endpoints("v1"), "default", "a").await.unwrap_err().is_not_found());
+        assert!(client.list(&endpoints("v1"), "default").await.is_ok());
+    });
+}
+
+#[test]
 fn finalizers_that_others_may_have_are_warned_of() {
     with_options(with_names, |cluster| async move {
         let client = cluster.admin();
@@ -581,5 +600,33 @@ fn a_group_and_version_that_are_built_in_are_served_as_they_are() {
         let versions: Vec<Value> = get("").await.json()["versions"].as_array().unwrap().clone();
         let versions: Vec<&Value> = versions.iter().map(|own| &own["version"]).collect();
         assert_eq!(versions, ["vfake", "v1"], "those of custom resources have a higher priority");
+    });
+}
+
+#[test]
+fn objects_of_a_built_in_resource_outlive_a_definition_of_its_name() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let classes = GroupVersionResource::of("networking.k8s.io", "v1", "ingressclasses");
+        let class = json!({"metadata": {"name": "mine"}, "spec": {"controller": "example.com/mine"}});
+        client.create(&classes, "", class).await.unwrap();
+        let schema = json!({"openAPIV3Schema": {"type": "object", "required": ["foo"], "properties": {"foo": {"type": "string"}}}});
+        let approved = json!({"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1"});
+        let name = "ingressclasses.networking.k8s.io";
+        let object = json!({
+            "metadata": {"name": name, "annotations": approved},
+            "spec": {
+                "group": "networking.k8s.io", "scope": "Cluster", "names": {"plural": "ingressclasses", "kind": "Other"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+            },
+        });
+        client.create(DEFINITIONS, "", object).await.unwrap();
+        let found = client.get(&classes, "", "mine").await.unwrap();
+        assert_eq!(found.value()["kind"], "IngressClass");
+        client.delete(DEFINITIONS, "", name, Default::default()).await.unwrap();
+        while client.get(DEFINITIONS, "", name).await.is_ok() {
+            cluster.world.sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(client.get(&classes, "", "mine").await.unwrap().meta().uid, found.meta().uid);
     });
 }
