@@ -6,6 +6,9 @@ use world::Timestamp;
 
 const MINOR: u8 = 34;
 
+/// Group, version and plural of a kind.
+type Row = (&'static str, &'static str, &'static str);
+
 fn context<'a>(old: Option<&'a Value>, subresource: &'a str) -> Context<'a> {
     Context { minor: MINOR, now: Timestamp::from_seconds(0), old, subresource }
 }
@@ -47,7 +50,7 @@ fn new_objects_are_judged_as_upstream_judges_them() {
     let deployment = |selector: Value| json!({"spec": {"selector": selector, "template": template}});
     let subject = json!({"kind": "User", "name": "u", "namespace": "N", "apiGroup": "rbac.authorization.k8s.io"});
     let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"});
-    let cases: Vec<((&str, &str, &str), Value, Vec<&str>)> = vec![
+    let cases: Vec<(Row, Value, Vec<&str>)> = vec![
         (
             ("", "v1", "nodes"),
             json!({"spec": {"podCIDRs": ["10.0.0.0/24", "10.1.0.0/24"]}}),
