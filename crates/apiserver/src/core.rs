@@ -103,6 +103,8 @@ pub(crate) struct Aside {
     pub asks_to_create: bool,
     /// The object is still to be deleted, and the client asked in the way that wants to know.
     pub deletes_later: bool,
+    /// A delete has removed the object.
+    pub removed: bool,
     /// Owners of fields, as text, for those who admit objects; absent where nobody does.
     pub owners: Option<ShownOwners>,
     /// What authorizers have said to the expressions of those who admit objects.
@@ -295,7 +297,7 @@ impl Core {
         if self.world.timeout(FUTURE_REVISION_WAIT, self.reach(revision)).await.is_ok() {
             return Ok(());
         }
-        let message = format!("Too large resource version: {revision}, current: {}", self.revision());
+        let message = format!("Timeout: Too large resource version: {revision}, current: {}", self.revision());
         let mut error = ApiError::new(Reason::Timeout, message);
         error.retry_after_seconds = Some(1);
         error.causes.push(k8s_object::Cause {

@@ -189,12 +189,13 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
         causes.extend(crd::validate(object, old, call.core.minor));
     }
-    call.warnings.append(&mut warnings);
     if causes.is_empty() {
+        // Who is refused is not warned.
+        call.warnings.append(&mut warnings);
         return Ok(());
     }
     let name = metadata::text(object, "name");
-    Err(ApiError::invalid(&call.resource.group, &call.resource.kind, name, causes))
+    Err(ApiError::invalid(call.resource.kind_group(), &call.resource.kind, name, causes))
 }
 
 /// The form in which an object is stored: in the storage version, without its resourceVersion, with the text of its

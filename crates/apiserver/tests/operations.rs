@@ -203,7 +203,7 @@ fn a_request_that_takes_too_long_is_told_so() {
         assert_eq!((answer.status, &answer.json()["reason"]), (504, &Value::from("Timeout")));
         // So clients tell it in words of their own.
         assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
-        assert_eq!(answer.json()["message"], "request did not complete within the allotted timeout");
+        assert_eq!(answer.json()["message"], "Timeout: request did not complete within the allotted timeout");
         assert_eq!(cluster.world.elapsed(), std::time::Duration::from_secs(5));
     });
 }

@@ -34,6 +34,8 @@ pub(crate) struct Query {
     pub include_object: Option<String>,
     /// What `dryRun` says that is not known.
     pub unknown_dry_run: Option<String>,
+    /// Parameters that should be numbers, and what is wrong with them.
+    pub bad_numbers: Vec<(String, String)>,
     /// `export`, which is gone.
     pub export: bool,
 }
@@ -141,6 +143,16 @@ pub(crate) fn parse(
         let message = cause.message.replacen("\"\"", &format!("[]string{{{unknown:?}}}"), 1);
         return Err(ApiError::invalid("meta.k8s.io", kind, "", vec![Cause { message, ..cause }]));
     }
+    if let Some((_, problem)) = own.bad_numbers.iter().find(|(name, _)| takes_number(verb, name)) {
+        return Err(ApiError::bad_request(problem.clone()));
+    }
+    const VALIDATIONS: [&str; 4] = ["", "Ignore", "Strict", "Warn"];
+    if let (Verb::Create | Verb::Update | Verb::Patch, Some(kind)) = (verb, options_kind(verb))
+        && let Some(unknown) = options.field_validation.as_deref().filter(|own| !VALIDATIONS.contains(own))
+    {
+        let cause = k8s_kinds::causes::not_supported("fieldValidation", unknown, &VALIDATIONS);
+        return Err(ApiError::invalid("meta.k8s.io", kind, "", vec![cause]));
+    }
     if verb == Verb::Get && own.export {
         let message = "the export parameter, deprecated since v1.14, is no longer supported";
         return Err(ApiError::bad_request(message));
@@ -194,13 +206,34 @@ fn selectors(query: &str, many: bool, own: &mut Query) -> Options {
     options
 }
 
+fn not_a_number(text: &str, error: &std::num::ParseIntError) -> String {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    let problem = match error.kind() {
+        NegOverflow | PosOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.ParseInt: parsing {text:?}: {problem}")
+}
+
+/// Whether a parameter that is a number means something to a verb.
+fn takes_number(verb: Verb, name: &str) -> bool {
+    match verb {
+        Verb::DeleteCollection => true,
+        Verb::Delete => name == "gracePeriodSeconds",
+        Verb::List | Verb::Watch => name != "gracePeriodSeconds",
+        Verb::Create | Verb::Get | Verb::Patch | Verb::Update => false,
+    }
+}
+
 fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
     let mut options = Options::default();
     for (name, value) in query_pairs(query) {
-        let number = || {
-            value
-                .parse::<i64>()
-                .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")))
+        // Whether it matters is known once the verb is.
+        let mut number = || {
+            value.parse::<i64>().unwrap_or_else(|error| {
+                own.bad_numbers.push((name.clone(), not_a_number(&value, &error)));
+                0
+            })
         };
         let some = || (!value.is_empty()).then(|| value.clone());
         // A parameter without a value is true, as in upstream's conversion.
@@ -217,17 +250,17 @@ fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
             "fieldSelector" => options.field_selector = some(),
             "fieldValidation" => options.field_validation = some(),
             "force" => options.force = Some(flag()),
-            "gracePeriodSeconds" => options.grace_period_seconds = Some(number()?),
+            "gracePeriodSeconds" => options.grace_period_seconds = Some(number()),
             "includeObject" => own.include_object = some(),
             "labelSelector" => options.label_selector = some(),
             // A negative limit is none (apiserver `storage.ListOptions`).
-            "limit" => options.limit = usize::try_from(number()?).unwrap_or(0),
+            "limit" => options.limit = usize::try_from(number()).unwrap_or(0),
             "orphanDependents" => options.orphan_dependents = Some(flag()),
             "propagationPolicy" => options.propagation = Some(parse_propagation(&value)?),
             "resourceVersion" => options.resource_version = some(),
             "resourceVersionMatch" => options.resource_version_match = some(),
             "sendInitialEvents" => own.send_initial_events = Some(flag()),
-            "timeoutSeconds" => own.timeout_seconds = u64::try_from(number()?).ok().filter(|seconds| *seconds > 0),
+            "timeoutSeconds" => own.timeout_seconds = u64::try_from(number()).ok().filter(|seconds| *seconds > 0),
             "watch" => own.watch = flag(),
             _ => {}
         }
