@@ -394,6 +394,6 @@ fn tls(
     let purpose = Purpose::Server { names: names.map(str::to_owned).to_vec(), addresses };
     let identity = authority.issue(world, &purpose).map_err(|error| error.to_string())?;
     let authorities = std::iter::once(authority).chain(front_proxy);
-    let clients = Clients::MayBeKnown(authorities.map(|authority| authority.certificate().clone()).collect());
+    let clients = Clients::MayShow(authorities.map(|authority| authority.certificate().clone()).collect());
     Ok(Tls { chain: vec![identity.certificate], key: identity.key.to_der(), clients })
 }
