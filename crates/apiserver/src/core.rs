@@ -131,6 +131,17 @@ impl Core {
 
     /// As [`Core::authorize`], recorded.
     pub(crate) async fn check(&self, user: &UserInfo, audit: &Record, request: &Request) -> Result<(), ApiError> {
+        self.check_as(user, audit, request, request.verb.as_str()).await
+    }
+
+    /// As [`Core::check`], with a verb that is not the request's.
+    pub(crate) async fn check_as(
+        &self,
+        user: &UserInfo,
+        audit: &Record,
+        request: &Request,
+        verb: &str,
+    ) -> Result<(), ApiError> {
         // A namespace is in itself, so that roles in it can grant reading it (apiserver `RequestInfo`).
         let itself = request.resource.group.is_empty() && request.resource.resource == "namespaces";
         let namespace = if itself { &request.name } else { &request.namespace };
@@ -145,7 +156,7 @@ impl Core {
         let named = named.and_then(|fields| fields.required("metadata.name")).filter(|name| is_segment(name));
         let attributes = Attributes {
             user,
-            verb: request.verb.as_str(),
+            verb,
             group: &request.resource.group,
             version: &request.resource.version,
             resource: &request.resource.resource,
