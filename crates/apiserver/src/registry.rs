@@ -228,6 +228,12 @@ impl Served {
         entries.into_iter().any(|entry| entry.version(version).is_some())
     }
 
+    /// Whether a group and version are built in: what others define in them is not served.
+    pub(crate) fn is_builtin_version(&self, group: &str, version: &str) -> bool {
+        let entries = self.groups.get(group).into_iter().flat_map(BTreeMap::values);
+        entries.into_iter().any(|entry| entry.is_builtin() && entry.version(version).is_some())
+    }
+
     /// Versions of a group, the most preferred first.
     pub(crate) fn versions(&self, group: &str) -> Vec<String> {
         let entries = self.groups.get(group).into_iter().flat_map(BTreeMap::values);

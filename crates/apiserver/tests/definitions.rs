@@ -550,3 +550,39 @@ fn finalizers_that_others_may_have_are_warned_of() {
         assert_eq!(warnings, [told("a.example", " including a path (/)"), told("mine", "")]);
     });
 }
+
+#[test]
+fn what_is_built_in_is_not_defined_anew() {
+    with_options(with_names, |cluster| async move {
+        let version = |name: &str, storage: bool| {
+            let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+            json!({"name": name, "served": true, "storage": storage, "schema": schema})
+        };
+        let definition = json!({
+            "metadata": {"name": "foos.networking.k8s.io", "annotations": {"api-approved.kubernetes.io": "unapproved, a test"}},
+            "spec": {
+                "group": "networking.k8s.io", "names": {"plural": "foos", "kind": "Foo"}, "scope": "Cluster",
+                "versions": [version("v1", true), version("v2", false)],
+            },
+        });
+        let created = cluster.admin().create(DEFINITIONS, "", definition).await.unwrap();
+        assert!(created.value()["status"]["conditions"].to_string().contains("InitialNamesAccepted"));
+        let foo = r#"{"apiVersion": "networking.k8s.io/v2", "kind": "Foo", "metadata": {"name": "a"}}"#;
+        for (line, body, status) in [
+            ("GET /apis/networking.k8s.io/v1/foos", "", 404),
+            ("POST /apis/networking.k8s.io/v1/foos", foo, 404),
+            ("POST /apis/networking.k8s.io/v2/foos", foo, 201),
+            ("GET /apis/networking.k8s.io/v2/foos/a", "", 200),
+            ("GET /apis/networking.k8s.io/v1/networkpolicies", "", 200),
+        ] {
+            let answer = ask(&cluster, "admin", line, &[], body).await;
+            assert_eq!(answer.status, status, "{line}: {}", answer.text());
+        }
+        for (version, expected) in [("v1", false), ("v2", true)] {
+            let line = format!("GET /apis/networking.k8s.io/{version}");
+            let list = ask(&cluster, "admin", &line, &[], "").await.json();
+            let resources = list["resources"].as_array().unwrap();
+            assert_eq!(resources.iter().any(|resource| resource["name"] == "foos"), expected, "{version}");
+        }
+    });
+}
