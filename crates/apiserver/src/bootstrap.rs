@@ -1,5 +1,5 @@
 //! What every cluster has from its first moment: namespaces, priority classes, RBAC's defaults, the defaults of priority and
-//! fairness, where Services get their addresses, and its own Service.
+//! fairness, where Services get their addresses, its own Service, and the Lease of the server.
 //!
 //! Many objects are written at once, so that a new cluster does not wait for a hundred commits.
 
@@ -15,7 +15,7 @@ use crate::audit::Record;
 use crate::core::Core;
 use crate::own_objects;
 use crate::storage::{self, Written};
-use crate::{create, network};
+use crate::{create, network, server_lease};
 
 const AGENT: &str = "kube-apiserver";
 const PRIORITY_CLASSES: GroupVersionResource = GroupVersionResource::of("scheduling.k8s.io", "v1", "priorityclasses");
@@ -85,6 +85,8 @@ fn objects(core: &Core) -> Vec<Wanted> {
     }
     wanted.extend(flow_control_objects(core));
     wanted.push(service_cidr(core));
+    let lease = server_lease::object(core, None);
+    wanted.push(Wanted { resource: resources::LEASES, namespace: server_lease::NAMESPACE.to_owned(), object: lease });
     wanted
 }
 

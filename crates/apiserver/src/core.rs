@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub keyspace: Keyspace,
     pub minor: u8,
     pub git_version: String,
+    /// What its own host is called.
+    pub host: String,
     /// Where clients reach it.
     pub endpoint: Option<std::net::SocketAddr>,
     pub registry: Registry,

@@ -21,6 +21,7 @@ pub(crate) enum Duty {
     ApiServices,
     Availability,
     Documents,
+    Lease,
 }
 
 impl Duty {
@@ -37,6 +38,7 @@ impl Duty {
             Duty::ApiServices => "API services",
             Duty::Availability => "API service availability",
             Duty::Documents => "OpenAPI of other servers",
+            Duty::Lease => "lease of the server",
         }
     }
 

@@ -27,7 +27,7 @@ use crate::ports::{Authorizer, TokenAuthenticator};
 use crate::proxy::Kubelets;
 use crate::registry::Registry;
 use crate::webhook::Dialer;
-use crate::{bootstrap, crd, defaults, horizon};
+use crate::{bootstrap, crd, defaults, horizon, server_lease};
 
 /// What a cluster's API server is made of.
 pub struct Options {
@@ -38,6 +38,8 @@ pub struct Options {
     pub minor: u8,
     /// The build that `/version` names, e.g. `v1.35.2-eks-4d696e6`.
     pub git_version: String,
+    /// What its own host is called: a DNS name that is a label's value too. Servers of one store that share it share a Lease.
+    pub host: String,
     /// Issues and verifies ServiceAccount tokens.
     pub issuer: Issuer,
     /// Asked for the user behind a bearer token, in this order, before ServiceAccount tokens are looked at.
@@ -71,6 +73,7 @@ impl Options {
             keyspace,
             minor: 34,
             git_version: "v1.34.4-eks-4d696e6".to_owned(),
+            host: "apiserver".to_owned(),
             issuer: Issuer::new(
                 PrivateKey::generate(world),
                 "https://oidc.example",
@@ -129,6 +132,7 @@ impl ApiServer {
             keyspace: options.keyspace.clone(),
             minor: options.minor,
             git_version: options.git_version,
+            host: options.host,
             endpoint: options.endpoint,
             registry: Registry::new(options.minor),
             feed: Feed::new(options.keyspace, encryption.clone()),
@@ -164,6 +168,7 @@ impl ApiServer {
         begin(&core, tasks, Duty::ApiServices, aggregation::register);
         begin(&core, tasks, Duty::Availability, aggregation::check_availability);
         begin(&core, tasks, Duty::Documents, aggregation::keep_documents);
+        begin(&core, tasks, Duty::Lease, server_lease::keep);
         let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });
         Ok(ApiServer { core, api })
     }
