@@ -1,6 +1,6 @@
 //! One cluster's API server without its sockets: the state, and the one path that every request takes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use k8s_auth::Attributes;
@@ -40,6 +40,8 @@ pub(crate) const MAX_OBJECT_BYTES: usize = (1 << 20) + (512 << 10) - 1024;
 const FUTURE_REVISION_WAIT: Duration = Duration::from_secs(3);
 
 pub(crate) struct Core {
+    /// Itself, for what outlives a call.
+    pub me: Weak<Core>,
     pub world: World,
     pub keyspace: Keyspace,
     pub minor: u8,

@@ -124,7 +124,9 @@ impl ApiServer {
             options.authentication,
             options.authorization,
         );
-        let core = Arc::new(Core {
+        let auth = auth.map_err(error("use its authorities"))?;
+        let core = Arc::new_cyclic(|me| Core {
+            me: me.clone(),
             flow: Flow::new(&options.world, tasks),
             metrics: Metrics::default(),
             began: options.world.elapsed(),
@@ -137,7 +139,7 @@ impl ApiServer {
             registry: Registry::new(options.minor),
             feed: Feed::new(options.keyspace, encryption.clone()),
             encryption,
-            auth: auth.map_err(error("use its authorities"))?,
+            auth,
             audit: options.audit,
             network: ServiceNetwork::new(options.service_cidr),
             event_leases: EventLeases::default(),
@@ -253,5 +255,37 @@ impl ApiServer {
     /// How many objects of a resource there are; `None` for one that is not served.
     pub fn count(&self, group: &str, plural: &str) -> Option<usize> {
         self.core.registry.cache(group, plural).map(|cache| cache.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use store::Store;
+
+    use super::*;
+
+    #[test]
+    fn health_checks_miss_a_duty_that_has_ended() {
+        let (world, mut simulation) = World::simulated(1);
+        simulation.block_on(async move {
+            let store = Store::memory(&world, store::Limits::default());
+            let tasks = world.tasks("apiserver");
+            let server = ApiServer::start(Options::alone(&world, store.keyspace("cluster/")), &tasks).await.unwrap();
+            assert!(server.is_ready());
+            begin(&server.core, &tasks, Duty::Documents, |_| async {});
+            world.sleep(std::time::Duration::from_millis(1)).await;
+            assert!(!server.is_ready());
+            let peer = serve::Peer { address: ([192, 0, 2, 7], 4711).into(), certificates: Vec::new(), tls: false };
+            let request = ::http::Request::get("/livez").body(serve::empty()).unwrap();
+            let answer = server.handler().handle(&Arc::new(peer), request).await;
+            assert_eq!(answer.status(), 500);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8_lossy(&body);
+            let failed: Vec<&str> = text.lines().filter(|line| line.starts_with("[-]")).collect();
+            let expected = ["openapi", "openapiv3"]
+                .map(|what| format!("[-]poststarthook/apiservice-{what}-controller failed: reason withheld"));
+            assert_eq!(failed, expected);
+        });
     }
 }
