@@ -20,6 +20,7 @@ pub(crate) enum Duty {
     AccountSecrets,
     ApiServices,
     Availability,
+    Discovery,
     Documents,
     Lease,
 }
@@ -37,6 +38,7 @@ impl Duty {
             Duty::AccountSecrets => "secrets of service accounts",
             Duty::ApiServices => "API services",
             Duty::Availability => "API service availability",
+            Duty::Discovery => "discovery of other servers",
             Duty::Documents => "OpenAPI of other servers",
             Duty::Lease => "lease of the server",
         }

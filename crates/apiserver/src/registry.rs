@@ -228,10 +228,11 @@ impl Served {
         entries.into_iter().any(|entry| entry.version(version).is_some())
     }
 
-    /// Whether a group and version are built in: what others define in them is not served.
-    pub(crate) fn is_builtin_version(&self, group: &str, version: &str) -> bool {
-        let entries = self.groups.get(group).into_iter().flat_map(BTreeMap::values);
-        entries.into_iter().any(|entry| entry.is_builtin() && entry.version(version).is_some())
+    /// Whether built-in resources are served under a group and version. No others are then, as upstream's handler of custom resources
+    /// is never asked for what the servers before it have.
+    pub(crate) fn is_built_in(&self, group: &str, version: &str) -> bool {
+        let mut entries = self.groups.get(group).into_iter().flat_map(BTreeMap::values);
+        entries.any(|entry| entry.is_builtin() && entry.version(version).is_some())
     }
 
     /// Versions of a group, the most preferred first.

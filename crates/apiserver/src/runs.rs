@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::http::Accepted;
+use crate::metrics::Tally;
 
 /// Groups of watchers that send one after the other: if all sent at one moment, writers would wait for that, and then those who
 /// send for the writers.
@@ -41,8 +42,8 @@ pub(crate) struct Run {
     /// The position after the last.
     pub to: u64,
     pub frames: Bytes,
-    /// Bytes of each event.
-    pub sizes: Arc<[usize]>,
+    /// How many bytes its events have.
+    pub sizes: Arc<Tally>,
 }
 
 /// The runs of one cache, and how many might share them.
@@ -118,7 +119,8 @@ mod tests {
     }
 
     fn run(from: u64, bytes: usize) -> Run {
-        Run { from, to: from + 1, frames: vec![0; bytes].into(), sizes: [bytes].into() }
+        let sizes = Arc::new(Tally::new(&[], &[bytes as f64]));
+        Run { from, to: from + 1, frames: vec![0; bytes].into(), sizes }
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl ApiServer {
         begin(&core, tasks, Duty::AccountSecrets, account_secrets::run);
         begin(&core, tasks, Duty::ApiServices, aggregation::register);
         begin(&core, tasks, Duty::Availability, aggregation::check_availability);
+        begin(&core, tasks, Duty::Discovery, aggregation::keep_discovery);
         begin(&core, tasks, Duty::Documents, aggregation::keep_documents);
         begin(&core, tasks, Duty::Lease, server_lease::keep);
         let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -154,6 +155,79 @@ fn versions_of_other_servers_are_served_as_long_as_they_are_there() {
         until(&cluster, name, "ServiceNotFound").await;
         client.delete(&API_SERVICES, "", name, Default::default()).await.unwrap();
         assert_eq!(get("admin", VERSION).await.status, 404);
+    });
+}
+
+/// A server that has the aggregated form, and nothing to say in the old one.
+#[test]
+fn what_other_servers_serve_is_asked_in_the_aggregated_form() {
+    let (answers, told) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (does, has_told) = (answers.clone(), told.clone());
+    let answer = move |path: &str, _: &Value| match path {
+        "/apis" if does.load(Ordering::Relaxed) => {
+            has_told.store(true, Ordering::Relaxed);
+            let jobs = json!({"resource": "jobs", "verbs": ["list"], "shortNames": ["jz"]});
+            let group = |name: &str, resources: Value| json!({"metadata": {"name": name}, "versions": [{"version": "v1", "resources": resources}]});
+            let items = [group("other.example", json!([])), group("metrics.example", json!([jobs]))];
+            Some((
+                200,
+                json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items}),
+            ))
+        }
+        "/apis" => None,
+        VERSION => Some((200, json!(""))),
+        _ => Some((404, json!({}))),
+    };
+    with_server(Arc::new(answer), |cluster, hooks| async move {
+        let client = cluster.admin();
+        let ports = json!([{"port": 443}]);
+        let service = json!({"metadata": {"name": "metrics"}, "spec": {"ports": ports}});
+        client.create(&resources::SERVICES, "default", service).await.unwrap();
+        let slice = json!({
+            "metadata": {"name": "metrics", "labels": {"kubernetes.io/service-name": "metrics"}}, "addressType": "IPv4",
+            "endpoints": [{"addresses": [ADDRESS]}], "ports": [{"name": "", "port": 443}],
+        });
+        client.create(&resources::ENDPOINT_SLICES, "default", slice).await.unwrap();
+        let name = "v1.metrics.example";
+        let spec = json!({
+            "group": "metrics.example", "version": "v1", "groupPriorityMinimum": 20000, "versionPriority": 100,
+            "service": {"namespace": "default", "name": "metrics"}, "caBundle": hooks.ca,
+        });
+        client.create(&API_SERVICES, "", json!({"metadata": {"name": name}, "spec": spec})).await.unwrap();
+        until(&cluster, name, "Passed").await;
+        let accept = ["accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"];
+        let versions = async || {
+            let list = ask(&cluster, "admin", "GET /apis", &accept, "").await.json();
+            let names: Vec<&str> =
+                list["items"].as_array().unwrap().iter().filter_map(|own| own["metadata"]["name"].as_str()).collect();
+            assert_eq!(names[..3], ["apiregistration.k8s.io", "metrics.example", "apps"]);
+            list["items"][1]["versions"].clone()
+        };
+        assert_eq!(versions().await, json!([{"version": "v1", "freshness": "Stale"}]), "it has not answered yet");
+        answers.store(true, Ordering::Relaxed);
+        while !told.load(Ordering::Relaxed) || versions().await[0]["freshness"] == "Stale" {
+            cluster.world.sleep(Duration::from_secs(1)).await;
+        }
+        let jobs = json!({
+            "resource": "jobs", "responseKind": {"group": "", "version": "", "kind": ""}, "scope": "",
+            "singularResource": "", "verbs": ["list"], "shortNames": ["jz"],
+        });
+        assert_eq!(versions().await, json!([{"version": "v1", "resources": [jobs], "freshness": "Current"}]));
+        let asked = hooks.asked.lock().unwrap().iter().filter(|(path, _)| path == "/apis").count();
+        client
+            .create(
+                &API_SERVICES,
+                "",
+                json!({"metadata": {"name": "v1.third.example"}, "spec": {
+                    "group": "third.example", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
+                    "service": {"namespace": "default", "name": "nobody"}, "caBundle": hooks.ca,
+                }}),
+            )
+            .await
+            .unwrap();
+        until(&cluster, "v1.third.example", "ServiceNotFound").await;
+        let now = hooks.asked.lock().unwrap().iter().filter(|(path, _)| path == "/apis").count();
+        assert_eq!(now, asked, "what changed says nothing about this server");
     });
 }
 

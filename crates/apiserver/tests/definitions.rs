@@ -552,37 +552,34 @@ fn finalizers_that_others_may_have_are_warned_of() {
 }
 
 #[test]
-fn what_is_built_in_is_not_defined_anew() {
+fn a_group_and_version_that_are_built_in_are_served_as_they_are() {
     with_options(with_names, |cluster| async move {
-        let version = |name: &str, storage: bool| {
-            let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
-            json!({"name": name, "served": true, "storage": storage, "schema": schema})
-        };
-        let definition = json!({
-            "metadata": {"name": "foos.networking.k8s.io", "annotations": {"api-approved.kubernetes.io": "unapproved, a test"}},
+        let schema = json!({"openAPIV3Schema": {"type": "object"}});
+        let version = |name: &str| json!({"name": name, "served": true, "storage": name == "v1", "schema": schema});
+        let approved = json!({"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1"});
+        let object = json!({
+            "metadata": {"name": "bars.apiextensions.k8s.io", "annotations": approved},
             "spec": {
-                "group": "networking.k8s.io", "names": {"plural": "foos", "kind": "Foo"}, "scope": "Cluster",
-                "versions": [version("v1", true), version("v2", false)],
+                "group": "apiextensions.k8s.io", "scope": "Cluster", "names": {"plural": "bars", "kind": "Bar"},
+                "versions": [version("v1"), version("vfake")],
             },
         });
-        let created = cluster.admin().create(DEFINITIONS, "", definition).await.unwrap();
-        assert!(created.value()["status"]["conditions"].to_string().contains("InitialNamesAccepted"));
-        let foo = r#"{"apiVersion": "networking.k8s.io/v2", "kind": "Foo", "metadata": {"name": "a"}}"#;
-        for (line, body, status) in [
-            ("GET /apis/networking.k8s.io/v1/foos", "", 404),
-            ("POST /apis/networking.k8s.io/v1/foos", foo, 404),
-            ("POST /apis/networking.k8s.io/v2/foos", foo, 201),
-            ("GET /apis/networking.k8s.io/v2/foos/a", "", 200),
-            ("GET /apis/networking.k8s.io/v1/networkpolicies", "", 200),
-        ] {
-            let answer = ask(&cluster, "admin", line, &[], body).await;
-            assert_eq!(answer.status, status, "{line}: {}", answer.text());
+        cluster.admin().create(DEFINITIONS, "", object).await.unwrap();
+        let get =
+            async |path: &str| ask(&cluster, "admin", &format!("GET /apis/apiextensions.k8s.io{path}"), &[], "").await;
+        for (path, status) in
+            [("/v1/bars", 404), ("/vfake/bars", 200), ("/v1/customresourcedefinitions/bars.apiextensions.k8s.io", 200)]
+        {
+            assert_eq!(get(path).await.status, status, "{path}");
         }
-        for (version, expected) in [("v1", false), ("v2", true)] {
-            let line = format!("GET /apis/networking.k8s.io/{version}");
-            let list = ask(&cluster, "admin", &line, &[], "").await.json();
-            let resources = list["resources"].as_array().unwrap();
-            assert_eq!(resources.iter().any(|resource| resource["name"] == "foos"), expected, "{version}");
+        for (path, expected) in [("/v1", "customresourcedefinitions"), ("/vfake", "bars")] {
+            let list = get(path).await.json();
+            let names: Vec<&Value> = list["resources"].as_array().unwrap().iter().map(|own| &own["name"]).collect();
+            assert_eq!(names[0], expected, "{path}");
+            assert!(names.iter().all(|name| name.as_str().unwrap().starts_with(expected)), "{names:?}");
         }
+        let versions: Vec<Value> = get("").await.json()["versions"].as_array().unwrap().clone();
+        let versions: Vec<&Value> = versions.iter().map(|own| &own["version"]).collect();
+        assert_eq!(versions, ["vfake", "v1"], "those of custom resources have a higher priority");
     });
 }

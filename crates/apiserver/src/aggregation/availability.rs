@@ -10,7 +10,7 @@ use k8s_object::{GroupVersionResource, Object, UserInfo};
 use serde_json::{Value, json};
 
 use super::proxy::{identity, set_user};
-use super::{GROUP, MAX_DISCOVERY_BYTES, PLURAL, Remote, Told};
+use super::{GROUP, PLURAL, Remote};
 use crate::core::Core;
 use crate::own_objects;
 use crate::webhook::{Client, Trust};
@@ -19,7 +19,7 @@ const SERVICES: GroupVersionResource = GroupVersionResource::of(GROUP, "v1", PLU
 const AGENT: &str = "kube-aggregator";
 /// How often servers are looked at when nothing changes.
 const RESYNC: Duration = Duration::from_secs(30);
-/// How long a server may take to say what it serves.
+/// How long a server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Attempts of one look, each at another endpoint.
 const ATTEMPTS: usize = 5;
@@ -66,18 +66,13 @@ pub(crate) async fn run(core: Arc<Core>) {
 type Found = (&'static str, &'static str, String);
 
 async fn look(core: &Core, remote: &Remote) -> Found {
-    let found = match reachable(core, remote) {
-        Some(problem) => problem,
-        None => match resources(core, remote).await {
-            Ok(resources) => {
-                core.aggregator.set_said(&remote.name, Some(Told { resources }));
-                return ("True", "Passed", "all checks passed".to_owned());
-            }
-            Err(why) => ("False", "FailedDiscoveryCheck", why),
-        },
-    };
-    core.aggregator.set_said(&remote.name, None);
-    found
+    if let Some(problem) = reachable(core, remote) {
+        return problem;
+    }
+    match answers(core, remote).await {
+        Ok(()) => ("True", "Passed", "all checks passed".to_owned()),
+        Err(why) => ("False", "FailedDiscoveryCheck", why),
+    }
 }
 
 /// Why nobody need be asked.
@@ -114,20 +109,19 @@ fn reachable(core: &Core, remote: &Remote) -> Option<Found> {
     (!active).then(|| ("False", "MissingEndpoints", why()))
 }
 
-/// What the server says that it serves.
-async fn resources(core: &Core, remote: &Remote) -> Result<Value, String> {
+/// Whether the server answers a question about the version, whatever it says.
+async fn answers(core: &Core, remote: &Remote) -> Result<(), String> {
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         match ask(core, remote, &remote.path()).await {
-            Ok(list) => return Ok(list),
+            Ok(()) => return Ok(()),
             Err(why) => last = why,
         }
     }
     Err(last)
 }
 
-/// A document of a remote server.
-async fn ask(core: &Core, remote: &Remote, path: &str) -> Result<Value, String> {
+async fn ask(core: &Core, remote: &Remote, path: &str) -> Result<(), String> {
     let address = remote.address();
     let (host, port) = address.resolve(core).map_err(|error| error.message)?;
     let shown = if host.contains(':') {
@@ -153,9 +147,7 @@ async fn ask(core: &Core, remote: &Remote, path: &str) -> Result<Value, String> 
         let status = answer.status;
         return Err(format!("failing or missing response from {shown}: bad status from {shown}: {status}"));
     }
-    // A server that answers is there, whatever it says.
-    let known = answer.body.len() <= MAX_DISCOVERY_BYTES;
-    Ok(if known { serde_json::from_slice(&answer.body).unwrap_or_default() } else { Value::Null })
+    Ok(())
 }
 
 /// Writes a condition down if it is another than before.

@@ -1,111 +1,152 @@
-//! What other servers serve, as this server tells it among its own.
+//! Which groups and versions are served, here and by others, in the order in which both forms of discovery tell them.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Aggregator;
+use super::{Aggregator, GROUP, Remote, priorities};
 use crate::registry::{Served, compare_versions};
 
-/// Versions of a group, the most preferred first, and who else than this server serves some.
-pub(crate) fn group_versions(aggregator: &Aggregator, served: &Served, group: &str) -> Vec<String> {
-    let mut versions = served.versions(group);
-    let remotes = aggregator.remotes();
-    if remotes.is_empty() {
-        return versions;
+/// A group as it is told.
+pub(crate) struct Group {
+    pub name: String,
+    /// The most preferred first.
+    pub versions: Vec<String>,
+}
+
+/// Which of two groups of one priority is told first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ties {
+    /// The one whose APIService of that priority has the lesser name: in the old form, which is made of APIServices.
+    ByService,
+    /// The one with the lesser name.
+    ByGroup,
+}
+
+/// All that is served, here and by others.
+pub(crate) fn groups(aggregator: &Aggregator, served: &Served, ties: Ties) -> Vec<Group> {
+    // Priorities of a group and of the version in it.
+    let mut versions: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
+    for resource in served.resources() {
+        let (group, version) = (resource.group.as_str(), resource.version.as_str());
+        versions
+            .entry((group, version))
+            .or_insert_with(|| priorities::of(group, version).unwrap_or(priorities::CUSTOM));
     }
-    let mut theirs: Vec<_> = remotes.values().filter(|remote| remote.group == group).collect();
-    theirs.sort_by(|a, b| {
-        b.version_priority.cmp(&a.version_priority).then_with(|| compare_versions(&b.version, &a.version))
+    let remotes = aggregator.remotes();
+    for remote in remotes.values() {
+        versions.insert((&remote.group, &remote.version), (remote.group_priority, remote.version_priority));
+    }
+    let mut by_group: BTreeMap<&str, Vec<(&str, i64, i64)>> = BTreeMap::new();
+    for ((group, version), (of_group, of_version)) in versions {
+        by_group.entry(group).or_default().push((version, of_group, of_version));
+    }
+    let mut groups: Vec<_> = by_group.into_iter().collect();
+    groups.sort_by_cached_key(|(group, versions)| {
+        let priority = versions.iter().map(|(_, of_group, _)| *of_group).max();
+        let tie = match ties {
+            Ties::ByGroup => (*group).to_owned(),
+            Ties::ByService => {
+                let first = versions.iter().filter(|(_, of_group, _)| Some(*of_group) == priority);
+                first.map(|(version, _, _)| format!("{version}.{group}")).min().unwrap_or_default()
+            }
+        };
+        // What tells is the first that it tells, in the old form whatever others want.
+        (ties == Ties::ByGroup || *group != GROUP, Reverse(priority), tie)
     });
-    for remote in theirs {
-        if !versions.contains(&remote.version) {
-            versions.push(remote.version.clone());
-        }
-    }
-    versions
+    let groups = groups.into_iter().map(|(group, mut versions)| {
+        versions.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| compare_versions(b.0, a.0)));
+        let versions = versions.into_iter().map(|(version, _, _)| version.to_owned());
+        Group { name: group.to_owned(), versions: versions.collect() }
+    });
+    groups.collect()
 }
 
-impl Aggregator {
-    /// Groups of which this server serves nothing, the most preferred first.
-    pub(crate) fn foreign_groups(&self, served: &Served) -> Vec<String> {
-        let remotes = self.remotes();
-        let mut groups: Vec<(i64, &str)> = Vec::new();
-        for remote in remotes.values().filter(|remote| served.versions(&remote.group).is_empty()) {
-            match groups.iter_mut().find(|(_, own)| *own == remote.group) {
-                Some((priority, _)) => *priority = (*priority).max(remote.group_priority),
-                None => groups.push((remote.group_priority, &remote.group)),
-            }
-        }
-        groups.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-        groups.into_iter().map(|(_, group)| group.to_owned()).collect()
+/// A version that another server serves, in the aggregated form.
+pub(crate) fn aggregated_version(aggregator: &Aggregator, remote: &Remote) -> Value {
+    let told = aggregator.said(&remote.name).filter(|_| remote.available);
+    let freshness = if told.is_some() { "Current" } else { "Stale" };
+    let mut version = json!({"version": remote.version, "freshness": freshness});
+    if let Some(told) = told.filter(|told| !told.resources.is_empty()) {
+        version["resources"] = json!(told.resources);
     }
-}
-
-/// Versions of a group that other servers serve, in the aggregated form.
-pub(crate) fn aggregated_versions(aggregator: &Aggregator, group: &str) -> Vec<Value> {
-    let remotes = aggregator.remotes();
-    let theirs = remotes.values().filter(|remote| remote.group == group);
-    theirs
-        .map(|remote| {
-            let told = aggregator.said(&remote.name).filter(|_| remote.available);
-            let freshness = if told.is_some() { "Current" } else { "Stale" };
-            let resources =
-                told.map(|told| resources(&told.resources, &remote.group, &remote.version)).unwrap_or_default();
-            json!({"version": remote.version, "resources": resources, "freshness": freshness})
-        })
-        .collect()
-}
-
-/// A list in the old form as the aggregated form has it: what is below a resource stands in it.
-fn resources(list: &Value, group: &str, version: &str) -> Vec<Value> {
-    let entries = list["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or("").to_owned();
-    let kind = |entry: &Value| {
-        let or = |own: String, other: &str| if own.is_empty() { other.to_owned() } else { own };
-        json!({"group": or(text(entry, "group"), group), "version": or(text(entry, "version"), version), "kind": text(entry, "kind")})
-    };
-    let mut found: Vec<Value> = Vec::new();
-    for entry in entries.iter().filter(|entry| !text(entry, "name").contains('/')) {
-        let name = text(entry, "name");
-        let scope = if entry["namespaced"] == true { "Namespaced" } else { "Cluster" };
-        let mut own = json!({
-            "resource": name, "responseKind": kind(entry), "scope": scope,
-            "singularResource": text(entry, "singularName"), "verbs": entry["verbs"],
-        });
-        for field in ["shortNames", "categories"] {
-            if entry[field].is_array() {
-                own[field] = entry[field].clone();
-            }
-        }
-        let below: Vec<Value> = entries
-            .iter()
-            .filter_map(|entry| {
-                let subresource = text(entry, "name").strip_prefix(&format!("{name}/"))?.to_owned();
-                Some(json!({"subresource": subresource, "responseKind": kind(entry), "verbs": entry["verbs"]}))
-            })
-            .collect();
-        if !below.is_empty() {
-            own["subresources"] = json!(below);
-        }
-        found.push(own);
-    }
-    found
+    version
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::registry::Registry;
+    use crate::webhook::Trust;
 
     #[test]
-    fn old_lists_become_new_ones() {
-        let list = json!({"resources": [
-            {"name": "pods", "singularName": "pod", "namespaced": true, "kind": "PodMetrics", "verbs": ["get", "list"]},
-            {"name": "pods/x", "singularName": "", "namespaced": true, "kind": "Scale", "group": "autoscaling", "version": "v1", "verbs": ["get"]},
-        ]});
-        let expected = json!([{
-            "resource": "pods", "responseKind": {"group": "g", "version": "v1", "kind": "PodMetrics"}, "scope": "Namespaced",
-            "singularResource": "pod", "verbs": ["get", "list"],
-            "subresources": [{"subresource": "x", "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"}, "verbs": ["get"]}],
-        }]);
-        assert_eq!(Value::Array(resources(&list, "g", "v1")), expected);
+    fn groups_and_versions_come_by_their_priorities() {
+        let remote = |group: &str, version: &str, group_priority: i64, version_priority: i64| {
+            let remote = Remote {
+                name: format!("{version}.{group}"),
+                group: group.to_owned(),
+                version: version.to_owned(),
+                namespace: "default".to_owned(),
+                service: "server".to_owned(),
+                port: 443,
+                trust: Trust::System,
+                available: false,
+                group_priority,
+                version_priority,
+            };
+            ((group.to_owned(), version.to_owned()), Arc::new(remote))
+        };
+        let aggregator = Aggregator::default();
+        *aggregator.remotes.write().unwrap() = Arc::new(BTreeMap::from([
+            remote("a.high", "v1", 20_000, 15),
+            remote("a.high", "v1alpha1", 1, 15),
+            remote("a.high", "v1alpha2", 17_300, 15),
+            remote("b.mixed", "v1", 1_000, 2),
+            remote("b.mixed", "v1beta1", 1_000, 3),
+            remote("b.mixed", "v2", 1_000, 2),
+            remote("m.last", "v1alpha1", 50, 1),
+            remote("n.last", "v1", 50, 1),
+        ]));
+        let served = Registry::new(34).served();
+        let told = |ties: Ties| groups(&aggregator, &served, ties);
+        let names = |ties: Ties| told(ties).into_iter().map(|group| group.name).collect::<Vec<_>>();
+        let built_in = [
+            "",
+            "apps",
+            "events.k8s.io",
+            "authentication.k8s.io",
+            "authorization.k8s.io",
+            "autoscaling",
+            "batch",
+            "certificates.k8s.io",
+            "networking.k8s.io",
+            "policy",
+            "rbac.authorization.k8s.io",
+            "storage.k8s.io",
+            "admissionregistration.k8s.io",
+            "apiextensions.k8s.io",
+            "scheduling.k8s.io",
+            "coordination.k8s.io",
+            "node.k8s.io",
+            "discovery.k8s.io",
+            "resource.k8s.io",
+            "flowcontrol.apiserver.k8s.io",
+        ];
+        let with = |first: [&'static str; 2], last: [&'static str; 2]| {
+            [first.as_slice(), &built_in, &["b.mixed"], &last].concat()
+        };
+        assert_eq!(names(Ties::ByGroup), with(["a.high", GROUP], ["m.last", "n.last"]));
+        assert_eq!(names(Ties::ByService), with([GROUP, "a.high"], ["n.last", "m.last"]));
+        let versions = |name: &str| told(Ties::ByGroup).into_iter().find(|group| group.name == name).unwrap().versions;
+        for (group, expected) in [
+            ("a.high", &["v1", "v1alpha2", "v1alpha1"][..]),
+            ("b.mixed", &["v1beta1", "v2", "v1"]),
+            ("autoscaling", &["v2", "v1"]),
+        ] {
+            assert_eq!(versions(group), expected, "{group}");
+        }
     }
 }

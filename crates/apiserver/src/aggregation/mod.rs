@@ -6,6 +6,7 @@ mod documents;
 mod priorities;
 mod proxy;
 mod register;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +17,11 @@ use k8s_object::{GroupVersionResource, NamespacedName, Object};
 use serde_json::Value;
 
 pub(crate) use availability::run as check_availability;
-pub(crate) use discovery::{aggregated_versions, group_versions};
+pub(crate) use discovery::{Group, Ties, aggregated_version, groups};
 pub(crate) use documents::run as keep_documents;
 pub(crate) use proxy::{answer, set_user};
 pub(crate) use register::run as register;
+pub(crate) use told::run as keep_discovery;
 
 use crate::webhook::{Address, Trust};
 
@@ -27,7 +29,7 @@ pub(crate) const GROUP: &str = "apiregistration.k8s.io";
 pub(crate) const PLURAL: &str = "apiservices";
 /// Port of a reference to a Service that names none.
 const HTTPS: u16 = 443;
-/// Bytes of a remote server's list of resources that are kept.
+/// Bytes of a remote server's document that are looked at.
 const MAX_DISCOVERY_BYTES: usize = 1 << 20;
 
 /// A version of a group that somebody else serves.
@@ -106,18 +108,18 @@ type Remotes = BTreeMap<(String, String), Arc<Remote>>;
 #[derive(Default)]
 pub(crate) struct Aggregator {
     remotes: RwLock<Arc<Remotes>>,
-    /// What each said when it was last asked, by the name of its APIService.
+    /// What each said that it serves when it was last asked, by the name of its APIService.
     said: RwLock<BTreeMap<String, Arc<Told>>>,
     documents: documents::Kept,
     /// Counts changes of all this, for documents that are kept.
     generation: AtomicU64,
 }
 
-/// What a remote server says of itself.
+/// What a remote server says that it serves of a version.
 #[derive(Debug, PartialEq)]
 struct Told {
-    /// An `APIResourceList`.
-    resources: Value,
+    /// Entries of the aggregated form.
+    resources: Vec<Value>,
 }
 
 impl Aggregator {
@@ -178,21 +180,5 @@ impl Aggregator {
     /// Whether this server serves all there is.
     pub(crate) fn is_empty(&self) -> bool {
         self.remotes.read().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    fn said(&self, name: &str) -> Option<Arc<Told>> {
-        self.said.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    fn set_said(&self, name: &str, told: Option<Told>) {
-        let mut known = self.said.write().unwrap_or_else(PoisonError::into_inner);
-        if known.get(name).map(Arc::as_ref) == told.as_ref() {
-            return;
-        }
-        match told {
-            Some(told) => known.insert(name.to_owned(), Arc::new(told)),
-            None => known.remove(name),
-        };
-        self.advance();
     }
 }

@@ -53,7 +53,8 @@ struct Wanted {
 fn wanted(core: &Core) -> BTreeMap<String, Wanted> {
     let served = core.registry.served();
     let mut found = BTreeMap::new();
-    for resource in served.resources() {
+    // None is made for the group of APIServices itself.
+    for resource in served.resources().filter(|resource| resource.group != GROUP) {
         let (group, version) = (resource.group.as_str(), resource.version.as_str());
         let custom = matches!(resource.strategy, Strategy::Custom(_));
         let Some((of_group, of_version)) = priorities::of(group, version).or(custom.then_some(priorities::CUSTOM))

@@ -43,14 +43,15 @@ fn install(registry: &Registry, definition: &Value, revision: i64) {
     selectable.dedup();
     let webhook = Webhook::of(&definition["spec"]["conversion"]).map(Arc::new);
     let differs = versions.windows(2).any(|pair| pair[0]["schema"] != pair[1]["schema"]);
-    let builtins = registry.served();
-    let own_version = |version: &Value| {
-        let mut own = resource(definition, version, webhook.clone(), differs);
-        // Upstream's handler of a built-in version answers for all of it.
-        own.served &= !builtins.is_builtin_version(&own.group, &own.version);
-        (version["storage"] == true, Arc::new(own))
-    };
-    let mut resources: Vec<(bool, Arc<Resource>)> = versions.iter().map(own_version).collect();
+    let now = registry.served();
+    let mut resources: Vec<(bool, Arc<Resource>)> = versions
+        .iter()
+        .map(|version| {
+            let mut resource = resource(definition, version, webhook.clone(), differs);
+            resource.served &= !now.is_built_in(&resource.group, &resource.version);
+            (version["storage"] == true, Arc::new(resource))
+        })
+        .collect();
     resources.sort_by(|(_, a), (_, b)| compare_versions(&b.version, &a.version));
     // Validation requires exactly one.
     let storage = resources.iter().position(|(storage, _)| *storage).unwrap_or(0);

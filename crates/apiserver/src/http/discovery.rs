@@ -11,65 +11,16 @@ use sha2::{Digest, Sha256};
 
 use super::negotiate::{self, Format, PROTOBUF};
 use super::respond;
-use crate::aggregation::{Aggregator, aggregated_versions, group_versions};
+use crate::aggregation::{Aggregator, Group, Ties, aggregated_version, groups};
 use crate::core::Core;
 use crate::registry::{Entry, Resource, Served, Strategy};
 
-/// Groups with upstream's priorities; clients take the first that has what they look for (kube-apiserver
-/// `aggregator.go`).
-const PRIORITIES: &[(&str, u16)] = &[
-    ("", 18_000),
-    ("admissionregistration.k8s.io", 16_700),
-    ("apiextensions.k8s.io", 16_700),
-    // Not told in upstream's table, since it is what tells: it is always first.
-    ("apiregistration.k8s.io", 20_000),
-    ("apps", 17_800),
-    ("authentication.k8s.io", 17_700),
-    ("authorization.k8s.io", 17_600),
-    ("autoscaling", 17_500),
-    ("batch", 17_400),
-    ("certificates.k8s.io", 17_300),
-    ("coordination.k8s.io", 16_500),
-    ("discovery.k8s.io", 16_200),
-    ("events.k8s.io", 17_750),
-    ("flowcontrol.apiserver.k8s.io", 16_100),
-    ("internal.apiserver.k8s.io", 16_000),
-    ("networking.k8s.io", 17_200),
-    ("node.k8s.io", 16_300),
-    ("policy", 17_100),
-    ("rbac.authorization.k8s.io", 17_000),
-    ("resource.k8s.io", 16_200),
-    ("scheduling.k8s.io", 16_600),
-    ("storage.k8s.io", 16_800),
-    ("storagemigration.k8s.io", 15_800),
-];
-/// Of groups of custom resources.
-const CUSTOM_PRIORITY: u16 = 1000;
 /// The verbs of custom resources in the order in which they are told.
 const CUSTOM_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 /// Those that are left while their definition is being deleted.
 const TERMINATING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
 /// What the aggregated form is, after the media type.
 const AGGREGATED: &str = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-/// All groups: this server's, then those that others serve alone.
-fn all_groups(served: &Served, others: &Aggregator) -> Vec<String> {
-    let mut groups = groups(served);
-    groups.extend(others.foreign_groups(served));
-    groups
-}
-
-/// The groups that are served, those that clients should take first before the others, equals by name.
-fn groups(served: &Served) -> Vec<String> {
-    let mut groups: Vec<String> =
-        served.groups.keys().filter(|group| !served.versions(group).is_empty()).cloned().collect();
-    let priority = |group: &str| {
-        let known = PRIORITIES.binary_search_by_key(&group, |(own, _)| own);
-        known.map_or(CUSTOM_PRIORITY, |at| PRIORITIES[at].1)
-    };
-    groups.sort_by(|a, b| priority(b).cmp(&priority(a)).then_with(|| a.cmp(b)));
-    groups
-}
 
 fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
@@ -149,15 +100,14 @@ pub(super) fn answer(
             json!({"kind": "APIVersions", "versions": served.versions(""), "serverAddressByClientCIDRs": addresses})
         }
         ["apis"] => {
-            let groups: Vec<Value> = all_groups(&served, others)
-                .iter()
-                .filter(|group| !group.is_empty())
-                .map(|group| api_group(&served, others, group))
-                .collect();
+            let groups = groups(others, &served, Ties::ByService);
+            let groups: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
-        ["apis", group] if !group.is_empty() && !group_versions(others, &served, group).is_empty() => {
-            let mut document = api_group(&served, others, group);
+        ["apis", name] if !name.is_empty() => {
+            let groups = groups(others, &served, Ties::ByService);
+            let Some(group) = groups.iter().find(|group| group.name == *name) else { return Ok(None) };
+            let mut document = api_group(group);
             document["kind"] = json!("APIGroup");
             document["apiVersion"] = json!("v1");
             document
@@ -197,10 +147,10 @@ pub(super) fn paths(served: &Served, others: &Aggregator) -> Vec<String> {
         "/version",
     ];
     let mut paths: Vec<String> = fixed.map(str::to_owned).to_vec();
-    for group in all_groups(served, others) {
-        let base = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
-        paths.extend(group_versions(others, served, &group).iter().map(|version| format!("{base}/{version}")));
-        if !group.is_empty() {
+    for Group { name, versions } in groups(others, served, Ties::ByGroup) {
+        let base = if name.is_empty() { "/api".to_owned() } else { format!("/apis/{name}") };
+        paths.extend(versions.iter().map(|version| format!("{base}/{version}")));
+        if !name.is_empty() {
             paths.push(base);
         }
     }
@@ -208,10 +158,10 @@ pub(super) fn paths(served: &Served, others: &Aggregator) -> Vec<String> {
     paths
 }
 
-fn api_group(served: &Served, others: &Aggregator, group: &str) -> Value {
-    let version = |version: &String| json!({"groupVersion": group_version(group, version), "version": version});
-    let versions: Vec<Value> = group_versions(others, served, group).iter().map(version).collect();
-    json!({"name": group, "versions": versions, "preferredVersion": versions.first()})
+fn api_group(group: &Group) -> Value {
+    let version = |version: &String| json!({"groupVersion": group_version(&group.name, version), "version": version});
+    let versions: Vec<Value> = group.versions.iter().map(version).collect();
+    json!({"name": group.name, "versions": versions, "preferredVersion": versions.first()})
 }
 
 /// The resources of a group and version, by name.
@@ -279,20 +229,19 @@ const OMITS_ZERO_TIME: u8 = 34;
 
 fn aggregated(core: &Core, served: &Served, core_group: bool) -> Value {
     let others = &core.aggregator;
-    let items: Vec<Value> = all_groups(served, others)
+    let items: Vec<Value> = groups(others, served, Ties::ByGroup)
         .iter()
-        .filter(|group| group.is_empty() == core_group)
-        .map(|group| {
-            let own = served.versions(group);
-            let own = own.iter().filter(|version| others.find(group, version).is_none());
-            let versions: Vec<Value> = own
-                .map(|version| {
+        .filter(|group| group.name.is_empty() == core_group)
+        .map(|Group { name: group, versions }| {
+            let version = |version: &String| match others.find(group, version) {
+                Some(remote) => aggregated_version(others, &remote),
+                None => {
                     let resources = resources(served, group, version);
                     let resources: Vec<Value> = resources.map(|(_, resource)| aggregated_resource(resource)).collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
-                })
-                .chain(aggregated_versions(others, group))
-                .collect();
+                }
+            };
+            let versions: Vec<Value> = versions.iter().map(version).collect();
             let mut metadata = json!({});
             if !group.is_empty() {
                 metadata["name"] = json!(group);
@@ -338,18 +287,6 @@ fn aggregated_resource(resource: &Resource) -> Value {
 mod tests {
     use super::*;
     use crate::registry::Registry;
-
-    #[test]
-    fn groups_come_in_upstreams_order() {
-        assert!(PRIORITIES.is_sorted_by(|a, b| a.0 < b.0));
-        let served = Registry::new(34).served();
-        let groups = groups(&served);
-        let expected = ["", "apps", "batch", "rbac.authorization.k8s.io", "storage.k8s.io", "node.k8s.io"];
-        let places = expected.iter().filter_map(|group| groups.iter().position(|own| own == group));
-        let places: Vec<usize> = places.collect();
-        assert!(places.len() > 3, "{groups:?}");
-        assert!(places.is_sorted(), "{groups:?}");
-    }
 
     #[test]
     fn the_hash_of_a_storage_version_is_upstreams() {

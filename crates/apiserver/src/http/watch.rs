@@ -19,6 +19,7 @@ use super::protobuf;
 use super::respond;
 use super::table::{self, Include};
 use crate::core::Core;
+use crate::metrics::{Counter, EVENT_SIZES, Histogram, Tally};
 use crate::registry::Resource;
 use crate::runs::{Run, Shape, Watching};
 use crate::watch::{Cursor, FRAME, Item, Taken};
@@ -43,6 +44,8 @@ struct Stream {
     watching: Watching,
     /// Until when changes are gathered.
     pulse: Duration,
+    /// Counts of what was sent, from the first event on.
+    sent: Option<(Arc<Counter>, Arc<Histogram>)>,
     /// The columns of a Table are told once.
     columns_sent: bool,
     finished: bool,
@@ -91,6 +94,7 @@ pub(crate) fn respond(
         shape: (accepted.view != View::Table).then(|| cursor.shape(accepted)).flatten(),
         watching: cursor.enter(),
         pulse: Duration::ZERO,
+        sent: None,
         columns_sent: false,
         finished: false,
         core,
@@ -188,12 +192,13 @@ impl Stream {
         for item in items {
             let before = frames.len();
             self.frame(frames, item);
-            sizes.push(frames.len() - before);
+            sizes.push((frames.len() - before) as f64);
         }
+        let sizes = Tally::new(EVENT_SIZES, &sizes);
         self.count(&sizes);
         match (&self.shape, span) {
             (Some(shape), Some((from, to))) if !frames.is_empty() && !self.finished => {
-                let run = Run { from, to, frames: std::mem::take(frames).freeze(), sizes: sizes.into() };
+                let run = Run { from, to, frames: std::mem::take(frames).freeze(), sizes: Arc::new(sizes) };
                 self.watching.keep(shape, run.clone());
                 self.pulse = self.watching.next_pulse(self.core.world.elapsed());
                 Ok(Told::Run(run.frames))
@@ -202,16 +207,20 @@ impl Stream {
         }
     }
 
-    /// Events of so many bytes each go out.
-    fn count(&self, sizes: &[usize]) {
-        if sizes.is_empty() {
+    /// Events of such sizes go out.
+    fn count(&mut self, sizes: &Tally) {
+        let events = sizes.count();
+        if events == 0 {
             return;
         }
-        let Resource { group, version, plural, .. } = &*self.cursor.resource;
-        let labels = [group.as_str(), version, plural];
-        self.core.metrics.watch_events.with(&labels).add(sizes.len() as u64);
-        let histogram = self.core.metrics.watch_event_sizes.with(&labels);
-        sizes.iter().for_each(|bytes| histogram.observe(*bytes as f64));
+        let metrics = &self.core.metrics;
+        let (sent, bytes) = self.sent.get_or_insert_with(|| {
+            let Resource { group, version, plural, .. } = &*self.cursor.resource;
+            let labels = [group.as_str(), version, plural];
+            (metrics.watch_events.with(&labels).clone(), metrics.watch_event_sizes.with(&labels).clone())
+        });
+        sent.add(events);
+        bytes.add(sizes);
     }
 
     fn frame(&mut self, frames: &mut BytesMut, item: Item) {

@@ -7,6 +7,7 @@ mod requests;
 mod series;
 mod text;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_object::ApiError;
@@ -16,7 +17,7 @@ use crate::core::Core;
 use crate::flow::Flow;
 
 pub(crate) use requests::{DryRun, Labels, Requests, Series, Watermark};
-pub(crate) use series::{About, Bounds, Counter, Family, Gauge, Histogram, Show, hash};
+pub(crate) use series::{About, Bounds, Counter, Family, Gauge, Histogram, Show, Tally, hash};
 pub(crate) use text::Page;
 
 /// Powers of two from a millisecond (upstream's buckets for authentication and authorization).
@@ -30,10 +31,10 @@ const ADMISSION_SECONDS: Bounds = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
 const CONDITION_SECONDS: Bounds = &[0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25];
 const POLICY_SECONDS: Bounds = &[0.000_000_5, 0.001, 0.01, 0.1, 1.0];
 const WEBHOOK_SECONDS: Bounds = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
-const EVENT_SIZES: Bounds = &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131_072.0];
+pub(crate) const EVENT_SIZES: Bounds = &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131_072.0];
 
 macro_rules! families {
-    ($($(#[$doc:meta])* $field:ident: $kind:ident = $make:expr, $name:literal, [$($label:literal),*], $help:literal;)*) => {
+    ($($(#[$doc:meta])* $field:ident: $kind:ty = $make:expr, $name:literal, [$($label:literal),*], $help:literal;)*) => {
         /// What one API server counts.
         pub(crate) struct Metrics {
             /// Requests by what they ask for.
@@ -152,9 +153,9 @@ families! {
     deprecated: Gauge = Gauge::default, "apiserver_requested_deprecated_apis",
         ["group", "version", "resource", "subresource", "removed_release"],
         "[STABLE] Deprecated APIs that were asked for.";
-    watch_events: Counter = Counter::default, "apiserver_watch_events_total", ["group", "version", "resource"],
+    watch_events: Arc<Counter> = Arc::default, "apiserver_watch_events_total", ["group", "version", "resource"],
         "[ALPHA] Events sent to watchers.";
-    watch_event_sizes: Histogram = || Histogram::new(EVENT_SIZES), "apiserver_watch_events_sizes",
+    watch_event_sizes: Arc<Histogram> = || Arc::new(Histogram::new(EVENT_SIZES)), "apiserver_watch_events_sizes",
         ["group", "version", "resource"],
         "[ALPHA] Bytes of events sent to watchers.";
     terminated_watchers: Counter = Counter::default, "apiserver_terminated_watchers_total", ["group", "resource"],

@@ -1,8 +1,8 @@
 //! Counters, gauges and histograms, and families of them by labels. Reading and counting take no lock; a family has a limit of
 //! series, and what comes after is counted together under the label value `overflow`.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::text::Page;
@@ -84,10 +84,16 @@ impl Histogram {
 
     /// As often as `times` says.
     pub(crate) fn observe_times(&self, value: f64, times: u64) {
-        // Most observations are small: they end in one of the first buckets.
-        let at = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
-        self.buckets[at].fetch_add(times, Ordering::Relaxed);
+        self.buckets[bucket(self.bounds, value)].fetch_add(times, Ordering::Relaxed);
         self.sum.fetch_add((value * SCALE) as u64 * times, Ordering::Relaxed);
+    }
+
+    /// What was counted with the bounds of this histogram.
+    pub(crate) fn add(&self, tally: &Tally) {
+        for (at, count) in &tally.counts {
+            self.buckets[*at].fetch_add(*count, Ordering::Relaxed);
+        }
+        self.sum.fetch_add(tally.sum, Ordering::Relaxed);
     }
 
     pub(crate) fn seconds(&self, time: Duration) {
@@ -105,6 +111,35 @@ impl Histogram {
         seen += self.buckets[self.bounds.len()].load(Ordering::Relaxed);
         (below, seen, self.sum.load(Ordering::Relaxed) as f64 / SCALE)
     }
+}
+
+/// Observations that were counted beforehand, so that they can be added more than once at little cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// By bucket, only those that have any.
+    counts: Vec<(usize, u64)>,
+    /// In billionths, as [`Histogram::sum`].
+    sum: u64,
+}
+
+impl Tally {
+    /// Of a histogram with these bounds.
+    pub(crate) fn new(bounds: Bounds, values: &[f64]) -> Tally {
+        let mut counts = vec![0; bounds.len() + 1];
+        values.iter().for_each(|value| counts[bucket(bounds, *value)] += 1);
+        let counts = counts.into_iter().enumerate().filter(|(_, count)| *count > 0).collect();
+        Tally { counts, sum: values.iter().map(|value| (value * SCALE) as u64).sum() }
+    }
+
+    /// Observations.
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// Most observations are small: they end in one of the first buckets.
+fn bucket(bounds: Bounds, value: f64) -> usize {
+    bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len())
 }
 
 /// How a value of a series is shown.
@@ -135,6 +170,15 @@ impl Show for Histogram {
     fn show(&self, page: &mut Page, about: &'static About, labels: &[(&str, &str)]) {
         let (below, count, sum) = self.read();
         page.histogram(about, labels, &below, count, sum);
+    }
+}
+
+/// What somebody keeps who counts often.
+impl<V: Show> Show for Arc<V> {
+    const KIND: &'static str = V::KIND;
+
+    fn show(&self, page: &mut Page, about: &'static About, labels: &[(&str, &str)]) {
+        V::show(self, page, about, labels);
     }
 }
 
@@ -233,6 +277,18 @@ mod tests {
         }
         assert_eq!(family.with(&["x", "y"]).get(), 2);
         assert_eq!(family.with(&["", "xy"]).get(), 1);
+    }
+
+    #[test]
+    fn what_was_counted_beforehand_adds_up_to_the_same() {
+        const BOUNDS: Bounds = &[1.0, 10.0];
+        let (one_by_one, at_once) = (Histogram::new(BOUNDS), Histogram::new(BOUNDS));
+        let values = [0.5, 1.0, 1.5, 10.0, 11.0, 0.25];
+        values.iter().for_each(|value| one_by_one.observe(*value));
+        let tally = Tally::new(BOUNDS, &values);
+        at_once.add(&tally);
+        assert_eq!(tally.count(), 6);
+        assert_eq!(at_once.read(), one_by_one.read());
     }
 
     #[test]

@@ -18,6 +18,8 @@ use world::{BoxFuture, Tasks, World};
 /// Answers a question: status and body. Nothing means that it never answers.
 pub type Answer = Arc<dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync>;
 
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
 /// Reaches one server under every name and port but 1, where nobody listens.
 pub struct Hooks {
     world: World,
@@ -90,6 +92,10 @@ impl Dialer for Hooks {
                         world.sleep(std::time::Duration::from_secs(3600)).await;
                         unreachable!("nobody waits for an hour");
                     };
+                    let media = match answer["kind"].as_str() {
+                        Some("APIGroupDiscoveryList") => AGGREGATED,
+                        _ => "application/json",
+                    };
                     let body = match answer {
                         Value::String(text) => text,
                         answer => answer.to_string(),
@@ -101,6 +107,7 @@ impl Dialer for Hooks {
                         false => (status, body),
                     };
                     let response = http::Response::builder().status(status).header(http::header::ETAG, tag);
+                    let response = response.header(http::header::CONTENT_TYPE, media);
                     let response = response.body(Full::new(Bytes::from(body)));
                     Ok::<_, std::convert::Infallible>(response.unwrap())
                 }
