@@ -110,11 +110,9 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
         map.insert("name".into(), json!(name));
     }
     // What is no version at all does not count, as upstream has it.
-    let version = map.remove("resourceVersion");
-    let version = version.as_ref().and_then(Value::as_str).and_then(|version| version.parse::<u64>().ok());
-    if version.is_some_and(|version| version > 0) {
-        let message = "resourceVersion should not be set on objects to be created";
-        return Err(ApiError::new(Reason::InternalError, message).verbatim(500, ""));
+    let version = map.get("resourceVersion").and_then(Value::as_str).and_then(|version| version.parse::<u64>().ok());
+    if version.is_none_or(|version| version == 0) {
+        map.remove("resourceVersion");
     }
     Ok(())
 }
@@ -125,6 +123,8 @@ struct Ready {
     bytes: Bytes,
     reserved: Option<Reserved>,
     guard: Option<Guard>,
+    /// The version that was sent with it. Only what is not to be stored may have one.
+    version: String,
 }
 
 /// Key and value under which the object in the body is to be stored, for who stores many at once. It has nothing that only one
@@ -149,6 +149,8 @@ async fn judge(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) ->
     if !map.contains_key("name") && !prefix.is_empty() {
         map.insert("name".into(), json!(metadata::generate_name(world, &prefix)));
     }
+    let version =
+        map.remove("resourceVersion").and_then(|version| version.as_str().map(str::to_owned)).unwrap_or_default();
     metadata::fill_new(map, world, has_generation);
     match call.builtin() {
         Some(kind) => {
@@ -168,18 +170,22 @@ async fn judge(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) ->
         call.core.authorize(call.user, &call.request).await?;
     }
     admission::judge(call, object, None).await?;
+    if !version.is_empty() && !call.request.options.dry_run {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::new(Reason::InternalError, message).verbatim(500, ""));
+    }
     let key = key_of(object);
     let bytes = write::encode(call, object, owners).await?;
-    Ok(Ready { key, bytes, reserved, guard })
+    Ok(Ready { key, bytes, reserved, guard, version })
 }
 
 async fn finish(call: &mut Call<'_>, object: &mut Value, owners: Option<&str>) -> Result<Stored, ApiError> {
-    let Ready { key, bytes, mut reserved, guard } = judge(call, object, owners).await?;
+    let Ready { key, bytes, mut reserved, guard, version } = judge(call, object, owners).await?;
     if call.request.options.dry_run {
         if call.entry.cache.get(&key).is_some() {
             return Ok(Stored::Conflict);
         }
-        return write::unstored(call, bytes, "").await.map(Stored::Done);
+        return write::unstored(call, bytes, &version).await.map(Stored::Done);
     }
     let mut claims = reserved.as_mut().map(Reserved::claims).unwrap_or_default();
     guard.into_iter().for_each(|guard| claims.guard(guard));

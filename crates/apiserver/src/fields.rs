@@ -48,7 +48,7 @@ impl Extractor {
         match self.lookup {
             None => Arc::new(pick(object.bytes(), &self.paths).into_iter().collect()),
             Some(lookup) => {
-                let value = object.value();
+                let value = scalars(object.bytes());
                 Arc::new(self.paths.iter().map(|path| lookup(&value, path)).collect())
             }
         }
@@ -65,6 +65,78 @@ pub(crate) fn pick(json: &[u8], paths: &[String]) -> Vec<Box<str>> {
         let _ = Picker { wanted: &wanted, found: &mut found }.deserialize(&mut deserializer);
     }
     found
+}
+
+/// The scalars of the first two levels, in their places; all that built-in kinds let select by stands there.
+fn scalars(json: &[u8]) -> Value {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    // As in `pick`.
+    Scalars { levels: 2 }.deserialize(&mut deserializer).unwrap_or_default()
+}
+
+struct Scalars {
+    /// How many levels of maps are gone into.
+    levels: u8,
+}
+
+impl<'de> DeserializeSeed<'de> for Scalars {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Scalars {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Null)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let Some(levels) = self.levels.checked_sub(1) else {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(Value::Null);
+        };
+        let mut found = serde_json::Map::new();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let value = map.next_value_seed(Scalars { levels })?;
+            if !value.is_null() {
+                found.insert(key.into_owned(), value);
+            }
+        }
+        Ok(Value::Object(found))
+    }
 }
 
 struct Picker<'a, 'b> {
@@ -154,7 +226,30 @@ impl<'de> Visitor<'de> for Picker<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_kinds_look_up_stands_among_the_scalars() {
+        let looked_up = k8s_kinds::KINDS.iter().filter(|kind| Extractor::of(kind).lookup.is_some());
+        let mut told = std::collections::BTreeSet::new();
+        for (kind, path) in looked_up.flat_map(|kind| kind.selectable.iter().map(move |path| (kind, path))) {
+            for scalar in [json!(7), json!(true), json!("x")] {
+                let value = match path.split_once('.') {
+                    None => json!({*path: scalar}),
+                    Some((head, rest)) if !rest.contains('.') => json!({head: {rest: scalar, "deep": {"er": [1]}}}),
+                    Some(_) => panic!("{path} is deeper than what is looked at"),
+                };
+                let all = (kind.field)(&value, path).into_owned();
+                assert_eq!((kind.field)(&scalars(value.to_string().as_bytes()), path), all, "{} {path}", kind.kind);
+                told.insert(all);
+            }
+        }
+        assert!(["7", "true", "x"].iter().all(|text| told.contains(*text)), "{told:?}");
+        let json = br#"{"a":1,"b":{"c":-2,"d":true,"e":null,"f":{"g":1},"h":[{}],"i":1.5,"j":"k"},"l":["m"]}"#;
+        assert_eq!(scalars(json), json!({"a": 1, "b": {"c": -2, "d": true, "i": 1.5, "j": "k"}}));
+    }
 
     #[test]
     fn scalars_are_found_by_path() {

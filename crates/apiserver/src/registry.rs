@@ -173,8 +173,10 @@ impl Entry {
         }
     }
 
+    /// A version that can be asked for: one that is served, and any while a definition is going, or nobody could take its objects.
     pub(crate) fn version(&self, version: &str) -> Option<&Arc<Resource>> {
-        self.versions.iter().find(|resource| resource.served && resource.version == version)
+        let goes = |resource: &Resource| matches!(&resource.strategy, Strategy::Custom(custom) if custom.terminating);
+        self.versions.iter().find(|resource| resource.version == version && (resource.served || goes(resource)))
     }
 
     /// Built-in resources cannot be defined anew.

@@ -526,6 +526,25 @@ fn names_are_accepted_once_they_are_free() {
 }
 
 #[test]
+fn objects_of_a_definition_that_serves_no_version_go_with_it() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let mut object = definition("v1", json!({"strategy": "None"}));
+        object["spec"]["versions"].as_array_mut().unwrap().truncate(1);
+        client.create(DEFINITIONS, "", object.clone()).await.unwrap();
+        create(&client, "v1", "a", json!({})).await;
+        let patch = json!([{"op": "replace", "path": "/spec/versions/0/served", "value": false}]);
+        client.patch(DEFINITIONS, "", "endpoints.stable.example.com", "", PatchType::Json, patch).await.unwrap();
+        assert!(client.get(&endpoints("v1"), "default", "a").await.unwrap_err().is_not_found());
+        client.delete(DEFINITIONS, "", "endpoints.stable.example.com", Preconditions::default()).await.unwrap();
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        client.create(DEFINITIONS, "", object).await.unwrap();
+        assert!(client.get(&endpoints("v1"), "default", "a").await.unwrap_err().is_not_found());
+        assert!(client.list(&endpoints("v1"), "default").await.is_ok());
+    });
+}
+
+#[test]
 fn finalizers_that_others_may_have_are_warned_of() {
     with_options(with_names, |cluster| async move {
         let client = cluster.admin();

@@ -203,13 +203,22 @@ fn what_cannot_be_written_is_refused_as_upstream_refuses_it() {
         let finalized =
             json!({"metadata": {"name": "a", "finalizers": ["a/b"], "resourceVersion": "none"}}).to_string();
         let both = r#"{"orphanDependents":false,"propagationPolicy":"Orphan"}"#;
-        let cases: [(String, &[&str], &str, u16, &str); 9] = [
+        let cases: [(String, &[&str], &str, u16, &str); 11] = [
             (
                 format!("POST {MAPS}"),
                 &[],
                 r#"{"metadata":{"name":"a","resourceVersion":"7"}}"#,
                 500,
                 "resourceVersion should not be set",
+            ),
+            // It is the store that refuses it: after everybody else, and not in a dry run.
+            (format!("POST {MAPS}"), &[], r#"{"metadata":{"name":"A","resourceVersion":"7"}}"#, 422, "metadata.name"),
+            (
+                format!("POST {MAPS}?dryRun=All"),
+                &[],
+                r#"{"metadata":{"name":"a","resourceVersion":"7"}}"#,
+                201,
+                r#""resourceVersion":"7""#,
             ),
             // What is no version does not count.
             (format!("POST {MAPS}"), &[], &finalized, 201, ""),

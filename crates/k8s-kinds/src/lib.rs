@@ -156,7 +156,8 @@ pub struct Kind {
     pub columns: &'static [Column],
     /// Paths that field selectors may name beside `metadata.name` and `metadata.namespace`, as this version calls them.
     pub selectable: &'static [&'static str],
-    /// The value of a selectable path; by default what stands there, written as text.
+    /// The value of a selectable path; by default what stands there, written as text. It may be asked of an object that has only
+    /// the scalars of its first two levels, since it is asked of every state of every object.
     pub field: for<'a> fn(&'a Value, &str) -> Cow<'a, str>,
     /// What is wrong with a name (or with a prefix of one, if the flag is set), upstream's words.
     pub name_rule: names::Rule,

@@ -123,7 +123,9 @@ mod tests {
             ("no selector protects nobody", budgets(&[("p", Value::Null, 0, &[])]), &[]),
         ];
         for (name, budgets, expected) in cases {
-            let pod = |name: &str, labels| Arc::new(PodInfo::new(&pod_object(name, json!({}), labels)).unwrap());
+            let pod = |name: &str, labels| {
+                Arc::new(PodInfo::new(&pod_object(name, json!({}), labels), &Default::default()).unwrap())
+            };
             let web = json!({"app": "web"});
             let pods = vec![pod("web-1", web.clone()), pod("bare", json!({})), pod("web-2", web)];
             let names = |pods: &[Arc<PodInfo>]| pods.iter().map(|pod| pod.key.name.clone()).collect::<Vec<_>>();
@@ -142,7 +144,7 @@ mod tests {
         let web = |namespace: &str| {
             let mut value = pod_object("web", json!({}), json!({"app": "web"})).value();
             value["metadata"]["namespace"] = json!(namespace);
-            Arc::new(PodInfo::new(&Object::from_value(&value).unwrap()).unwrap())
+            Arc::new(PodInfo::new(&Object::from_value(&value).unwrap(), &Default::default()).unwrap())
         };
         let breaking = |budgets: &Budgets, namespace| budgets.part(vec![web(namespace)]).0.len();
         assert_eq!((breaking(&budgets, "default"), breaking(&budgets, "other")), (1, 0));

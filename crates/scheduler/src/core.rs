@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_object::{NamespacedName, Object};
+use k8s_object::{NamespacedName, Object, Properties};
 
 use self::search::{Hope, Sieve};
 use crate::budgets::Budgets;
@@ -18,6 +18,7 @@ use crate::nominations::{Nomination, Nominations};
 use crate::pod_info::{PodInfo, PodKey};
 use crate::preemption::{Outcome, Preempting, Preemption};
 use crate::queue::{Queue, QueueLengths};
+use crate::services::Services;
 use crate::snapshot::Snapshot;
 
 /// What is to be done about a pod.
@@ -64,8 +65,11 @@ pub struct Core {
     snapshot: Snapshot,
     queue: Queue,
     pods: BTreeMap<PodKey, Place>,
+    /// The labels of all namespaces.
+    namespaces: BTreeMap<String, Arc<Properties>>,
     nominations: Nominations,
     budgets: Budgets,
+    services: Services,
     /// Where the next search begins, so that all nodes have their turn.
     next_start: usize,
     /// Kept between decisions for its memory only.
@@ -79,8 +83,10 @@ impl Core {
             snapshot: Snapshot::default(),
             queue: Queue::default(),
             pods: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
             nominations: Nominations::default(),
             budgets: Budgets::default(),
+            services: Services::default(),
             next_start: 0,
             sieve: Sieve::default(),
         }
@@ -123,9 +129,49 @@ impl Core {
         self.budgets.set(key, object);
     }
 
+    /// A Service as it is now; absent when it is gone.
+    pub fn set_service(&mut self, key: &NamespacedName, object: Option<&Object>) {
+        self.services.set(key, object);
+    }
+
+    /// A namespace as it is now; absent when it is gone. Its pods are what others want or avoid by its labels.
+    pub fn set_namespace(&mut self, name: &str, object: Option<&Object>, now: Duration) {
+        let labels = match object {
+            Some(object) => Arc::new(object.meta().labels.clone()),
+            None => Arc::default(),
+        };
+        let before = match object {
+            Some(_) => self.namespaces.insert(name.to_owned(), labels.clone()),
+            None => self.namespaces.remove(name),
+        };
+        if before.unwrap_or_default() == labels {
+            return;
+        }
+        let first = NamespacedName::new(name, "");
+        let inside = self.pods.range(first..).take_while(|(key, _)| key.namespace == name);
+        let keys: Vec<PodKey> = inside.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let Some(known) = self.known(&key) else { continue };
+            let mut pod = known.clone();
+            pod.shape.namespace_labels = labels.clone();
+            let pod = Arc::new(pod);
+            match self.pods.get_mut(&key) {
+                Some(Place::Queued) => self.queue.set(pod, now),
+                Some(Place::Assumed(assumed, node)) => {
+                    *assumed = pod.clone();
+                    self.snapshot.add_pod(node, pod.clone());
+                    self.queue.set(pod, now);
+                }
+                Some(Place::Assigned(..)) => self.assign(pod, now),
+                None => {}
+            }
+        }
+    }
+
     /// A pod as it is now; absent when it is gone. One that cannot be decoded is as good as gone.
     pub fn set_pod(&mut self, key: &NamespacedName, object: Option<&Object>, now: Duration) {
-        let pod = object.and_then(|object| PodInfo::new(object).ok());
+        let labels = self.namespaces.get(&key.namespace).cloned().unwrap_or_default();
+        let pod = object.and_then(|object| PodInfo::new(object, &labels).ok());
         // A pod of the same name is another pod: the old one has gone unseen.
         let replaced = match (self.known(key), &pod) {
             (Some(known), Some(pod)) => known.uid != pod.uid,
@@ -255,8 +301,10 @@ impl Core {
     /// Decides about the next pod, if one is to be tried. `below(n)` draws a number below `n`.
     pub fn schedule(&mut self, now: Duration, mut below: impl FnMut(u64) -> u64) -> Option<Decision> {
         let pod = self.queue.pop(now)?;
-        self.snapshot.prepare(&pod);
-        match self.find_node(&pod, &mut below) {
+        let spread = self.services.with_default_spread(&pod);
+        self.snapshot.prepare(&spread);
+        let found = self.find_node(&spread, &mut below);
+        match found {
             Ok(slot) => {
                 let node = self.snapshot.node(slot).name.clone();
                 self.snapshot.add_pod(&node, pod.clone());

@@ -27,9 +27,31 @@ impl Eq for PodGroup {}
 
 #[derive(Debug, Clone)]
 struct Clause {
-    /// None is every namespace.
-    namespaces: Option<Vec<String>>,
+    namespaces: Namespaces,
     members: Members,
+}
+
+#[derive(Debug, Clone)]
+enum Namespaces {
+    All,
+    /// Those with these names, and those whose labels are selected.
+    Of(Vec<String>, Option<LabelSelector>),
+}
+
+impl Namespaces {
+    fn only(name: &str) -> Namespaces {
+        Namespaces::Of(vec![name.to_owned()], None)
+    }
+
+    fn contain(&self, pod: &PodInfo) -> bool {
+        match self {
+            Namespaces::All => true,
+            Namespaces::Of(names, selector) => {
+                names.contains(&pod.key.namespace)
+                    || selector.as_ref().is_some_and(|selector| selector.matches(&pod.shape.namespace_labels))
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -49,13 +71,19 @@ impl PodGroup {
     pub fn of_spread(constraint: &TopologySpreadConstraint, namespace: &str, labels: &Properties) -> Arc<PodGroup> {
         let mut selector = constraint.label_selector.clone().unwrap_or_else(LabelSelector::nothing);
         restrict(&mut selector, &constraint.match_label_keys, labels, Requirement::In);
-        let namespaces = Some(vec![namespace.to_owned()]);
+        let namespaces = Namespaces::only(namespace);
+        PodGroup::new(vec![Clause { namespaces, members: Members::Selector(selector) }], false)
+    }
+
+    /// The pods that Services of a namespace select.
+    pub fn of_services(selector: LabelSelector, namespace: &str) -> Arc<PodGroup> {
+        let namespaces = Namespaces::only(namespace);
         PodGroup::new(vec![Clause { namespaces, members: Members::Selector(selector) }], false)
     }
 
     /// The pods of one controller.
     pub fn of_controller(uid: &str, namespace: &str) -> Arc<PodGroup> {
-        let namespaces = Some(vec![namespace.to_owned()]);
+        let namespaces = Namespaces::only(namespace);
         PodGroup::new(vec![Clause { namespaces, members: Members::Controller(uid.into()) }], false)
     }
 
@@ -80,8 +108,7 @@ impl PodGroup {
     /// Whether the pod is, or was until its deletion began, a member.
     pub fn contains_when_live(&self, pod: &PodInfo) -> bool {
         self.clauses.iter().all(|clause| {
-            let here = |namespaces: &Vec<String>| namespaces.contains(&pod.key.namespace);
-            clause.namespaces.as_ref().is_none_or(here)
+            clause.namespaces.contain(pod)
                 && match &clause.members {
                     Members::Controller(uid) => pod.shape.controller.as_ref() == Some(uid),
                     Members::Selector(selector) => selector.matches(&pod.shape.labels),
@@ -98,20 +125,18 @@ pub struct PodTerm {
 }
 
 impl PodTerm {
-    /// From a term of a pod with these labels in this namespace; `None` when it selects namespaces by their labels, which
-    /// the scheduler does not read.
-    pub fn new(term: &PodAffinityTerm, namespace: &str, labels: &Properties) -> Option<PodTerm> {
+    /// From a term of a pod with these labels in this namespace.
+    pub fn new(term: &PodAffinityTerm, namespace: &str, labels: &Properties) -> PodTerm {
         let namespaces = match &term.namespace_selector {
-            None if term.namespaces.is_empty() => Some(vec![namespace.to_owned()]),
-            None => Some(term.namespaces.clone()),
-            Some(selector) if selector.is_everything() => None,
-            Some(_) => return None,
+            None if term.namespaces.is_empty() => Namespaces::only(namespace),
+            Some(selector) if selector.is_everything() => Namespaces::All,
+            selector => Namespaces::Of(term.namespaces.clone(), selector.clone()),
         };
         let mut selector = term.label_selector.clone().unwrap_or_else(LabelSelector::nothing);
         restrict(&mut selector, &term.match_label_keys, labels, Requirement::In);
         restrict(&mut selector, &term.mismatch_label_keys, labels, Requirement::NotIn);
         let group = PodGroup::new(vec![Clause { namespaces, members: Members::Selector(selector) }], true);
-        Some(PodTerm { group, topology_key: term.topology_key.as_str().into() })
+        PodTerm { group, topology_key: term.topology_key.as_str().into() }
     }
 }
 

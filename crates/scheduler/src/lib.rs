@@ -18,6 +18,7 @@ mod preemption;
 mod queue;
 mod recorder;
 mod resources;
+mod services;
 mod shell;
 mod snapshot;
 mod tallies;

@@ -78,7 +78,7 @@ mod tests {
     fn pod(name: &str, nominated: &str) -> Arc<PodInfo> {
         let mut value = pod_object(name, json!({}), json!({})).value();
         value["status"] = json!({"nominatedNodeName": nominated});
-        Arc::new(PodInfo::new(&k8s_object::Object::from_value(&value).unwrap()).unwrap())
+        Arc::new(PodInfo::new(&k8s_object::Object::from_value(&value).unwrap(), &Default::default()).unwrap())
     }
 
     fn names(nominations: &Nominations, node: &str) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_object::views::{Container, Pod, PodAffinity, PodAffinityTerm, Toleration, TopologySpreadConstraint};
+use k8s_object::views::{Container, Pod, PodAffinity, Toleration, TopologySpreadConstraint};
 use k8s_object::{DecodeError, NamespacedName, Object, Properties};
 use world::Timestamp;
 
@@ -15,7 +15,7 @@ use crate::tallies::Wish;
 pub type PodKey = Arc<NamespacedName>;
 
 /// One pod.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PodInfo {
     pub key: PodKey,
     pub uid: Box<str>,
@@ -47,6 +47,8 @@ pub struct Shape {
     /// `spec.preemptionPolicy` is `Never`.
     pub never_preempts: bool,
     pub labels: Properties,
+    /// The labels of its namespace, by which affinity of others may select it.
+    pub namespace_labels: Arc<Properties>,
     pub requests: Amounts,
     /// CPU in thousandths and memory in bytes with the defaults that scoring assumes.
     pub scoring_requests: (i64, i64),
@@ -136,7 +138,8 @@ impl HostPort {
 }
 
 impl PodInfo {
-    pub fn new(object: &Object) -> Result<PodInfo, DecodeError> {
+    /// A pod whose namespace has these labels.
+    pub fn new(object: &Object, namespace_labels: &Arc<Properties>) -> Result<PodInfo, DecodeError> {
         let pod = object.view::<Pod>()?;
         let terminating = object.meta().is_terminating();
         let disrupted =
@@ -154,13 +157,13 @@ impl PodInfo {
             terminating,
             preempted: terminating && disrupted(),
             finished: pod.is_finished(),
-            shape: Shape::new(&pod, object),
+            shape: Shape::new(&pod, object, namespace_labels),
         })
     }
 }
 
 impl Shape {
-    pub fn new(pod: &Pod, object: &Object) -> Shape {
+    pub fn new(pod: &Pod, object: &Object, namespace_labels: &Arc<Properties>) -> Shape {
         let spec = &pod.spec;
         let (namespace, labels) = (object.meta().namespace.as_str(), &object.meta().labels);
         let controller = object.meta().controller();
@@ -170,7 +173,7 @@ impl Shape {
         let spread_is_default = spread.is_empty() && controller.is_some();
         if let Some(owner) = controller.filter(|_| spread_is_default) {
             let group = PodGroup::of_controller(&owner.uid, namespace);
-            spread = DEFAULT_SPREAD.map(|(key, max_skew)| default_constraint(&group, key, max_skew)).into();
+            spread = default_spread(&group);
         }
         let node_affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
         let required = node_affinity.and_then(|affinity| {
@@ -184,6 +187,7 @@ impl Shape {
             priority: spec.priority.unwrap_or(0),
             never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
             labels: labels.clone(),
+            namespace_labels: namespace_labels.clone(),
             requests: resources::requests(pod),
             scoring_requests: resources::scoring_requests(pod),
             host_ports: spec.containers.iter().chain(sidecars).flat_map(host_ports).collect(),
@@ -222,6 +226,11 @@ const SPREAD_CONTROLLERS: [&str; 3] = ["ReplicaSet", "ReplicationController", "S
 /// Topology keys and skews of the default constraints (`podtopologyspread` system defaults).
 const DEFAULT_SPREAD: [(&str, i64); 2] = [("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5)];
 
+/// What pods without constraints of their own get.
+pub fn default_spread(group: &Arc<PodGroup>) -> Vec<SpreadConstraint> {
+    DEFAULT_SPREAD.map(|(key, max_skew)| default_constraint(group, key, max_skew)).into()
+}
+
 fn default_constraint(group: &Arc<PodGroup>, topology_key: &str, max_skew: i64) -> SpreadConstraint {
     SpreadConstraint {
         group: group.clone(),
@@ -250,13 +259,11 @@ fn inter_pod_affinity(pod: &Pod, namespace: &str, labels: &Properties) -> InterP
     let Some(affinity) = &pod.spec.affinity else { return InterPodAffinity::default() };
     let required = |affinity: &Option<PodAffinity>| -> Vec<PodTerm> {
         let terms = affinity.iter().flat_map(|a| &a.required_during_scheduling_ignored_during_execution);
-        terms.filter_map(|term| PodTerm::new(term, namespace, labels)).collect()
+        terms.map(|term| PodTerm::new(term, namespace, labels)).collect()
     };
     let preferred = |affinity: &Option<PodAffinity>, sign: i64| -> Vec<(i64, PodTerm)> {
         let terms = affinity.iter().flat_map(|a| &a.preferred_during_scheduling_ignored_during_execution);
-        let weighted = terms
-            .filter_map(|term| Some((sign * term.weight, PodTerm::new(&term.pod_affinity_term, namespace, labels)?)));
-        weighted.collect()
+        terms.map(|term| (sign * term.weight, PodTerm::new(&term.pod_affinity_term, namespace, labels))).collect()
     };
     let near = required(&affinity.pod_affinity);
     let all = (!near.is_empty()).then(|| PodGroup::intersection(near.iter().map(|term| &*term.group)));
@@ -304,17 +311,6 @@ fn unsupported(pod: &Pod) -> Option<Unsupported> {
     }
     if !spec.resource_claims.is_empty() {
         return Some(Unsupported { plugin: "DynamicResources", field: "spec.resourceClaims".into() });
-    }
-    let affinity = spec.affinity.as_ref()?;
-    for (affinity, field) in [(&affinity.pod_affinity, "podAffinity"), (&affinity.pod_anti_affinity, "podAntiAffinity")]
-    {
-        let terms = affinity.iter().flat_map(|a| &a.required_during_scheduling_ignored_during_execution);
-        // Which namespaces a selector means would have to be read from the namespaces' labels.
-        let by_labels = |term: &PodAffinityTerm| term.namespace_selector.as_ref().is_some_and(|s| !s.is_everything());
-        if terms.into_iter().any(by_labels) {
-            let field = format!("namespaceSelector in spec.affinity.{field}");
-            return Some(Unsupported { plugin: "InterPodAffinity (by namespace labels)", field });
-        }
     }
     None
 }

@@ -4,11 +4,14 @@
 //!            add            pop             bound
 //!   (none) ------> active ------> in flight ------> (none)
 //!      |             ^  ^             |
-//!      | gated       |  | its time    | unschedulable, failed
+//!      | gated       |  | its time    | unschedulable
 //!      v      update |  | has come    v
 //!    gated ----------'  backoff <--- unschedulable
 //!                              event, five minutes
 //! ```
+//!
+//! Who could not be bound waits for its time in any case. Who was unschedulable and may have a place now is not kept waiting when
+//! there is nobody else to try (`SchedulerPopFromBackoffQ`).
 //!
 //! Pure: time is an argument. The rules are those of kube-scheduler's `PriorityQueue`.
 
@@ -37,6 +40,7 @@ pub const MAX_UNSCHEDULABLE: Duration = Duration::from_secs(5 * 60);
 enum Place {
     Active,
     Backoff { until: Duration },
+    Failed { until: Duration },
     Gated,
     InFlight,
     Unschedulable { since: Duration },
@@ -74,10 +78,15 @@ impl Entry {
 /// Highest priority first, then who waits longest (plugin PrioritySort).
 type Order = (Reverse<i32>, Duration, u64, PodKey);
 
+/// By the second in which the wait is over, then by priority: else a moment would outweigh it
+/// (`backoffQOrderingWindowDuration`).
+type Wait = (u64, Reverse<i32>, u64, PodKey);
+
 /// How many pods stand where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueLengths {
     pub active: usize,
+    /// Those that failed among them.
     pub backoff: usize,
     pub gated: usize,
     pub in_flight: usize,
@@ -89,7 +98,8 @@ pub struct QueueLengths {
 pub struct Queue {
     entries: BTreeMap<PodKey, Entry>,
     active: BTreeSet<Order>,
-    backoff: BTreeSet<(Duration, u64, PodKey)>,
+    backoff: BTreeSet<Wait>,
+    failed: BTreeSet<(Duration, u64, PodKey)>,
     unschedulable: BTreeSet<(Duration, u64, PodKey)>,
     gated: usize,
     /// How many unschedulable pods each plugin refused, so that events that concern none cost nothing.
@@ -157,8 +167,8 @@ impl Queue {
     /// The next pod to try. It is in flight until [`Queue::remove`], [`Queue::unschedulable`] or [`Queue::failed`].
     pub fn pop(&mut self, now: Duration) -> Option<Arc<PodInfo>> {
         self.advance(now);
-        let (.., key) = self.active.first()?;
-        let key = key.clone();
+        let active = self.active.first().map(|(.., key)| key);
+        let key = active.or_else(|| self.backoff.first().map(|(.., key)| key))?.clone();
         self.unplace(&key);
         let entry = self.entries.get_mut(&key).expect("what is active has an entry");
         entry.place = Place::InFlight;
@@ -173,7 +183,7 @@ impl Queue {
 
     /// A pod in flight could not be bound: it is tried again after a while.
     pub fn failed(&mut self, key: &NamespacedName, now: Duration) {
-        self.land(key, PluginSet::default(), now, |entry| Place::Backoff { until: entry.backoff_until() });
+        self.land(key, PluginSet::default(), now, |entry| Place::Failed { until: entry.backoff_until() });
     }
 
     fn land(&mut self, key: &NamespacedName, refused_by: PluginSet, now: Duration, to: fn(&Entry) -> Place) {
@@ -198,9 +208,16 @@ impl Queue {
     pub fn preemption_ended(&mut self, key: &NamespacedName, retry: bool, now: Duration) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let helped = entry.preempting.take() == Some(Helped::Yes);
-        if (helped || retry) && matches!(entry.place, Place::Unschedulable { .. }) {
-            let key = entry.pod.key.clone();
+        if !(helped || retry) || !matches!(entry.place, Place::Unschedulable { .. }) {
+            return;
+        }
+        let (key, until) = (entry.pod.key.clone(), entry.backoff_until());
+        if helped || until <= now {
             self.retry(&key, now);
+        } else {
+            // It was in vain, and would be again at once.
+            self.unplace(&key);
+            self.place(&key, Place::Failed { until });
         }
     }
 
@@ -244,19 +261,20 @@ impl Queue {
 
     /// When time alone will make a pod ready to be tried.
     pub fn next_deadline(&self) -> Option<Duration> {
-        let backoff = self.backoff.first().map(|(until, ..)| *until);
+        let waiting = self.failed.first().map(|(until, ..)| *until);
         let unschedulable = self.unschedulable.first().map(|(since, ..)| *since + MAX_UNSCHEDULABLE);
-        backoff.into_iter().chain(unschedulable).min()
+        waiting.into_iter().chain(unschedulable).min()
     }
 
     /// Whether there is a pod to try now.
     pub fn is_ready(&mut self, now: Duration) -> bool {
         self.advance(now);
-        !self.active.is_empty()
+        !self.active.is_empty() || !self.backoff.is_empty()
     }
 
     pub fn lengths(&self) -> QueueLengths {
-        let (active, backoff, unschedulable) = (self.active.len(), self.backoff.len(), self.unschedulable.len());
+        let (active, unschedulable) = (self.active.len(), self.unschedulable.len());
+        let backoff = self.backoff.len() + self.failed.len();
         let in_flight = self.entries.len() - active - backoff - unschedulable - self.gated;
         QueueLengths { active, backoff, gated: self.gated, in_flight, unschedulable }
     }
@@ -267,8 +285,10 @@ impl Queue {
             let key = key.clone();
             self.retry(&key, now);
         }
-        while let Some((.., key)) = self.backoff.first().filter(|(until, ..)| *until <= now) {
-            let key = key.clone();
+        let woken = self.backoff.iter().take_while(|(second, ..)| *second < now.as_secs()).map(|(.., key)| key);
+        let failed = self.failed.iter().take_while(|(until, ..)| *until <= now).map(|(.., key)| key);
+        let over: Vec<PodKey> = woken.chain(failed).cloned().collect();
+        for key in over {
             self.unplace(&key);
             self.place(&key, Place::Active);
         }
@@ -290,7 +310,10 @@ impl Queue {
                 self.active.insert((Reverse(entry.pod.shape.priority), entry.since, sequence, key));
             }
             Place::Backoff { until } => {
-                self.backoff.insert((until, sequence, key));
+                self.backoff.insert(wait(entry, until, key));
+            }
+            Place::Failed { until } => {
+                self.failed.insert((until, sequence, key));
             }
             Place::Gated => self.gated += 1,
             Place::InFlight => {}
@@ -312,7 +335,10 @@ impl Queue {
                 self.active.remove(&(Reverse(entry.pod.shape.priority), entry.since, sequence, key));
             }
             Place::Backoff { until } => {
-                self.backoff.remove(&(until, sequence, key));
+                self.backoff.remove(&wait(entry, until, key));
+            }
+            Place::Failed { until } => {
+                self.failed.remove(&(until, sequence, key));
             }
             Place::Gated => self.gated -= 1,
             Place::InFlight => {}
@@ -333,6 +359,10 @@ impl Queue {
             self.refused_by_none = self.refused_by_none.saturating_add_signed(by);
         }
     }
+}
+
+fn wait(entry: &Entry, until: Duration, key: PodKey) -> Wait {
+    (until.as_secs(), Reverse(entry.pod.shape.priority), entry.sequence, key)
 }
 
 /// At once when its backoff has passed while it waited, else when it will have.
@@ -433,8 +463,37 @@ mod tests {
         queue.pop(Duration::ZERO);
         queue.unschedulable(&key("a"), refused_by("NodeResourcesFit"), Duration::ZERO);
         node_event(&mut queue, Events::NODE_ADDED, json!({"pods": "9"}), SECOND / 2);
-        assert_eq!(popped(&mut queue, SECOND / 2), None);
-        assert_eq!(queue.next_deadline(), Some(SECOND));
+        assert_eq!(queue.lengths().backoff, 1);
+        queue.set(pod("new", json!({})), SECOND / 2);
+        assert_eq!(popped(&mut queue, SECOND / 2).as_deref(), Some("new"), "it stands behind those that do not wait");
+        assert!(queue.is_ready(SECOND / 2));
+        assert_eq!(popped(&mut queue, SECOND / 2).as_deref(), Some("a"), "and has its turn when there are none");
+    }
+
+    #[test]
+    fn of_those_whose_time_comes_about_together_the_most_important_is_first() {
+        let mut queue = Queue::default();
+        for (name, priority, tried) in [("low", 0, 0), ("high", 10, 300), ("later", 20, 1500)] {
+            let tried = Duration::from_millis(tried);
+            queue.set(pod(name, json!({"priority": priority})), tried);
+            assert_eq!(popped(&mut queue, tried).as_deref(), Some(name));
+            queue.unschedulable(&key(name), refused_by("NodeResourcesFit"), tried);
+        }
+        // Their second try would be at 1.0, 1.3 and 2.5 seconds.
+        node_event(&mut queue, Events::NODE_ADDED, json!({"pods": "9"}), SECOND / 2);
+        let order: Vec<String> = std::iter::from_fn(|| popped(&mut queue, SECOND / 2)).collect();
+        assert_eq!(order, ["high", "low", "later"]);
+    }
+
+    #[test]
+    fn preemption_in_vain_is_not_tried_again_at_once() {
+        let mut queue = Queue::default();
+        queue.set(pod("a", json!({})), Duration::ZERO);
+        queue.pop(Duration::ZERO);
+        queue.unschedulable(&key("a"), refused_by("NodeResourcesFit"), Duration::ZERO);
+        queue.preempting(&key("a"));
+        queue.preemption_ended(&key("a"), true, SECOND / 10);
+        assert_eq!((popped(&mut queue, SECOND / 2), queue.next_deadline()), (None, Some(SECOND)));
         assert_eq!(popped(&mut queue, SECOND).as_deref(), Some("a"));
     }
 

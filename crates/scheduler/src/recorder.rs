@@ -26,6 +26,9 @@ const MAX_NAME: usize = 253 - 17;
 /// The longest message of an event in bytes (events.k8s.io `NoteLengthLimit`).
 const MAX_MESSAGE: usize = 1024;
 
+/// Where upstream's scheduler has the name of its host.
+const INSTANCE: &str = "minato";
+
 fn truncated(message: &str) -> String {
     const MORE: &str = " ...";
     if message.len() <= MAX_MESSAGE {
@@ -93,7 +96,6 @@ async fn write(client: Client, world: World, component: String, stop: Stop, mut 
         if !early.is_zero() && stop.or(world.sleep(early)).await.is_none() {
             return;
         }
-        let now = world.now().to_string();
         let key = &record.pod.key;
         let name: String = key.name.chars().take(MAX_NAME).collect();
         let mut event = json!({
@@ -107,12 +109,11 @@ async fn write(client: Client, world: World, component: String, stop: Stop, mut 
             "action": record.action,
             "message": record.message,
             "type": if record.warning { "Warning" } else { "Normal" },
-            "source": {"component": component},
+            // As what came through events.k8s.io, which is what upstream's scheduler writes to: neither a source nor times of
+            // first and last.
+            "eventTime": world.now().to_micro_string(),
             "reportingComponent": component,
-            "reportingInstance": "",
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
+            "reportingInstance": format!("{component}-{INSTANCE}"),
         });
         if let Some((related, uid)) = &record.related {
             event["related"] = json!({

@@ -44,7 +44,7 @@ impl Default for Options {
 
 /// Adds what the scheduler reads to informers that are shared with others.
 pub fn watches(builder: InformersBuilder) -> InformersBuilder {
-    builder.with(BUDGETS, &[]).with(resources::NODES, &[]).with(resources::PODS, &[])
+    LISTS.iter().fold(builder, |builder, (resource, _)| builder.with(resource.clone(), &[]))
 }
 
 /// Starts a scheduler with informers of its own; it stops with `tasks`.
@@ -57,9 +57,9 @@ pub fn run(client: Client, tasks: &Tasks, options: Options) {
 /// Starts a scheduler on informers built with [`watches`]. They must be started afterwards, so that it misses nothing.
 pub fn run_with(client: Client, informers: &Informers, tasks: &Tasks, options: Options) {
     let inbox = Arc::new(Inbox::default());
-    for (resource, list) in [(BUDGETS, List::Budgets), (resources::NODES, List::Nodes), (resources::PODS, List::Pods)] {
-        let inbox = inbox.clone();
-        informers.subscribe(&resource, move |change| inbox.note(list, &change.key));
+    for (resource, list) in LISTS {
+        let (inbox, list) = (inbox.clone(), *list);
+        informers.subscribe(resource, move |change| inbox.note(list, &change.key));
     }
     let world = tasks.world().clone();
     let (recorder, recording) =
@@ -84,11 +84,22 @@ pub fn run_with(client: Client, informers: &Informers, tasks: &Tasks, options: O
     tasks.spawn("scheduler", shell.run());
 }
 
+/// What the scheduler reads.
+static LISTS: &[(GroupVersionResource, List)] = &[
+    (BUDGETS, List::Budgets),
+    (resources::NAMESPACES, List::Namespaces),
+    (resources::NODES, List::Nodes),
+    (resources::PODS, List::Pods),
+    (resources::SERVICES, List::Services),
+];
+
 #[derive(Debug, Clone, Copy)]
 enum List {
     Budgets,
+    Namespaces,
     Nodes,
     Pods,
+    Services,
 }
 
 /// Names in the order in which they were first noted, each once.
@@ -121,8 +132,10 @@ pub(crate) enum Outcome {
 #[derive(Default)]
 struct Notes {
     budgets: Names,
+    namespaces: Names,
     nodes: Names,
     pods: Names,
+    services: Names,
     /// At most as many as requests in flight.
     outcomes: Vec<Outcome>,
 }
@@ -143,8 +156,10 @@ impl Inbox {
         let mut notes = self.lock();
         match list {
             List::Budgets => notes.budgets.note(name),
+            List::Namespaces => notes.namespaces.note(name),
             List::Nodes => notes.nodes.note(name),
             List::Pods => notes.pods.note(name),
+            List::Services => notes.services.note(name),
         }
         drop(notes);
         self.arrived.notify_one();
@@ -225,6 +240,18 @@ impl Shell {
             let budgets = self.informers.read(&BUDGETS);
             for key in notes.budgets.order {
                 self.core.set_budget(&key, budgets.get(&key).as_deref());
+            }
+        }
+        if !notes.services.order.is_empty() {
+            let services = self.informers.read(&resources::SERVICES);
+            for key in notes.services.order {
+                self.core.set_service(&key, services.get(&key).as_deref());
+            }
+        }
+        if !notes.namespaces.order.is_empty() {
+            let namespaces = self.informers.read(&resources::NAMESPACES);
+            for key in notes.namespaces.order {
+                self.core.set_namespace(&key.name, namespaces.get(&key).as_deref(), now);
             }
         }
         for key in notes.nodes.order {

@@ -247,14 +247,14 @@ mod tests {
     use serde_json::json;
 
     fn pod(name: &str, app: &str) -> PodInfo {
-        PodInfo::new(&pod_object(name, json!({}), json!({"app": app}))).unwrap()
+        PodInfo::new(&pod_object(name, json!({}), json!({"app": app})), &Default::default()).unwrap()
     }
 
     /// A pod whose decision asks for the pods of an app.
     fn asking_for(app: &str) -> PodInfo {
         let spec = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
             "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": app}}}]});
-        PodInfo::new(&pod_object("asking", spec, json!({}))).unwrap()
+        PodInfo::new(&pod_object("asking", spec, json!({})), &Default::default()).unwrap()
     }
 
     fn counted(tallies: &Tallies, asking: &PodInfo) -> Vec<(Slot, i64)> {

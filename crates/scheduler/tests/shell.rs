@@ -124,6 +124,7 @@ impl Server {
             }
             (Verb::Create, "") if key.0 == resources::EVENTS => {
                 let about = body["involvedObject"]["name"].as_str().unwrap();
+                assert!(body["eventTime"].is_string() && body["source"].is_null() && body["count"].is_null(), "{body}");
                 let text = format!(
                     "event {} of {about}: {}",
                     body["reason"].as_str().unwrap(),

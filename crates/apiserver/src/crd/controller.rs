@@ -46,9 +46,9 @@ async fn finalize(core: &Core, definition: &Object) -> Result<bool, ApiError> {
     let value = definition.value();
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
     let (group, plural) = (text("/spec/group"), text("/spec/names/plural"));
-    let version = core.registry.served().entry(&group, &plural).and_then(|entry| {
+    let version = core.registry.served().entry(&group, &plural).map(|entry| {
         let served = entry.versions.iter().find(|resource| resource.served);
-        served.map(|resource| (resource.version.clone(), entry.cache.clone()))
+        (served.unwrap_or_else(|| entry.stored()).version.clone(), entry.cache.clone())
     });
     if let Some((version, cache)) = version
         && cache.len() > 0

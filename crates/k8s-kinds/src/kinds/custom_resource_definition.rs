@@ -97,6 +97,8 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     }
     if context.subresource == "status" {
         causes.extend(stored_versions(object));
+    } else if context.old.is_none() && !items(spec, "versions").iter().any(|version| flag(version, "storage")) {
+        causes.push(invalid("status.storedVersions", Value::Null, "must have at least one stored version"));
     }
     causes
 }
@@ -166,11 +168,6 @@ fn versions(spec: &Value) -> Vec<Cause> {
     if versions.iter().filter(|version| flag(version, "storage")).count() != 1 {
         let value = at(spec, "versions").clone();
         causes.push(invalid(FIELD, value, "must have exactly one version marked as storage version"));
-    }
-    if versions.is_empty() {
-        causes.push(required(FIELD, "must have at least one version"));
-    } else if !versions.iter().any(|version| flag(version, "served")) {
-        causes.push(invalid(FIELD, at(spec, "versions").clone(), "must have at least one version marked as served"));
     }
     causes
 }
@@ -421,8 +418,15 @@ mod tests {
     }
 
     #[test]
+    fn no_version_need_be_served() {
+        let mut object = crd();
+        object["spec"]["versions"][0]["served"] = json!(false);
+        assert!(check(object, None).is_empty());
+    }
+
+    #[test]
     fn broken_definitions_are_refused() {
-        let cases: [(&str, Value, &str); 9] = [
+        let cases: [(&str, Value, &str); 8] = [
             (
                 "/metadata/name",
                 json!("x"),
@@ -434,7 +438,6 @@ mod tests {
                 r#"spec.scope: Unsupported value: "Galaxy": supported values: "Cluster", "Namespaced""#,
             ),
             ("/spec/versions/0/storage", json!(false), "must have exactly one version marked as storage version"),
-            ("/spec/versions/0/served", json!(false), "must have at least one version marked as served"),
             ("/spec/versions/0/name", json!("V1"), "spec.versions[0].name: Invalid value: \"V1\": a DNS-1035 label"),
             ("/spec/versions/0/schema/openAPIV3Schema/type", json!("string"), "must be object at the root"),
             (
@@ -443,7 +446,11 @@ mod tests {
                 "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required",
             ),
             ("/spec/names/kind", json!("Wid_get"), "may have mixed case, but should otherwise match"),
-            ("/spec/versions", json!([]), "spec.versions: Required value: must have at least one version"),
+            (
+                "/spec/versions",
+                json!([]),
+                "status.storedVersions: Invalid value: null: must have at least one stored version",
+            ),
         ];
         for (path, value, expected) in cases {
             let mut object = crd();

@@ -184,6 +184,75 @@ fn a_pod_that_wants_company_waits_for_it() {
 }
 
 #[test]
+fn pods_are_near_or_far_by_the_labels_of_their_namespaces() {
+    let near = |kind: &str, namespaces: Value| {
+        json!({"affinity": {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "host",
+            "labelSelector": {"matchLabels": {"app": "db"}}, "namespaces": namespaces,
+            "namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "In", "values": ["one"]}]}}]}}})
+    };
+    let namespace = |core: &mut Core, team: &str| {
+        let object =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "data", "labels": {"team": team}}});
+        core.set_namespace("data", Some(&Object::from_value(&object).unwrap()), Duration::ZERO);
+    };
+    let db_on_b = |core: &mut Core| {
+        let mut value = pod_object("db", json!({"nodeName": "b"}), json!({"app": "db"})).value();
+        value["metadata"]["namespace"] = json!("data");
+        core.set_pod(&NamespacedName::new("data", "db"), Some(&Object::from_value(&value).unwrap()), Duration::ZERO);
+    };
+    let cases = [
+        ("selected", "podAffinity", "one", json!([]), "b"),
+        ("not selected", "podAffinity", "two", json!([]), ""),
+        ("not selected, but named", "podAffinity", "two", json!(["data"]), "b"),
+        ("selected by what keeps away", "podAntiAffinity", "one", json!([]), "a"),
+    ];
+    // The labels may be heard of before the pods, or afterwards.
+    for ((name, kind, team, names, expected), labels_first) in
+        cases.iter().flat_map(|case| [(case, true), (case, false)])
+    {
+        let mut core = core();
+        for host in ["a", "b"] {
+            let mut node = size("4", 10);
+            node["metadata"] = json!({"labels": {"host": host}});
+            add_node(&mut core, host, node);
+        }
+        if labels_first {
+            namespace(&mut core, team);
+            db_on_b(&mut core);
+        } else {
+            namespace(&mut core, "another");
+            db_on_b(&mut core);
+            namespace(&mut core, team);
+        }
+        add_pod(&mut core, "new", near(kind, names.clone()), Duration::ZERO);
+        let decision = decide(&mut core, Duration::ZERO).unwrap();
+        let wanted = if expected.is_empty() { "new: 0/2 nodes".to_owned() } else { format!("new -> {expected}") };
+        assert!(decision.starts_with(&wanted), "{name}, labels first {labels_first}: {decision}");
+    }
+}
+
+#[test]
+fn pods_that_run_keep_away_those_of_selected_namespaces() {
+    let mut core = core();
+    let mut node = size("4", 10);
+    node["metadata"] = json!({"labels": {"host": "a"}});
+    add_node(&mut core, "a", node);
+    let shy = json!({"nodeName": "a", "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "host", "labelSelector": {}, "namespaceSelector": {"matchLabels": {"team": "one"}}}]}}});
+    core.set_pod(&key("shy"), Some(&pod_object("shy", shy, json!({}))), Duration::ZERO);
+    let object = |team: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": {"team": team}}});
+    let label = |core: &mut Core, team: &str, now| {
+        core.set_namespace("default", Some(&Object::from_value(&object(team)).unwrap()), now);
+    };
+    label(&mut core, "one", Duration::ZERO);
+    add_pod(&mut core, "new", json!({}), Duration::ZERO);
+    let refused = decide(&mut core, Duration::ZERO).unwrap();
+    assert!(refused.contains("1 node(s) didn't satisfy existing pods anti-affinity rules"), "{refused}");
+    label(&mut core, "two", SECOND);
+    assert_eq!(decide(&mut core, 2 * SECOND).unwrap(), "new -> a", "it is tried again when the labels have changed");
+}
+
+#[test]
 fn without_nodes_pods_wait_for_the_first() {
     let mut core = core();
     add_pod(&mut core, "x", asking("1"), Duration::ZERO);

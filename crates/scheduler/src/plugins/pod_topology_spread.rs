@@ -1,7 +1,7 @@
 //! PodTopologySpread: pods of a group are spread over zones, nodes or other values of a label, strictly or where possible.
 //!
 //! A pod without constraints is spread where possible over zones and nodes with the other pods of its ReplicaSet,
-//! ReplicationController or StatefulSet. Upstream also takes pods of the same Service; the scheduler here does not read those.
+//! ReplicationController or StatefulSet, or else of its Services.
 
 use crate::framework::{Cycle, Diagnosis, Event, Events, Normalize, Plugin, PreFilter, Reason, Scoring, Verdict};
 use crate::node_info::NodeInfo;

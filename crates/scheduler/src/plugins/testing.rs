@@ -20,7 +20,7 @@ pub fn pod(spec: Value) -> PodInfo {
 
 /// A pod with this name and spec.
 pub fn named_pod(name: &str, spec: Value) -> PodInfo {
-    PodInfo::new(&pod_object(name, spec, json!({}))).unwrap()
+    PodInfo::new(&pod_object(name, spec, json!({})), &Default::default()).unwrap()
 }
 
 /// The object of a pod that the default scheduler is to place.
@@ -104,14 +104,14 @@ impl Cluster {
     pub fn pod(&mut self, node: &str, labels: Value, spec: Value) -> PodKey {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("running-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let pod = Arc::new(PodInfo::new(&pod_object(&name, spec, labels)).unwrap());
+        let pod = Arc::new(PodInfo::new(&pod_object(&name, spec, labels), &Default::default()).unwrap());
         self.snapshot.add_pod(node, pod.clone());
         pod.key.clone()
     }
 
     /// Adds a pod on the node that it names.
     pub fn add(&mut self, object: &Object) {
-        let pod = PodInfo::new(object).unwrap();
+        let pod = PodInfo::new(object, &Default::default()).unwrap();
         let node = pod.node_name.clone();
         self.snapshot.add_pod(&node, Arc::new(pod));
     }
@@ -125,7 +125,7 @@ impl Cluster {
     }
 
     fn prepare(&mut self, pod: &Object) -> (PodInfo, Vec<Slot>) {
-        let pod = PodInfo::new(pod).unwrap();
+        let pod = PodInfo::new(pod, &Default::default()).unwrap();
         self.snapshot.prepare(&pod);
         let mut slots = self.snapshot.order().to_vec();
         slots.sort_by_key(|slot| self.snapshot.node(*slot).name.clone());

@@ -31,13 +31,6 @@ mod tests {
                 Some("spec.volumes[1].persistentVolumeClaim requires the scheduler plugin VolumeBinding"),
             ),
             (
-                json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
-                    {"topologyKey": "zone", "namespaceSelector": {"matchLabels": {"team": "a"}}}]}}}),
-                Some(
-                    "namespaceSelector in spec.affinity.podAntiAffinity requires the scheduler plugin InterPodAffinity",
-                ),
-            ),
-            (
                 json!({"resourceClaims": [{"name": "gpu"}]}),
                 Some("spec.resourceClaims requires the scheduler plugin DynamicResources"),
             ),

@@ -110,7 +110,7 @@ impl Scene {
 
     /// Everybody whom the last decision told to go has been told.
     fn told(&mut self, name: &str, now: Duration) {
-        let pod = PodInfo::new(&pod_object(name, json!({}), json!({}))).unwrap();
+        let pod = PodInfo::new(&pod_object(name, json!({}), json!({})), &Default::default()).unwrap();
         self.0.preemption_ends(&pod, now);
         self.0.preemption_ended(&pod, false, now);
     }
