@@ -195,6 +195,8 @@ fn what_other_servers_serve_is_asked_in_the_aggregated_form() {
         });
         client.create(&API_SERVICES, "", json!({"metadata": {"name": name}, "spec": spec})).await.unwrap();
         until(&cluster, name, "Passed").await;
+        let first = hooks.headers.lock().unwrap()[0].clone();
+        assert!(!first.contains_key("accept"), "a server that has nothing else than what is asked refuses: {first:?}");
         let accept = ["accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"];
         let versions = async || {
             let list = ask(&cluster, "admin", "GET /apis", &accept, "").await.json();

@@ -602,3 +602,31 @@ fn a_group_and_version_that_are_built_in_are_served_as_they_are() {
         assert_eq!(versions, ["vfake", "v1"], "those of custom resources have a higher priority");
     });
 }
+
+#[test]
+fn objects_of_a_built_in_resource_outlive_a_definition_of_its_name() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let classes = GroupVersionResource::of("networking.k8s.io", "v1", "ingressclasses");
+        let class = json!({"metadata": {"name": "mine"}, "spec": {"controller": "example.com/mine"}});
+        client.create(&classes, "", class).await.unwrap();
+        let schema = json!({"openAPIV3Schema": {"type": "object", "required": ["foo"], "properties": {"foo": {"type": "string"}}}});
+        let approved = json!({"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1"});
+        let name = "ingressclasses.networking.k8s.io";
+        let object = json!({
+            "metadata": {"name": name, "annotations": approved},
+            "spec": {
+                "group": "networking.k8s.io", "scope": "Cluster", "names": {"plural": "ingressclasses", "kind": "Other"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+            },
+        });
+        client.create(DEFINITIONS, "", object).await.unwrap();
+        let found = client.get(&classes, "", "mine").await.unwrap();
+        assert_eq!(found.value()["kind"], "IngressClass");
+        client.delete(DEFINITIONS, "", name, Default::default()).await.unwrap();
+        while client.get(DEFINITIONS, "", name).await.is_ok() {
+            cluster.world.sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(client.get(&classes, "", "mine").await.unwrap().meta().uid, found.meta().uid);
+    });
+}

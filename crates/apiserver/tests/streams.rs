@@ -130,7 +130,10 @@ fn bench() -> Bench {
     let (kubelet, backend) = (Heads::default(), Heads::default());
     let wires = Wires { kubelet: start(&world, true, kubelet.clone()), backend: start(&world, false, backend.clone()) };
     drop(guard);
-    let served = Served::start_with(|options| options.dialer = Some(Arc::new(wires)));
+    let served = Served::start_with(|options| {
+        options.dialer = Some(Arc::new(wires));
+        options.kubelets.simulated = Some("made:///");
+    });
     let create = |path: &str, body: Value| {
         let (status, _, text) =
             served.admin(&format!("POST {path}"), &["content-type: application/json"], &body.to_string());
@@ -147,6 +150,8 @@ fn bench() -> Bench {
         "/api/v1/nodes/n",
         json!({"status": {"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}}}),
     );
+    create("/api/v1/nodes", json!({"metadata": {"name": "made"}, "spec": {"providerID": "made:///zone/i-1"}}));
+    put("/api/v1/nodes/made", json!({"status": {"addresses": addresses}}));
     create("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}}));
     let container = |name: &str| json!({"name": name, "image": "i", "ports": [{"name": "web", "containerPort": 8080}]});
     let pod = |name: &str, node: &str, containers: Value| json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"nodeName": node, "containers": containers}});
@@ -155,6 +160,8 @@ fn bench() -> Bench {
     create(pods, pod("p", "n", json!([container("a"), container("b")])));
     create(pods, pod("homeless", "", json!([container("c")])));
     create(pods, pod("lost", "gone", json!([container("c")])));
+    create(pods, pod("unreal", "made", json!([container("c")])));
+    put(&format!("{pods}/unreal"), json!({"status": {"podIP": "10.0.1.8", "podIPs": [{"ip": "10.0.1.8"}]}}));
     put(&format!("{pods}/one"), json!({"status": {"podIP": POD, "podIPs": [{"ip": POD}]}}));
     let ports = json!([{"name": "web", "port": 80, "targetPort": "web"}]);
     create(
@@ -239,7 +246,13 @@ fn what_cannot_be_streamed_is_refused() {
     let bench = bench();
     let pods = "/api/v1/namespaces/default/pods";
     let upgrade = ["connection: upgrade", "upgrade: SPDY/3.1"];
-    let cases: [(String, &[&str], u16, &str); 12] = [
+    let nobody = "the nodes and pods of this cluster are simulated by Minato and answer no connections";
+    let cases: [(String, &[&str], u16, &str); 17] = [
+        (format!("POST {pods}/unreal/exec?command=a"), &upgrade, 503, nobody),
+        (format!("POST {pods}/unreal/exec?container=x"), &upgrade, 400, "container x is not valid for pod unreal"),
+        (format!("GET {pods}/unreal/log"), &[], 503, nobody),
+        (format!("GET {pods}/unreal/proxy/"), &[], 503, nobody),
+        ("GET /api/v1/nodes/made:8080/proxy/".to_owned(), &[], 503, nobody),
         (format!("POST {pods}/one/exec?command=a"), &[], 400, "Upgrade request required"),
         (
             format!("POST {pods}/p/exec?command=a"),

@@ -56,7 +56,8 @@ impl Components {
                 ..controllers::Options::default()
             },
         );
-        scheduler::run(client("system:kube-scheduler"), &tasks, scheduler::Options::default());
+        let options = scheduler::Options { minor: server.minor(), ..scheduler::Options::default() };
+        scheduler::run(client("system:kube-scheduler"), &tasks, options);
         let pace = match pace {
             Pace::Instant => kubelet::Pace::instant(),
             Pace::Real => kubelet::Pace::realistic(),

@@ -128,7 +128,7 @@ impl ControlPlane {
                 ..Default::default()
             },
             authorization: apiserver::Mode::usual(),
-            kubelets: apiserver::Kubelets { simulated: true, ..Default::default() },
+            kubelets: apiserver::Kubelets { simulated: Some(crate::node_bootstrap::PROVIDER), ..Default::default() },
             audit,
             encryption: Some(inner.keys.encryption(spec.settings.key.as_deref())),
             service_cidr,

@@ -30,6 +30,9 @@ pub struct InstanceFacts {
     pub taints: Vec<Taint>,
 }
 
+/// How `spec.providerID` begins of every node of an instance.
+pub(crate) const PROVIDER: &str = "aws:///";
+
 /// Share of an instance's memory that its kernel and firmware keep, in thousandths (Karpenter's default estimate, 7.5 %).
 const MEMORY_OVERHEAD_PER_MILLE: u64 = 75;
 /// Memory below which the kubelet evicts, in MiB (nodeadm `evictionHard` `memory.available`).
@@ -108,7 +111,7 @@ impl InstanceFacts {
 
     /// `spec.providerID`.
     pub fn provider_id(&self) -> String {
-        format!("aws:///{}/{}", self.zone, self.instance_id)
+        format!("{PROVIDER}{}/{}", self.zone, self.instance_id)
     }
 }
 

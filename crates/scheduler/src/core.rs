@@ -57,7 +57,13 @@ pub struct CoreOptions {
     pub scheduler_name: String,
     /// The share of nodes to find in percent before the best is chosen; `None` adapts to how many there are.
     pub percentage_of_nodes_to_score: Option<usize>,
+    /// The cluster's minor version of Kubernetes 1.
+    pub minor: u8,
 }
+
+/// The minor from which on `DynamicResources` is asked before preemption who could make room. It has nothing to say of pods without
+/// claims, and says so.
+const ASKS_FOR_DEVICES: u8 = 34;
 
 /// See the module.
 pub struct Core {
@@ -115,6 +121,7 @@ impl Core {
         let Some(node) = object.and_then(|object| NodeInfo::new(object.clone()).ok()) else {
             if self.snapshot.remove_node(name) {
                 self.queue.event(&Event { events: Events::NODE_REMOVED, node: None, pod: None }, now);
+                self.wake_nominated(name, now);
             }
             return;
         };
@@ -242,6 +249,16 @@ impl Core {
         if let Place::Assumed(pod, node) | Place::Assigned(pod, node) = place {
             self.snapshot.remove_pod(&node, &key);
             self.pod_event(Events::POD_REMOVED, &node, &pod, now);
+            self.wake_nominated(&node, now);
+        }
+    }
+
+    /// The room that was made on a node has changed. Those that it was made for look again even where it is too little, or no
+    /// more: else they would keep what others could have.
+    fn wake_nominated(&mut self, node: &str, now: Duration) {
+        let nominated: Vec<PodKey> = self.nominations.on(node).iter().map(|pod| pod.key.clone()).collect();
+        for key in nominated {
+            self.queue.wake(&key, now);
         }
     }
 
@@ -318,12 +335,15 @@ impl Core {
                 self.queue.unschedulable(&pod.key, refusal.plugins, now);
                 let (mut message, mut nominate, mut preemption) = (refusal.message, Nominate::Clear, None);
                 if let Some(hope) = refusal.hope {
+                    // What is not supported is refused before anybody is asked.
+                    let asks = self.options.minor >= ASKS_FOR_DEVICES && pod.shape.unsupported.is_none();
+                    let before = if asks { "no new claims to deallocate, " } else { "" };
                     match self.make_room(&pod, &hope, below) {
                         Outcome::Ineligible(why) => {
                             nominate = Nominate::Keep;
-                            message.push_str(&format!(" preemption: {why}"));
+                            message.push_str(&format!(" {before}preemption: {why}"));
                         }
-                        Outcome::InVain(why) => message.push_str(&format!(" preemption: {why}")),
+                        Outcome::InVain(why) => message.push_str(&format!(" {before}preemption: {why}")),
                         Outcome::Found(found) => {
                             nominate = Nominate::Node(found.node.clone());
                             preemption = Some(found);

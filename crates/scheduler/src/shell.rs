@@ -28,6 +28,8 @@ pub struct Options {
     pub scheduler_name: String,
     /// The share of nodes to find in percent before the best is chosen; `None` adapts to how many there are.
     pub percentage_of_nodes_to_score: Option<usize>,
+    /// The cluster's minor version of Kubernetes 1, which some messages depend on.
+    pub minor: u8,
     /// Requests to the API server at the same time; no pod is decided while they are all under way.
     pub requests_in_flight: usize,
 }
@@ -37,6 +39,7 @@ impl Default for Options {
         Options {
             scheduler_name: "default-scheduler".into(),
             percentage_of_nodes_to_score: None,
+            minor: 36,
             requests_in_flight: 256,
         }
     }
@@ -68,6 +71,7 @@ pub fn run_with(client: Client, informers: &Informers, tasks: &Tasks, options: O
     let core = Core::new(CoreOptions {
         scheduler_name: options.scheduler_name,
         percentage_of_nodes_to_score: options.percentage_of_nodes_to_score,
+        minor: options.minor,
     });
     let shell = Shell {
         client,

@@ -231,7 +231,7 @@ fn an_unschedulable_pod_is_told_why_once_and_bound_when_there_is_room() {
         world.sleep(Duration::from_secs(1)).await;
         let mut log = server.log();
         log.sort();
-        let why = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+        let why = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: \
                    1 No preemption victims found for incoming pod.";
         let expected =
             [format!("condition of second Unschedulable: {why}"), format!("event FailedScheduling of second: {why}")];

@@ -46,10 +46,13 @@ async fn finalize(core: &Core, definition: &Object) -> Result<bool, ApiError> {
     let value = definition.value();
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
     let (group, plural) = (text("/spec/group"), text("/spec/names/plural"));
-    let version = core.registry.served().entry(&group, &plural).map(|entry| {
+    // Objects of a built-in resource of that group and plural are not this definition's, and must not go with it.
+    let served = core.registry.served();
+    let version = served.entry(&group, &plural).filter(|entry| entry.definition.is_some()).map(|entry| {
         let served = entry.versions.iter().find(|resource| resource.served);
         (served.unwrap_or_else(|| entry.stored()).version.clone(), entry.cache.clone())
     });
+    drop(served);
     if let Some((version, cache)) = version
         && cache.len() > 0
     {

@@ -10,7 +10,7 @@ use serve::Body;
 use sha2::{Digest, Sha256};
 
 use super::negotiate::{self, Format, PROTOBUF};
-use super::respond;
+use super::{respond, stored_versions};
 use crate::aggregation::{Aggregator, Group, Ties, aggregated_version, groups};
 use crate::core::Core;
 use crate::registry::{Entry, Resource, Served, Strategy};
@@ -112,8 +112,10 @@ pub(super) fn answer(
             document["apiVersion"] = json!("v1");
             document
         }
-        ["api", version] if served.serves_version("", version) => resource_list(&served, "", version),
-        ["apis", group, version] if served.serves_version(group, version) => resource_list(&served, group, version),
+        ["api", version] if served.serves_version("", version) => resource_list(&served, "", version, core.minor),
+        ["apis", group, version] if served.serves_version(group, version) => {
+            resource_list(&served, group, version, core.minor)
+        }
         [] => {
             let mut paths = paths(&served, others);
             if core.minor >= super::zpages::SINCE {
@@ -183,12 +185,16 @@ fn verbs(resource: &Resource) -> &'static [&'static str] {
 }
 
 /// Says where objects are stored without saying it; clients compare it (apiserver `StorageVersionHash`).
-fn storage_version_hash(stored: &Resource) -> String {
-    let place = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
+fn storage_version_hash(stored: &Resource, minor: u8) -> String {
+    let version = match stored.strategy {
+        Strategy::Builtin(_) => stored_versions::older(&stored.group, &stored.plural, minor),
+        Strategy::Custom(_) => None,
+    };
+    let place = format!("{}/{}/{}", stored.group, version.unwrap_or(&stored.version), stored.kind);
     STANDARD.encode(&Sha256::digest(place)[..8])
 }
 
-fn resource_list(served: &Served, group: &str, version: &str) -> Value {
+fn resource_list(served: &Served, group: &str, version: &str, minor: u8) -> Value {
     let mut list = Vec::new();
     for (entry, resource) in resources(served, group, version) {
         let mut told = json!({
@@ -202,7 +208,7 @@ fn resource_list(served: &Served, group: &str, version: &str) -> Value {
             told["categories"] = json!(resource.categories);
         }
         if !resource.is_virtual() {
-            told["storageVersionHash"] = json!(storage_version_hash(entry.stored()));
+            told["storageVersionHash"] = json!(storage_version_hash(entry.stored(), minor));
         }
         list.push(told);
         for subresource in &resource.subresources {
@@ -292,8 +298,12 @@ mod tests {
     fn the_hash_of_a_storage_version_is_upstreams() {
         let served = Registry::new(34).served();
         // As published by every cluster.
-        for (group, plural, hash) in [("", "pods", "xPOwRZ+Yhw8="), ("apps", "deployments", "8aSe+NMegvE=")] {
-            assert_eq!(storage_version_hash(served.entry(group, plural).unwrap().stored()), hash, "{plural}");
+        for (group, plural, hash) in [
+            ("", "pods", "xPOwRZ+Yhw8="),
+            ("apps", "deployments", "8aSe+NMegvE="),
+            ("apiextensions.k8s.io", "customresourcedefinitions", "jfWCUB31mvA="),
+        ] {
+            assert_eq!(storage_version_hash(served.entry(group, plural).unwrap().stored(), 34), hash, "{plural}");
         }
     }
 

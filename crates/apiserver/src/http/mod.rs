@@ -14,6 +14,7 @@ mod openapi;
 mod path;
 mod protobuf;
 mod respond;
+mod stored_versions;
 mod table;
 mod watch;
 mod websocket;

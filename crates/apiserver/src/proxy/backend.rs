@@ -66,7 +66,8 @@ pub(super) fn node(core: &Core, id: &str) -> Result<Location, ApiError> {
     if port.is_empty() || port == kubelet.port.to_string() {
         return Ok(kubelet);
     }
-    Ok(Location::of_backend(https, kubelet.host, number(port)?))
+    let simulated = kubelet.simulated;
+    Ok(Location { simulated, ..Location::of_backend(https, kubelet.host, number(port)?) })
 }
 
 fn number(port: &str) -> Result<u16, ApiError> {
@@ -88,7 +89,10 @@ pub(super) fn pod(core: &Core, namespace: &str, id: &str) -> Result<Location, Ap
     };
     let address = pod["status"]["podIPs"][0]["ip"].as_str().or_else(|| pod["status"]["podIP"].as_str()).unwrap_or("");
     match address.parse::<IpAddr>() {
-        Ok(own) if is_global(own) => Ok(Location::of_backend(https, address.to_owned(), port)),
+        Ok(own) if is_global(own) => {
+            let simulated = kubelet::runs_nowhere(core, &pod);
+            Ok(Location { simulated, ..Location::of_backend(https, address.to_owned(), port) })
+        }
         _ => Err(ApiError::bad_request("address not allowed")),
     }
 }
@@ -121,31 +125,31 @@ pub(super) fn service(core: &Core, namespace: &str, id: &str) -> Result<Location
         let port = ports.filter(|port| port["name"].as_str().unwrap_or("") == port_name);
         let Some(port) = port.filter_map(|port| port["port"].as_u64()).next() else { continue };
         let ready = slice["endpoints"].as_array().into_iter().flatten();
-        let ready =
-            ready.filter(|own| own["conditions"]["ready"].as_bool().unwrap_or(true) && is_pod(core, namespace, own));
-        found.extend(ready.filter_map(|own| Some((own["addresses"][0].as_str()?.to_owned(), port))));
+        let ready = ready.filter(|own| own["conditions"]["ready"].as_bool().unwrap_or(true));
+        found.extend(ready.filter_map(|own| {
+            let pod = pod_of(core, namespace, own)?;
+            Some((own["addresses"][0].as_str()?.to_owned(), port, kubelet::runs_nowhere(core, &pod)))
+        }));
     }
     if found.is_empty() {
         return Err(unavailable(format!("no endpoints available for service {id:?}")));
     }
-    let (address, port) = found.swap_remove(core.world.below(found.len() as u64) as usize);
-    Ok(Location::of_backend(https, address, u16::try_from(port).unwrap_or(0)))
+    let (address, port, simulated) = found.swap_remove(core.world.below(found.len() as u64) as usize);
+    Ok(Location { simulated, ..Location::of_backend(https, address, u16::try_from(port).unwrap_or(0)) })
 }
 
-/// Whether an endpoint is the pod that it says it is: nothing else is passed on to.
-fn is_pod(core: &Core, namespace: &str, endpoint: &Value) -> bool {
+/// The pod that an endpoint says it is, if it is that pod: nothing else is passed on to.
+fn pod_of(core: &Core, namespace: &str, endpoint: &Value) -> Option<Value> {
     let target = &endpoint["targetRef"];
     let address = endpoint["addresses"][0].as_str().unwrap_or("");
     let own = target["namespace"].as_str().unwrap_or(namespace);
-    if target["kind"] != "Pod" {
-        return false;
+    if target["kind"] != "Pod" || !address.parse::<IpAddr>().is_ok_and(is_global) {
+        return None;
     }
-    let pod = core.lookup("", "pods", own, target["name"].as_str().unwrap_or(""));
-    pod.is_some_and(|pod| {
-        let status = &pod.value()["status"];
-        let listed = status["podIPs"].as_array().into_iter().flatten().any(|own| own["ip"] == address);
-        address.parse::<IpAddr>().is_ok_and(is_global) && (listed || status["podIP"] == address)
-    })
+    let pod = core.lookup("", "pods", own, target["name"].as_str().unwrap_or(""))?.value();
+    let status = &pod["status"];
+    let listed = status["podIPs"].as_array().into_iter().flatten().any(|own| own["ip"] == address);
+    (listed || status["podIP"] == address).then_some(pod)
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ const ADDRESSES: &[&str] = &["InternalIP", "Hostname", "InternalDNS", "ExternalD
 /// If there is no such node, or if it has no address.
 pub(super) fn of_node(core: &Core, name: &str) -> Result<Location, ApiError> {
     let node = core.lookup("", "nodes", "", name).ok_or_else(|| ApiError::not_found("", "nodes", name))?;
-    let status = &node.value()["status"];
+    let node = node.value();
+    let status = &node["status"];
     let addresses = status["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let host = ADDRESSES.iter().find_map(|kind| addresses.iter().find(|own| own["type"] == *kind));
     let Some(host) = host.and_then(|own| own["address"].as_str()) else {
@@ -34,7 +35,20 @@ pub(super) fn of_node(core: &Core, name: &str) -> Result<Location, ApiError> {
     let port = status["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
     let (trust, identity) = core.kubelets.client();
-    Ok(Location { trust, identity, ..Location::of_backend(true, host.to_owned(), port) })
+    let simulated = is_simulated(core, &node);
+    Ok(Location { trust, identity, simulated, ..Location::of_backend(true, host.to_owned(), port) })
+}
+
+fn is_simulated(core: &Core, node: &Value) -> bool {
+    let provider = node["spec"]["providerID"].as_str().unwrap_or("");
+    core.kubelets.simulated.is_some_and(|own| provider.starts_with(own))
+}
+
+/// Whether a pod is nothing but an object, as its node is.
+pub(super) fn runs_nowhere(core: &Core, pod: &Value) -> bool {
+    let node = node_of(pod).and_then(|name| core.lookup("", "nodes", "", name));
+    // Of a node that has gone nobody knows; its pods answer nobody either way, and this is told at once.
+    node.map_or(core.kubelets.simulated.is_some(), |node| is_simulated(core, &node.value()))
 }
 
 fn pod(core: &Core, request: &Request) -> Result<std::sync::Arc<Object>, ApiError> {

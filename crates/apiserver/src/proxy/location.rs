@@ -27,6 +27,8 @@ pub(crate) struct Location {
     pub trust: Trust,
     /// Who the API server is there.
     pub identity: Option<ClientIdentity>,
+    /// Nobody is there ([`Kubelets::simulated`](super::Kubelets)).
+    pub simulated: bool,
     /// Who sends the request, if the server there is told.
     pub on_behalf_of: Option<Arc<UserInfo>>,
 }
@@ -45,6 +47,7 @@ impl Location {
             query,
             trust: Trust::Anybody,
             identity: None,
+            simulated: false,
             on_behalf_of: None,
         }
     }

@@ -120,7 +120,7 @@ async fn relayed(passing: Passing, stream: Stream, query: &[(String, String)]) -
         Stream::Pod => backend::pod(core, &request.namespace, &request.name)?,
         Stream::Service => backend::service(core, &request.namespace, &request.name)?,
     };
-    if core.kubelets.simulated {
+    if location.simulated {
         let message = "the nodes and pods of this cluster are simulated by Minato and answer no connections";
         return Err(ApiError::new(Reason::ServiceUnavailable, message));
     }

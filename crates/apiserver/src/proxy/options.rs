@@ -23,8 +23,9 @@ impl ClientCertificate {
 /// The API server as a client of kubelets (`--kubelet-*`).
 #[derive(Clone, Default)]
 pub struct Kubelets {
-    /// Whether nodes and pods are nothing but objects, so that there is nobody to connect to.
-    pub simulated: bool,
+    /// How the `spec.providerID` begins of nodes that are nothing but objects, as their pods are, so that there is nobody to connect to.
+    /// Nodes of others are reached as everywhere.
+    pub simulated: Option<&'static str>,
     /// Of kubelets' certificates, as PEM; whatever a kubelet shows is taken when empty.
     pub authorities_pem: Vec<u8>,
     pub certificate: Option<ClientCertificate>,

@@ -104,7 +104,7 @@ fn endpoint(core: &Core, namespace: &str, name: &str, port: u16) -> Result<(Stri
     let service = service.value();
     match service["spec"]["type"].as_str().unwrap_or("ClusterIP") {
         "ClusterIP" | "LoadBalancer" | "NodePort" => {}
-        other => return Err(ApiError::internal(format!("unsupported service type {other:?}"))),
+        other => return Err(ApiError::new(Reason::InternalError, format!("unsupported service type {other:?}"))),
     }
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
     let service_port = ports

@@ -204,7 +204,10 @@ impl Client {
         let request = || {
             let mut request = Request::builder().method(method.clone()).uri(&target).header(HOST, &authority);
             if let Some(own) = request.headers_mut() {
-                own.insert(ACCEPT, HeaderValue::from_static("application/json, */*"));
+                // Who only reads names what is wanted, or nothing at all, as Go's client: servers of the aggregated form take no other.
+                if method == Method::POST {
+                    own.insert(ACCEPT, HeaderValue::from_static("application/json, */*"));
+                }
                 own.insert(USER_AGENT, HeaderValue::from_static(AGENT));
                 own.extend(headers.clone());
             }

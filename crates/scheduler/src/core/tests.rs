@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use world::World;
 
 fn core() -> Core {
-    Core::new(CoreOptions { scheduler_name: "default-scheduler".into(), percentage_of_nodes_to_score: None })
+    Core::new(CoreOptions { scheduler_name: "default-scheduler".into(), percentage_of_nodes_to_score: None, minor: 34 })
 }
 
 fn add_node(core: &mut Core, name: &str, value: Value) {
@@ -55,7 +55,7 @@ fn a_decided_pod_counts_before_it_is_bound() {
     add_pod(&mut core, "first", asking("600m"), Duration::ZERO);
     add_pod(&mut core, "second", asking("600m"), Duration::ZERO);
     assert_eq!(decide(&mut core, Duration::ZERO).unwrap(), "first -> a");
-    let why = "second: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+    let why = "second: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: \
                1 No preemption victims found for incoming pod.";
     assert_eq!(decide(&mut core, Duration::ZERO).unwrap(), why);
     assert_eq!(decide(&mut core, Duration::ZERO), None);
@@ -168,7 +168,7 @@ fn a_pod_that_wants_company_waits_for_it() {
         node["metadata"] = host.clone();
         add_node(&mut core, "a", node);
         add_pod(&mut core, "waits", near.clone(), Duration::ZERO);
-        let why = "waits: 0/1 nodes are available: 1 node(s) didn't match pod affinity rules. preemption: \
+        let why = "waits: 0/1 nodes are available: 1 node(s) didn't match pod affinity rules. no new claims to deallocate, preemption: \
                    0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
         assert_eq!(decide(&mut core, Duration::ZERO).unwrap(), why);
         add_pod(&mut core, "other", json!({}), 2 * SECOND);
@@ -275,15 +275,26 @@ fn messages_are_those_of_upstream() {
     add_pod(&mut core, "claims", json!({"volumes": [{"name": "v", "persistentVolumeClaim": {}}]}), Duration::ZERO);
     let expected = [
         "large: 0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {k: v}, \
-         1 node(s) were unschedulable. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
+         1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
         "named: 0/3 nodes are available: 1 node(s) were unschedulable, \
-         2 node(s) didn't satisfy plugin(s) [NodeAffinity]. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
+         2 node(s) didn't satisfy plugin(s) [NodeAffinity]. no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
         "claims: 0/3 nodes are available: spec.volumes[0].persistentVolumeClaim requires the scheduler plugin \
          VolumeBinding, which Minato does not support yet. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
     ];
     for expected in expected {
         assert_eq!(decide(&mut core, Duration::ZERO).unwrap(), expected);
     }
+}
+
+#[test]
+fn before_devices_were_scheduled_nobody_spoke_of_claims() {
+    let core = core();
+    let mut core = Core::new(CoreOptions { minor: 33, ..core.options });
+    add_node(&mut core, "a", size("1", 10));
+    add_pod(&mut core, "large", asking("2"), Duration::ZERO);
+    let why = "large: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+               1 Preemption is not helpful for scheduling.";
+    assert_eq!(decide(&mut core, Duration::ZERO).unwrap(), why);
 }
 
 #[test]
