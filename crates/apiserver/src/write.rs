@@ -254,7 +254,7 @@ pub(crate) async fn store(
     key: &NamespacedName,
     bytes: Bytes,
     expected: Revision,
-    claims: Claims,
+    mut claims: Claims,
 ) -> Result<Stored, ApiError> {
     let core = call.core;
     let lease = match (call.resource.group.as_str(), call.resource.plural.as_str()) {
@@ -264,6 +264,7 @@ pub(crate) async fn store(
     let store_key = store_key(call, key);
     let (group, plural) = (&call.entry.stored().group, &call.entry.stored().plural);
     let sealed = core.encryption.seal(group, plural, &store_key, &bytes).await?;
+    claims.seal(&core.encryption).await?;
     let began = core.world.elapsed();
     let written = storage::put(call.space, store_key, sealed, expected, lease, claims).await;
     let operation = if expected == 0 { "create" } else { "update" };

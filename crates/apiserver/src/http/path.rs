@@ -127,8 +127,6 @@ pub(crate) fn parse(
         ("GET", true) if own.watch => Verb::Watch,
         ("GET", true) => Verb::List,
         ("GET", false) => Verb::Get,
-        // Only what is passed on has an answer to it.
-        ("HEAD", false) if streamed => Verb::Get,
         ("POST", true) => Verb::Create,
         // Objects are created in their collection, subresources below their object.
         ("POST", false) if !below.is_empty() => Verb::Create,
@@ -136,6 +134,7 @@ pub(crate) fn parse(
         ("PATCH", false) => Verb::Patch,
         ("DELETE", true) => Verb::DeleteCollection,
         ("DELETE", false) => Verb::Delete,
+        (method, all) if streamed && !all || foreign => passed_on(method, all),
         _ => return Err(ApiError::method_not_allowed()),
     };
     if let (Some(unknown), Some(kind)) = (&own.unknown_dry_run, options_kind(verb)) {
@@ -169,6 +168,26 @@ pub(crate) fn parse(
         options,
     };
     Ok(Route::Resource(Box::new(ResourceRoute { request, query: own })))
+}
+
+/// What a method that only others have an answer to counts as. Who may send it is asked by its own verb, [`verb_of`].
+fn passed_on(method: &str, all: bool) -> Verb {
+    match method {
+        "POST" => Verb::Create,
+        "PUT" => Verb::Update,
+        "PATCH" => Verb::Patch,
+        _ if all => Verb::List,
+        _ => Verb::Get,
+    }
+}
+
+/// The verb by which a request that is passed on is authorized: a method that is none of REST's has an empty one, which only those
+/// may use who may do everything there (apiserver `RequestInfo`).
+pub(crate) fn verb_of(method: &http::Method, verb: Verb) -> &'static str {
+    match method.as_str() {
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" => verb.as_str(),
+        _ => "",
+    }
 }
 
 /// What the options of a write are called.
@@ -322,6 +341,8 @@ mod tests {
             ("GET", "/healthz", "other /healthz"),
             ("GET", "/api/v1/namespaces/a/pods/b/proxy/c?watch=true&limit=x", "get pods a|b|proxy"),
             ("HEAD", "/api/v1/namespaces/a/services/b/proxy/c", "get services a|b|proxy"),
+            ("OPTIONS", "/api/v1/namespaces/a/services/b/proxy/c", "get services a|b|proxy"),
+            ("OPTIONS", "/api/v1/namespaces/a/services/b/status", "405"),
             ("PUT", "/api/v1/pods", "405"),
             ("GET", "/api/v1/pods?limit=x", "400"),
             ("POST", "/api/v1/namespaces/a/pods?dryRun=Some", "422"),
