@@ -159,13 +159,6 @@ impl Client {
         Ok(Client { address, path, server_name, tls, dialer, idle: Mutex::default() })
     }
 
-    #[allow(dead_code)] // For streams.
-    /// A new connection, for those who speak something else than requests and answers on it.
-    pub(crate) async fn connect(&self, core: &Core) -> Result<Stream, String> {
-        let to = self.address.resolve(core).map_err(|error| error.message)?;
-        self.connect_to(&to).await
-    }
-
     async fn connect_to(&self, (host, port): &(String, u16)) -> Result<Stream, String> {
         let socket = self.dialer.dial(host, *port).await.map_err(|error| dial_error(host, *port, &error))?;
         let connector = TlsConnector::from(self.tls.clone());

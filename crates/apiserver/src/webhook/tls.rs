@@ -21,7 +21,6 @@ pub(crate) enum Trust {
     /// Those of the system.
     System,
     /// Anybody (`insecureSkipTLSVerify`).
-    #[allow(dead_code)] // For aggregated API servers.
     Anybody,
 }
 
