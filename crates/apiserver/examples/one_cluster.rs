@@ -32,13 +32,14 @@ async fn run(port: u16, path: &str) {
         .expect("a client certificate");
     let store = Store::memory(&world, store::Limits::default());
     let began = world.elapsed();
-    let options = Options::alone(&world, store.keyspace("cluster/"));
+    let mut options = Options::alone(&world, store.keyspace("cluster/"));
+    options.authentication.client_authorities = vec![ca.certificate().clone()];
     let api = ApiServer::start(options, &tasks).await.expect("an API server");
     println!("started in {:?}", world.elapsed() - began);
     let tls = serve::Tls {
         chain: vec![server.certificate.clone()],
         key: server.key.to_der(),
-        clients: serve::Clients::MayBeKnown(vec![ca.certificate().clone()]),
+        clients: serve::Clients::MayShow(vec![ca.certificate().clone()]),
     };
     let options = serve::Options { tls: Some(tls), ..serve::Options::default() };
     let handler: Arc<dyn serve::Handler> = api.handler();

@@ -1,5 +1,5 @@
 //! What every cluster has from its first moment: namespaces, priority classes, RBAC's defaults, the defaults of priority and
-//! fairness, where Services get their addresses, and its own Service.
+//! fairness, where Services get their addresses, its own Service, and the Lease of the server.
 //!
 //! Many objects are written at once, so that a new cluster does not wait for a hundred commits.
 
@@ -15,7 +15,7 @@ use crate::audit::Record;
 use crate::core::Core;
 use crate::own_objects;
 use crate::storage::{self, Written};
-use crate::{create, network};
+use crate::{create, network, server_lease};
 
 const AGENT: &str = "kube-apiserver";
 const PRIORITY_CLASSES: GroupVersionResource = GroupVersionResource::of("scheduling.k8s.io", "v1", "priorityclasses");
@@ -62,7 +62,7 @@ pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
     ensure_all(core, &user, namespaces).await?;
     ensure_all(core, &user, objects).await?;
     store(core, network::missing(core)).await?;
-    service(core, &user).await
+    service(core).await
 }
 
 fn namespaces(_: &Core) -> Vec<Wanted> {
@@ -85,6 +85,8 @@ fn objects(core: &Core) -> Vec<Wanted> {
     }
     wanted.extend(flow_control_objects(core));
     wanted.push(service_cidr(core));
+    let lease = server_lease::object(core, None);
+    wanted.push(Wanted { resource: resources::LEASES, namespace: server_lease::NAMESPACE.to_owned(), object: lease });
     wanted
 }
 
@@ -114,7 +116,7 @@ pub(crate) async fn keep_flow_control(core: &Core, user: &Arc<UserInfo>) -> Resu
 /// Brings the range of Services, and the Service `kubernetes`, back.
 pub(crate) async fn keep_network(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
     ensure_all(core, user, |core| vec![service_cidr(core)]).await?;
-    service(core, user).await
+    service(core).await
 }
 
 fn priority_classes() -> Vec<Wanted> {
@@ -155,7 +157,7 @@ fn service_cidr(core: &Core) -> Wanted {
 }
 
 /// The Service `kubernetes`, and where it leads.
-async fn service(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
+async fn service(core: &Core) -> Result<(), ApiError> {
     let endpoint = core.endpoint;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let service = json!({
@@ -165,8 +167,7 @@ async fn service(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": endpoint.map_or(443, |address| address.port())}],
         },
     });
-    ensure(core, user, Wanted { resource: resources::SERVICES, namespace: "default".to_owned(), object: service })
-        .await?;
+    ensure(core, Wanted { resource: resources::SERVICES, namespace: "default".to_owned(), object: service }).await?;
     let Some(address) = endpoint else { return Ok(()) };
     // A slice may not lead to a loopback address; the server's own is not told to anybody then.
     if address.ip().is_loopback() {
@@ -181,8 +182,7 @@ async fn service(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
             "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
         }],
     });
-    ensure(core, user, Wanted { resource: resources::ENDPOINTS, namespace: "default".to_owned(), object: endpoints })
-        .await?;
+    ensure(core, Wanted { resource: resources::ENDPOINTS, namespace: "default".to_owned(), object: endpoints }).await?;
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
@@ -190,8 +190,7 @@ async fn service(core: &Core, user: &Arc<UserInfo>) -> Result<(), ApiError> {
         "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
     });
-    ensure(core, user, Wanted { resource: resources::ENDPOINT_SLICES, namespace: "default".to_owned(), object: slice })
-        .await
+    ensure(core, Wanted { resource: resources::ENDPOINT_SLICES, namespace: "default".to_owned(), object: slice }).await
 }
 
 /// Whether the object, or one in its place, is there.
@@ -236,13 +235,13 @@ async fn store(core: &Core, objects: Vec<(Bytes, Bytes)>) -> Result<bool, ApiErr
     Ok(is_done)
 }
 
-async fn ensure(core: &Core, user: &Arc<UserInfo>, wanted: Wanted) -> Result<(), ApiError> {
+async fn ensure(core: &Core, wanted: Wanted) -> Result<(), ApiError> {
     if exists(core, &wanted)? {
         return Ok(());
     }
     let (mut request, body) = wanted.request();
     request.body = body;
-    match core.execute(&core.keyspace, user, AGENT, &Record::NONE, request).await {
+    match own_objects::execute(core, AGENT, request).await {
         Ok(_) => Ok(()),
         // Another server of the same store was faster.
         Err(error) if error.reason == Reason::AlreadyExists => Ok(()),

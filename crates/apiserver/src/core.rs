@@ -1,6 +1,6 @@
 //! One cluster's API server without its sockets: the state, and the one path that every request takes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use k8s_auth::Attributes;
@@ -40,10 +40,14 @@ pub(crate) const MAX_OBJECT_BYTES: usize = (1 << 20) + (512 << 10) - 1024;
 const FUTURE_REVISION_WAIT: Duration = Duration::from_secs(3);
 
 pub(crate) struct Core {
+    /// Itself, for what outlives a call.
+    pub me: Weak<Core>,
     pub world: World,
     pub keyspace: Keyspace,
     pub minor: u8,
     pub git_version: String,
+    /// What its own host is called.
+    pub host: String,
     /// Where clients reach it.
     pub endpoint: Option<std::net::SocketAddr>,
     pub registry: Registry,
@@ -103,6 +107,8 @@ pub(crate) struct Aside {
     pub asks_to_create: bool,
     /// The object is still to be deleted, and the client asked in the way that wants to know.
     pub deletes_later: bool,
+    /// A delete has removed the object.
+    pub removed: bool,
     /// Owners of fields, as text, for those who admit objects; absent where nobody does.
     pub owners: Option<ShownOwners>,
     /// What authorizers have said to the expressions of those who admit objects.
@@ -131,6 +137,17 @@ impl Core {
 
     /// As [`Core::authorize`], recorded.
     pub(crate) async fn check(&self, user: &UserInfo, audit: &Record, request: &Request) -> Result<(), ApiError> {
+        self.check_as(user, audit, request, request.verb.as_str()).await
+    }
+
+    /// As [`Core::check`], with a verb that is not the request's.
+    pub(crate) async fn check_as(
+        &self,
+        user: &UserInfo,
+        audit: &Record,
+        request: &Request,
+        verb: &str,
+    ) -> Result<(), ApiError> {
         // A namespace is in itself, so that roles in it can grant reading it (apiserver `RequestInfo`).
         let itself = request.resource.group.is_empty() && request.resource.resource == "namespaces";
         let namespace = if itself { &request.name } else { &request.namespace };
@@ -145,7 +162,7 @@ impl Core {
         let named = named.and_then(|fields| fields.required("metadata.name")).filter(|name| is_segment(name));
         let attributes = Attributes {
             user,
-            verb: request.verb.as_str(),
+            verb,
             group: &request.resource.group,
             version: &request.resource.version,
             resource: &request.resource.resource,
@@ -295,7 +312,7 @@ impl Core {
         if self.world.timeout(FUTURE_REVISION_WAIT, self.reach(revision)).await.is_ok() {
             return Ok(());
         }
-        let message = format!("Too large resource version: {revision}, current: {}", self.revision());
+        let message = format!("Timeout: Too large resource version: {revision}, current: {}", self.revision());
         let mut error = ApiError::new(Reason::Timeout, message);
         error.retry_after_seconds = Some(1);
         error.causes.push(k8s_object::Cause {

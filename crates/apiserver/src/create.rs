@@ -49,7 +49,12 @@ pub(crate) async fn complete(
             Stored::Done(created) => return Ok(created),
             Stored::Conflict if last || (!generated && exists(call, &attempted)) => {
                 let name = metadata::text(&attempted, "name");
-                return Err(ApiError::already_exists(&call.resource.group, &call.resource.plural, name));
+                // Upstream takes every name for generated where there is a prefix beside it.
+                let refusal = match metadata::text(&attempted, "generateName") {
+                    "" => ApiError::already_exists,
+                    _ => ApiError::generated_name_exists,
+                };
+                return Err(refusal(&call.resource.group, &call.resource.plural, name));
             }
             Stored::Conflict => {}
         }

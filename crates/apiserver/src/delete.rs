@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_client::{Body, Options, Preconditions, Propagation, Reply};
-use k8s_object::{ApiError, Object};
+use k8s_object::{ApiError, Object, Reason};
+use k8s_schema::Schema;
 use serde_json::{Value, json};
 
 use crate::core::Call;
@@ -16,7 +17,7 @@ use crate::write::{self, Stored};
 use crate::{admission, crd, schema, yaml};
 
 /// Takes the options out of a `DeleteOptions` body; where there is one, the query's do not count (apiserver `DeleteResource`).
-fn merge_body(options: &mut Options, body: Body) -> Result<(), ApiError> {
+fn merge_body(options: &mut Options, body: Body, minor: u8) -> Result<(), ApiError> {
     let value = match body {
         Body::None => return Ok(()),
         Body::Bytes(bytes) if bytes.is_empty() => return Ok(()),
@@ -27,12 +28,28 @@ fn merge_body(options: &mut Options, body: Body) -> Result<(), ApiError> {
     if let Some(kind) = value["kind"].as_str().filter(|kind| !["", "DeleteOptions"].contains(kind)) {
         return Err(ApiError::bad_request(format!("{kind} cannot be handled as a DeleteOptions")));
     }
+    check_body(&value, minor)?;
     options.grace_period_seconds = value["gracePeriodSeconds"].as_i64();
     options.propagation = value["propagationPolicy"].as_str().map(parse_propagation).transpose()?;
     options.orphan_dependents = value["orphanDependents"].as_bool();
     let text = |field: &str| value["preconditions"][field].as_str().map(str::to_owned);
     options.preconditions = Preconditions { uid: text("uid"), resource_version: text("resourceVersion") };
     options.dry_run = value["dryRun"].as_array().is_some_and(|list| list.iter().any(|text| text == "All"));
+    Ok(())
+}
+
+/// Refuses options that are no options: who asks for a dry run in words that nobody knows does not want the object gone.
+fn check_body(value: &Value, minor: u8) -> Result<(), ApiError> {
+    const TYPE: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+    if let Some(Err(mismatch)) = Schema::builtin(TYPE, minor).map(|schema| schema.check_types(value)) {
+        // Upstream gives no reason.
+        return Err(ApiError::new(Reason::InternalError, mismatch.to_string()).verbatim(500, ""));
+    }
+    let dry_run = value["dryRun"].as_array();
+    if dry_run.is_some_and(|list| list.iter().any(|text| text != "All")) {
+        let cause = k8s_kinds::causes::not_supported("dryRun", value["dryRun"].clone(), &["All"]);
+        return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
+    }
     Ok(())
 }
 
@@ -51,6 +68,14 @@ fn propagation(options: &Options) -> Option<Propagation> {
     options.propagation.or(older)
 }
 
+/// Tells who deletes Jobs without saying what becomes of their pods that these stay (registry `batch/job/storage`).
+fn warn(call: &mut Call<'_>, options: &Options) {
+    const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+    if call.resource.is("batch", "jobs") && propagation(options).is_none() {
+        call.warnings.push(PODS_STAY.to_owned());
+    }
+}
+
 /// `Background`, `Foreground` or `Orphan`.
 pub(crate) fn parse_propagation(text: &str) -> Result<Propagation, ApiError> {
     match text {
@@ -67,21 +92,23 @@ pub(crate) fn parse_propagation(text: &str) -> Result<Propagation, ApiError> {
 
 /// Deletes the object that the request names.
 pub(crate) async fn delete(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
-    merge_body(&mut call.request.options, body)?;
+    merge_body(&mut call.request.options, body, call.core.minor)?;
     let options = call.request.options.clone();
     check_options(&options)?;
+    warn(call, &options);
     let name = call.request.name.clone();
     let reply = delete_named(call, &name, &options).await?;
     // Only those who asked in the older way are told that it takes longer; others are not used to it.
-    call.aside.deletes_later = options.orphan_dependents == Some(false) && !matches!(reply, Reply::Value(_));
+    call.aside.deletes_later = options.orphan_dependents == Some(false) && !call.aside.removed;
     Ok(reply)
 }
 
 /// Deletes every object that the request selects; answers with what they were.
 pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
-    merge_body(&mut call.request.options, body)?;
+    merge_body(&mut call.request.options, body, call.core.minor)?;
     check_options(&call.request.options)?;
     let options = Options { preconditions: Preconditions::default(), ..call.request.options.clone() };
+    warn(call, &options);
     let selection = Selection::of(call)?;
     let selected: Vec<Arc<Object>> = {
         let state = call.entry.cache.read();
@@ -124,8 +151,15 @@ fn check_preconditions(call: &Call<'_>, old: &Object, preconditions: &Preconditi
     ];
     for (what, wanted, own) in checks {
         if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != own) {
-            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {own}");
-            return Err(call.resource.conflict(&old.meta().name, &why));
+            let changed = match what {
+                "UID" => "deleted and then recreated",
+                _ => "modified",
+            };
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({own}). The object might have been {changed}"
+            );
+            // Upstream names the kind where it otherwise names the resource.
+            return Err(ApiError::conflict(call.resource.kind_group(), &call.resource.kind, &old.meta().name, &why));
         }
     }
     Ok(())
@@ -135,7 +169,8 @@ fn check_preconditions(call: &Call<'_>, old: &Object, preconditions: &Preconditi
 async fn attempt(call: &mut Call<'_>, old: &Arc<Object>, options: &Options) -> Result<Option<Reply>, ApiError> {
     let before = old.value_without_managed_fields();
     let mut new = before.clone();
-    let asked = options.grace_period_seconds.map(|seconds| seconds.max(0));
+    // Less than nothing is taken for the least.
+    let asked = options.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
     let grace = call.builtin().map_or(0, |kind| (kind.grace_period)(&before, old.meta(), asked)).max(0);
     set_finalizers(call, &mut new, propagation(options))?;
     let waits = !metadata::texts(&new, "finalizers").is_empty() || crd::is_waiting(call, &before);
@@ -228,9 +263,17 @@ fn mark(
     Ok(())
 }
 
-async fn remove(call: &Call<'_>, old: &Arc<Object>) -> Result<Option<Reply>, ApiError> {
-    if !call.request.options.dry_run && write::remove(call, &call.key(), write::revision(old)?).await?.is_none() {
-        return Ok(None);
+async fn remove(call: &mut Call<'_>, old: &Arc<Object>) -> Result<Option<Reply>, ApiError> {
+    call.aside.removed = true;
+    let mut last = old.clone();
+    if !call.request.options.dry_run {
+        let Some(revision) = write::remove(call, &call.key(), write::revision(old)?).await? else { return Ok(None) };
+        if call.builtin().is_some_and(|kind| kind.returns_deleted) {
+            last = Arc::new(old.at_revision(revision).map_err(ApiError::internal)?);
+        }
+    }
+    if call.builtin().is_some_and(|kind| kind.returns_deleted) {
+        return Ok(Some(Reply::Object(last)));
     }
     let mut details = json!({"name": old.meta().name, "kind": call.resource.plural, "uid": old.meta().uid});
     if !call.resource.group.is_empty() {

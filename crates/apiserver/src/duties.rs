@@ -22,6 +22,7 @@ pub(crate) enum Duty {
     Availability,
     Discovery,
     Documents,
+    Lease,
 }
 
 impl Duty {
@@ -39,6 +40,7 @@ impl Duty {
             Duty::Availability => "API service availability",
             Duty::Discovery => "discovery of other servers",
             Duty::Documents => "OpenAPI of other servers",
+            Duty::Lease => "lease of the server",
         }
     }
 

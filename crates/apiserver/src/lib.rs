@@ -43,6 +43,7 @@ mod schema;
 mod select;
 mod selectors;
 mod server;
+mod server_lease;
 mod storage;
 mod subresources;
 mod update;

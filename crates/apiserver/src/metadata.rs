@@ -1,7 +1,7 @@
 //! What the server itself writes into `metadata`, the same for every kind (apiserver `registry/rest`). Judging it is the
 //! table of kinds' work.
 
-use k8s_object::ApiError;
+use k8s_object::{ApiError, Reason};
 use serde_json::{Map, Value, json};
 use world::World;
 
@@ -37,6 +37,17 @@ pub(crate) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 pub(crate) fn expected_version(object: &Value) -> &str {
     let version = text(object, "resourceVersion");
     if version == "0" { "" } else { version }
+}
+
+/// Refuses a revision that is no number, as upstream's store does where it reads it.
+pub(crate) fn check_version(version: &str) -> Result<(), ApiError> {
+    let problem = match version.parse::<u64>() {
+        Ok(_) => return Ok(()),
+        Err(error) if *error.kind() == std::num::IntErrorKind::PosOverflow => "value out of range",
+        Err(_) => "invalid syntax",
+    };
+    let message = format!("strconv.ParseUint: parsing {version:?}: {problem}");
+    Err(ApiError::new(Reason::InternalError, message).verbatim(500, ""))
 }
 
 /// Texts of a list in `metadata`.
@@ -85,7 +96,7 @@ pub(crate) fn generate_name(world: &World, prefix: &str) -> String {
 
 /// Fills what the server sets on a new object. The name is set already.
 pub(crate) fn fill_new(metadata: &mut Map<String, Value>, world: &World, has_generation: bool) {
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion", "uid"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "uid"] {
         metadata.remove(field);
     }
     metadata.insert("uid".into(), json!(world.uuid()));
@@ -95,15 +106,21 @@ pub(crate) fn fill_new(metadata: &mut Map<String, Value>, world: &World, has_gen
     }
 }
 
-/// Carries over what an update cannot change.
+/// Carries over what an update cannot change and need not say. What it says otherwise is left to be judged.
 pub(crate) fn carry_over(metadata: &mut Map<String, Value>, old: &Value) {
-    for field in
-        ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "uid", "generateName"]
-    {
-        match old["metadata"].get(field) {
+    let old = &old["metadata"];
+    // The server counts, and nobody takes back that an object is to go.
+    for field in ["deletionTimestamp", "generation"] {
+        match old.get(field) {
             Some(value) => metadata.insert(field.to_owned(), value.clone()),
-            None => metadata.remove(field),
+            None if field == "generation" => metadata.remove(field),
+            None => None,
         };
+    }
+    for field in ["creationTimestamp", "deletionGracePeriodSeconds", "uid"] {
+        if let Some(value) = old.get(field).filter(|_| metadata.get(field).is_none_or(Value::is_null)) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
     }
 }
 

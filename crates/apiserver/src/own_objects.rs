@@ -14,10 +14,23 @@ pub(crate) fn user() -> Arc<UserInfo> {
     Arc::new(UserInfo::new("system:apiserver", &["system:masters"]))
 }
 
-/// Carries out a request of the server's own. Nothing of it is recorded.
+/// Carries out a request of the server's own. It is recorded as upstream's own are, which come over a loopback connection.
 pub(crate) async fn execute(core: &Core, agent: &str, request: Request) -> Result<Outcome, ApiError> {
+    execute_as(core, &user(), agent, request).await
+}
+
+/// As [`execute`], as one of upstream's components that lives here.
+pub(crate) async fn execute_as(
+    core: &Core,
+    user: &Arc<UserInfo>,
+    agent: &str,
+    request: Request,
+) -> Result<Outcome, ApiError> {
+    let audit = Record::of_component(core, user, agent, &request);
     // Whoever carries out a request may come to ask the server for something itself.
-    Box::pin(core.execute(&core.keyspace, &user(), agent, &Record::NONE, request)).await
+    let outcome = Box::pin(core.execute(&core.keyspace, user, agent, &audit, request)).await;
+    audit.ended(outcome.as_ref());
+    outcome
 }
 
 /// Brings an object to what `wanted` makes of it, or of its absence; `None` leaves it as it is.

@@ -33,11 +33,13 @@ pub(crate) fn parse_revision(text: Option<&str>) -> Result<Option<Revision>, Api
         text => match text.parse::<u64>().ok().and_then(|revision| Revision::try_from(revision).ok()) {
             Some(revision) => Ok(Some(revision)),
             None => Err(ApiError::new(
-                Reason::Invalid,
+                Reason::InternalError,
                 format!(
                     "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
                 ),
-            )),
+            )
+            // Upstream gives no reason.
+            .verbatim(500, "")),
         },
     }
 }

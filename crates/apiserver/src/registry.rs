@@ -106,6 +106,14 @@ impl Resource {
         self.group == group && self.plural == plural
     }
 
+    /// The group that errors about the kind name: that of the form it is stored in, as upstream knows only that by then.
+    pub(crate) fn kind_group(&self) -> &str {
+        match &self.strategy {
+            Strategy::Builtin(kind) => kind.stored().group,
+            Strategy::Custom(_) => &self.group,
+        }
+    }
+
     pub(crate) fn not_found(&self, name: &str) -> ApiError {
         ApiError::not_found(&self.group, &self.plural, name)
     }

@@ -126,7 +126,9 @@ pub(crate) fn patch_error(error: PatchError) -> ApiError {
     let text = error.to_string();
     match error {
         PatchError::Malformed(_) => ApiError::bad_request(text),
-        PatchError::TooManyOperations { .. } => ApiError::new(Reason::RequestEntityTooLarge, text),
+        PatchError::TooManyOperations { .. } => {
+            ApiError::new(Reason::RequestEntityTooLarge, format!("Request entity too large: {text}"))
+        }
         // Upstream keeps to itself why.
         PatchError::NotApplicable(_) => {
             ApiError::new(Reason::Invalid, "the server rejected our request due to an error in our request")

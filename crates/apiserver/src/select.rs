@@ -25,6 +25,20 @@ pub(crate) struct Selection {
     indexed: Option<String>,
 }
 
+/// The refusal of a field that no selector may name, in the words of the kind's conversion.
+fn unselectable(call: &Call<'_>, path: &str) -> ApiError {
+    ApiError::bad_request(match call.builtin() {
+        Some(kind) if kind.selectable.is_empty() => {
+            format!(r#"{path:?} is not a known field selector: only "metadata.name", "metadata.namespace""#)
+        }
+        Some(kind) if kind.kind == "Job" => format!("field label {path:?} not supported for Job"),
+        Some(kind) if kind.kind == "ResourceSlice" => {
+            format!("field label not supported for {}, Kind={}: {path}", kind.api_version(), kind.kind)
+        }
+        _ => format!("field label not supported: {path}"),
+    })
+}
+
 impl Selection {
     /// What the request asks for.
     ///
@@ -52,7 +66,7 @@ impl Selection {
                         continue;
                     }
                     Some(index) => Field::Extracted(index),
-                    None => return Err(ApiError::bad_request(format!("field label not supported: {path}"))),
+                    None => return Err(unselectable(call, path)),
                 },
             };
             fields.push((field, value.clone(), *equal));

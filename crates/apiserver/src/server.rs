@@ -27,7 +27,7 @@ use crate::ports::{Authorizer, TokenAuthenticator};
 use crate::proxy::Kubelets;
 use crate::registry::Registry;
 use crate::webhook::Dialer;
-use crate::{bootstrap, crd, defaults, horizon};
+use crate::{bootstrap, crd, defaults, horizon, server_lease};
 
 /// What a cluster's API server is made of.
 pub struct Options {
@@ -38,6 +38,8 @@ pub struct Options {
     pub minor: u8,
     /// The build that `/version` names, e.g. `v1.35.2-eks-4d696e6`.
     pub git_version: String,
+    /// What its own host is called: a DNS name that is a label's value too. Servers of one store that share it share a Lease.
+    pub host: String,
     /// Issues and verifies ServiceAccount tokens.
     pub issuer: Issuer,
     /// Asked for the user behind a bearer token, in this order, before ServiceAccount tokens are looked at.
@@ -71,6 +73,7 @@ impl Options {
             keyspace,
             minor: 34,
             git_version: "v1.34.4-eks-4d696e6".to_owned(),
+            host: "apiserver".to_owned(),
             issuer: Issuer::new(
                 PrivateKey::generate(world),
                 "https://oidc.example",
@@ -121,7 +124,9 @@ impl ApiServer {
             options.authentication,
             options.authorization,
         );
-        let core = Arc::new(Core {
+        let auth = auth.map_err(error("use its authorities"))?;
+        let core = Arc::new_cyclic(|me| Core {
+            me: me.clone(),
             flow: Flow::new(&options.world, tasks),
             metrics: Metrics::default(),
             began: options.world.elapsed(),
@@ -129,11 +134,12 @@ impl ApiServer {
             keyspace: options.keyspace.clone(),
             minor: options.minor,
             git_version: options.git_version,
+            host: options.host,
             endpoint: options.endpoint,
             registry: Registry::new(options.minor),
             feed: Feed::new(options.keyspace, encryption.clone()),
             encryption,
-            auth: auth.map_err(error("use its authorities"))?,
+            auth,
             audit: options.audit,
             network: ServiceNetwork::new(options.service_cidr),
             event_leases: EventLeases::default(),
@@ -165,6 +171,7 @@ impl ApiServer {
         begin(&core, tasks, Duty::Availability, aggregation::check_availability);
         begin(&core, tasks, Duty::Discovery, aggregation::keep_discovery);
         begin(&core, tasks, Duty::Documents, aggregation::keep_documents);
+        begin(&core, tasks, Duty::Lease, server_lease::keep);
         let api = Arc::new(InProcess { core: core.clone(), space: core.keyspace.clone() });
         Ok(ApiServer { core, api })
     }
@@ -249,5 +256,37 @@ impl ApiServer {
     /// How many objects of a resource there are; `None` for one that is not served.
     pub fn count(&self, group: &str, plural: &str) -> Option<usize> {
         self.core.registry.cache(group, plural).map(|cache| cache.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use store::Store;
+
+    use super::*;
+
+    #[test]
+    fn health_checks_miss_a_duty_that_has_ended() {
+        let (world, mut simulation) = World::simulated(1);
+        simulation.block_on(async move {
+            let store = Store::memory(&world, store::Limits::default());
+            let tasks = world.tasks("apiserver");
+            let server = ApiServer::start(Options::alone(&world, store.keyspace("cluster/")), &tasks).await.unwrap();
+            assert!(server.is_ready());
+            begin(&server.core, &tasks, Duty::Documents, |_| async {});
+            world.sleep(std::time::Duration::from_millis(1)).await;
+            assert!(!server.is_ready());
+            let peer = serve::Peer { address: ([192, 0, 2, 7], 4711).into(), certificates: Vec::new(), tls: false };
+            let request = ::http::Request::get("/livez").body(serve::empty()).unwrap();
+            let answer = server.handler().handle(&Arc::new(peer), request).await;
+            assert_eq!(answer.status(), 500);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8_lossy(&body);
+            let failed: Vec<&str> = text.lines().filter(|line| line.starts_with("[-]")).collect();
+            let expected = ["openapi", "openapiv3"]
+                .map(|what| format!("[-]poststarthook/apiservice-{what}-controller failed: reason withheld"));
+            assert_eq!(failed, expected);
+        });
     }
 }

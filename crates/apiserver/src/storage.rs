@@ -7,6 +7,8 @@ use bytes::Bytes;
 use k8s_object::{ApiError, NamespacedName, Object, Reason};
 use store::{Compare, KeyRange, KeyValue, Keyspace, LeaseId, NO_LEASE, Op, Revision, StoreError, Txn};
 
+use crate::encryption::Encryption;
+
 const ROOT: &str = "registry/";
 /// Where it is written what only one object may have; the value is the object's key.
 const CLAIMS: &str = "claims/";
@@ -123,6 +125,17 @@ impl Claims {
     /// Creates an object whose being there is the claim: that of an address.
     pub(crate) fn create(&mut self, key: Bytes, value: Bytes) {
         self.taken.push((key, Some(value)));
+    }
+
+    /// Encrypts the objects that are written beside another, as the configuration has it.
+    pub(crate) async fn seal(&mut self, encryption: &Encryption) -> Result<(), ApiError> {
+        for (key, value) in &mut self.taken {
+            let place = value.is_some().then(|| parse(key)).flatten();
+            if let (Some(value), Some(place)) = (value, place) {
+                *value = encryption.seal(place.group, place.plural, key, value).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes an object whose being there was the claim.

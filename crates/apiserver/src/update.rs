@@ -96,7 +96,9 @@ fn check_names(call: &Call<'_>, new: &mut Value) -> Result<(), ApiError> {
     let own = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (own_name, own_namespace) = (own("name"), own("namespace"));
     if own_name.is_empty() {
-        return Err(ApiError::bad_request("name must be provided"));
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
     }
     if own_name != name {
         return Err(ApiError::bad_request(format!(
@@ -236,6 +238,7 @@ pub(crate) async fn replace_owned(
 ) -> Result<Option<Arc<Object>>, ApiError> {
     let version = metadata::expected_version(&new);
     if !version.is_empty() && version != old.meta().resource_version {
+        metadata::check_version(version)?;
         return Err(call.resource.conflict(&call.request.name, MODIFIED));
     }
     let uid = metadata::text(&new, "uid");

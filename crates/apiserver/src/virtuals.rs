@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::core::Call;
 use crate::ports::{AuthError, Decision};
-use crate::{admission, metadata, selectors, subresources, write};
+use crate::{admission, managed, metadata, selectors, subresources, write};
 
 /// What upstream's webhook authorizer says when it is asked for rules; EKS has such an authorizer.
 const NO_RULES: &str = "webhook authorizer does not support user rule resolution";
@@ -74,6 +74,7 @@ async fn review(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     };
     let (api_version, kind) = (call.resource.api_version(), call.resource.kind.clone());
     admission::admit_below(call, (&api_version, &kind), &mut review, None).await?;
+    let owners = managed::of_create(call, &mut review, None)?;
     let status = match call.resource.kind.as_str() {
         "LocalSubjectAccessReview" | "SelfSubjectAccessReview" | "SubjectAccessReview" => access(call, &review).await?,
         "SelfSubjectRulesReview" => rules(call, &review)?,
@@ -81,12 +82,33 @@ async fn review(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
         "TokenReview" => token(call, &review).await?,
         other => return Err(ApiError::bad_request(format!("{other} is not supported by Minato yet"))),
     };
-    review["metadata"] = match metadata::text(&review, "namespace") {
-        "" => json!({"creationTimestamp": null}),
-        namespace => json!({"creationTimestamp": null, "namespace": namespace}),
-    };
+    complete(call, &mut review, owners)?;
     review["status"] = status;
     Ok(Reply::Value(review))
+}
+
+/// What stands beside the answer: the question with its metadata and who asked, where upstream does not make a new object.
+fn complete(call: &Call<'_>, review: &mut Value, owners: Option<String>) -> Result<(), ApiError> {
+    // A time that is not known was null before it could be absent.
+    const ABSENT_SINCE: u8 = 34;
+    let is_null = call.core.minor < ABSENT_SINCE;
+    match call.resource.kind.as_str() {
+        "SelfSubjectReview" => review["metadata"] = json!({"creationTimestamp": call.now.to_string()}),
+        "SelfSubjectRulesReview" => {
+            review["metadata"] = json!({});
+            review["spec"] = json!({});
+        }
+        _ => {
+            let owners = owners.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+            if let Some(owners) = owners {
+                metadata::of(review)?.insert("managedFields".into(), owners);
+            }
+        }
+    }
+    if is_null {
+        metadata::of(review)?.entry("creationTimestamp").or_insert(Value::Null);
+    }
+    Ok(())
 }
 
 /// Refuses a question that cannot be asked. Upstream has forgotten the kind by then.

@@ -189,12 +189,13 @@ pub(crate) fn validate(call: &mut Call<'_>, object: &Value, old: Option<&Value>)
     if crd::is_definition(&call.resource.group, &call.resource.plural) {
         causes.extend(crd::validate(object, old, call.core.minor));
     }
-    call.warnings.append(&mut warnings);
     if causes.is_empty() {
+        // Who is refused is not warned.
+        call.warnings.append(&mut warnings);
         return Ok(());
     }
     let name = metadata::text(object, "name");
-    Err(ApiError::invalid(&call.resource.group, &call.resource.kind, name, causes))
+    Err(ApiError::invalid(call.resource.kind_group(), &call.resource.kind, name, causes))
 }
 
 /// The form in which an object is stored: in the storage version, without its resourceVersion, with the text of its
@@ -253,7 +254,7 @@ pub(crate) async fn store(
     key: &NamespacedName,
     bytes: Bytes,
     expected: Revision,
-    claims: Claims,
+    mut claims: Claims,
 ) -> Result<Stored, ApiError> {
     let core = call.core;
     let lease = match (call.resource.group.as_str(), call.resource.plural.as_str()) {
@@ -263,6 +264,7 @@ pub(crate) async fn store(
     let store_key = store_key(call, key);
     let (group, plural) = (&call.entry.stored().group, &call.entry.stored().plural);
     let sealed = core.encryption.seal(group, plural, &store_key, &bytes).await?;
+    claims.seal(&core.encryption).await?;
     let began = core.world.elapsed();
     let written = storage::put(call.space, store_key, sealed, expected, lease, claims).await;
     let operation = if expected == 0 { "create" } else { "update" };

@@ -671,3 +671,24 @@ fn match_conditions_are_counted() {
         assert!(!page.contains(&series("exclusions_total", "always", "validating")));
     });
 }
+
+#[test]
+fn streams_that_are_refused_warn_too() {
+    let answer: Answer = Arc::new(|_, question| {
+        let denied = question["request"]["subResource"] == "exec";
+        Some(review(question, json!({"allowed": !denied, "warnings": ["somebody looks"]})))
+    });
+    with_hooks(answer, |cluster, hooks| async move {
+        let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["*/*"]});
+        let hook = hook(&hooks, "streams.example.io", json!({"rules": [rule]}));
+        configure(&cluster, &VALIDATING, "streams", &[hook]).await;
+        // One is refused by the webhook, the other since nobody is there to answer.
+        for (line, status) in [
+            ("POST /api/v1/namespaces/default/pods/a/exec?command=ls", 400),
+            ("GET /api/v1/namespaces/default/services/a/proxy/", 404),
+        ] {
+            let answer = ask(&cluster, "admin", line, &[], "").await;
+            assert_eq!((answer.status, answer.warnings()), (status, vec!["somebody looks".to_owned()]), "{line}");
+        }
+    });
+}

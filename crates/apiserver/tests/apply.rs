@@ -535,7 +535,7 @@ fn patches_that_do_not_fit_are_told_as_upstream_does() {
                 strategic,
                 json!({"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}),
                 500,
-                "map: {\"image\":\"x\"} does not contain declared merge key: name".to_owned(),
+                "map: map[image:x] does not contain declared merge key: name".to_owned(),
             ),
         ];
         for (kind, patch, status, message) in cases {

@@ -305,3 +305,20 @@ fn tokens_of_secrets_are_noted_and_counted() {
         );
     });
 }
+
+#[test]
+fn what_the_server_writes_itself_is_recorded_as_its_own() {
+    audited("- {level: Metadata, omitStages: [RequestReceived]}", |cluster, ring| async move {
+        cluster.world.sleep(std::time::Duration::from_secs(11)).await;
+        let (events, ..) = ring.read(0, usize::MAX);
+        let events: Vec<Value> = events.iter().map(|event| event.to_json()).collect();
+        let renewal =
+            events.iter().find(|event| event["verb"] == "update" && event["objectRef"]["resource"] == "leases");
+        let renewal = renewal.unwrap();
+        assert_eq!(renewal["user"]["username"], "system:apiserver");
+        assert_eq!(
+            (&renewal["userAgent"], &renewal["responseStatus"]["code"], &renewal["stage"]),
+            (&json!("kube-apiserver"), &json!(200), &json!("ResponseComplete"))
+        );
+    });
+}

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use k8s_client::{PatchType, Preconditions, Reply, Verb};
 use k8s_object::{GroupVersionResource, resources};
 use serde_json::{Value, json};
@@ -190,5 +192,52 @@ fn what_is_no_object_of_its_resource_has_a_table_too() {
                 .await;
         let gone = ask(&cluster, "admin", "DELETE /api/v1/namespaces/default/configmaps/a", &[table], "").await.json();
         assert_eq!((&gone["kind"], &gone["status"]), (&json!("Status"), &json!("Success")), "a Status stays one");
+    });
+}
+
+#[test]
+fn a_server_says_that_it_is_there() {
+    with_cluster(|cluster| async move {
+        let client = cluster.admin();
+        let leases = async |namespace: &str| -> Vec<Value> {
+            let (leases, _) = client.list(&resources::LEASES, namespace).await.unwrap();
+            leases.iter().map(|lease| lease.value()).collect()
+        };
+        let own = leases("kube-system").await.pop().unwrap();
+        let name = own["metadata"]["name"].as_str().unwrap().to_owned();
+        assert!(name.starts_with("apiserver-") && name.len() == 36, "{name}");
+        let labels =
+            json!({"apiserver.kubernetes.io/identity": "kube-apiserver", "kubernetes.io/hostname": "apiserver"});
+        assert_eq!(own["metadata"]["labels"], labels);
+        assert_eq!(own["metadata"]["managedFields"][0]["manager"], "kube-apiserver");
+        assert_eq!(own["spec"]["leaseDurationSeconds"], 3600);
+        let holder = own["spec"]["holderIdentity"].as_str().unwrap();
+        assert!(holder.strip_prefix(&name).is_some_and(|rest| rest.starts_with('_')), "{holder}");
+        cluster.world.sleep(Duration::from_secs(11)).await;
+        let renewed = leases("kube-system").await.pop().unwrap();
+        assert!(renewed["spec"]["renewTime"].as_str() > own["spec"]["renewTime"].as_str());
+        assert_eq!(renewed["spec"]["holderIdentity"], own["spec"]["holderIdentity"]);
+        client.delete(&resources::LEASES, "kube-system", &name, Preconditions::default()).await.unwrap();
+        cluster.world.sleep(Duration::from_secs(11)).await;
+        assert_eq!(leases("kube-system").await[0]["metadata"]["name"], name.as_str());
+        // Servers that are gone leave theirs for an hour.
+        let identity = json!({"apiserver.kubernetes.io/identity": "kube-apiserver"});
+        for (namespace, name, labels, renewed) in [
+            ("kube-system", "gone", &identity, "2025-12-31T21:00:00.000000Z"),
+            ("kube-system", "silent", &identity, ""),
+            ("kube-system", "here", &identity, "2026-01-01T00:30:00.000000Z"),
+            ("kube-system", "other", &json!({}), "2025-12-31T21:00:00.000000Z"),
+            ("default", "elsewhere", &identity, "2025-12-31T21:00:00.000000Z"),
+        ] {
+            let mut lease =
+                json!({"metadata": {"name": name, "labels": labels}, "spec": {"leaseDurationSeconds": 3600}});
+            if !renewed.is_empty() {
+                lease["spec"]["renewTime"] = json!(renewed);
+            }
+            client.create(&resources::LEASES, namespace, lease).await.unwrap();
+        }
+        cluster.world.sleep(Duration::from_secs(3600)).await;
+        let left: Vec<Value> = leases("").await.iter().map(|lease| lease["metadata"]["name"].clone()).collect();
+        assert_eq!(left, [json!("elsewhere"), json!(name), json!("here"), json!("other")]);
     });
 }

@@ -250,3 +250,28 @@ fn what_the_server_writes_by_itself_is_encrypted_too() {
         assert!(found.value.starts_with(b"k8s:enc:aescbc:v1:a:"), "{key}: {}", String::from_utf8_lossy(&found.value));
     }
 }
+
+#[test]
+fn what_is_written_beside_an_object_is_encrypted_too() {
+    let mut lab = Lab::new();
+    let config = EncryptionConfig::parse(
+        r#"{"apiVersion": "apiserver.config.k8s.io/v1", "kind": "EncryptionConfiguration", "resources": [
+            {"resources": ["ipaddresses.networking.k8s.io"], "providers": [{"aescbc": {"keys": [{"name": "k", "secret": "MDEyMzQ1Njc4OWFiY2RlZg=="}]}}]}
+        ]}"#,
+        &KmsByName::new(),
+    );
+    lab.with(Some(config.unwrap()), |cluster| async move {
+        let service = r#"{"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}"#;
+        let made = ask(&cluster, "admin", "POST /api/v1/namespaces/default/services", &[], service).await.json();
+        let path =
+            format!("GET /apis/networking.k8s.io/v1/ipaddresses/{}", made["spec"]["clusterIP"].as_str().unwrap());
+        assert_eq!(ask(&cluster, "admin", &path, &[], "").await.json()["spec"]["parentRef"]["name"], "web");
+    });
+    let keyspace = lab.store.keyspace("cluster/");
+    let range = RangeRequest::new(store::KeyRange::prefix("registry/ipaddresses.networking.k8s.io/"));
+    let found = lab.simulation.block_on(keyspace.range(range)).unwrap();
+    assert!(found.kvs.len() >= 2, "those of both Services");
+    for stored in found.kvs {
+        assert!(stored.value.starts_with(b"k8s:enc:aescbc:v1:k:"), "{:?}", stored.key);
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
+use k8s_object::resources;
 use serde_json::{Value, json};
 use support::http::{Answer, ask, send, with_names};
 use support::with_options;
@@ -49,6 +50,22 @@ fn streams_of_what_is_not_there_are_refused() {
             let message = format!("{what} \"a\" not found");
             assert_eq!((answer.status, &answer.json()["message"]), (404, &json!(message)), "{line}");
             assert_eq!(ask(&cluster, "jane", &line, &[], "").await.status, 403, "{line}");
+        }
+        // A method that is none of REST's has no verb, so that only those may use it who may use all.
+        for (name, verb) in [("john", "get"), ("jim", "*")] {
+            let rules = json!([{"apiGroups": [""], "resources": ["services/proxy"], "verbs": [verb]}]);
+            let role = json!({"metadata": {"name": name}, "rules": rules});
+            let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name});
+            let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+            let binding = json!({"metadata": {"name": name}, "roleRef": role_ref, "subjects": [subject]});
+            cluster.admin().create(&resources::CLUSTER_ROLES, "", role).await.unwrap();
+            cluster.admin().create(&resources::CLUSTER_ROLE_BINDINGS, "", binding).await.unwrap();
+        }
+        for (user, method, status) in
+            [("john", "GET", 404), ("john", "OPTIONS", 403), ("jim", "OPTIONS", 404), ("admin", "PURGE", 404)]
+        {
+            let line = format!("{method} /api/v1/namespaces/default/services/a/proxy/");
+            assert_eq!(ask(&cluster, user, &line, &[], "").await.status, status, "{user} {line}");
         }
         let nothing = ask(&cluster, "admin", &format!("GET {pod}/nothing"), &[], "").await;
         assert_eq!((nothing.status, &nothing.json()["reason"]), (404, &json!("NotFound")));

@@ -154,7 +154,10 @@ fn damaged_paths_and_queries_are_the_clients_error() {
                     continue;
                 }
                 let answer = ask(&cluster, "admin", &format!("GET {text}"), &[], "").await;
-                assert!(answer.status < 500 || answer.status == 504, "{text}: {}", answer.text());
+                // Upstream takes it for its own mistake that a revision is no number.
+                let no_revision =
+                    answer.json()["message"].as_str().is_some_and(|told| told.starts_with("resourceVersion: "));
+                assert!(answer.status < 500 || answer.status == 504 || no_revision, "{text}: {}", answer.text());
             }
         }
         let accepts = ["application/json;as=Table;v=v1;g=meta.k8s.io", "application/yaml, */*;q=0.1"];

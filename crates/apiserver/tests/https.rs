@@ -2,10 +2,16 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 use support::tls::Served;
 
@@ -16,7 +22,8 @@ fn clients_are_known_by_their_certificates() {
     let served = Served::start();
     let cases = [
         (Some(&served.admin), "/api/v1/pods", "", 200),
-        (Some(&served.stranger), "/api/v1/pods", "", 0),
+        (Some(&served.stranger), "/api/v1/pods", "", 401),
+        (Some(&served.stranger), "/healthz", "", 401),
         (None, "/api/v1/pods", "", 401),
         (None, "/api/v1/pods", "authorization: Bearer nonsense", 401),
         (None, "/apis", "", 401),
@@ -27,6 +34,16 @@ fn clients_are_known_by_their_certificates() {
         let headers: &[&str] = if header.is_empty() { &[] } else { &[header] };
         assert_eq!(served.call(identity, &format!("GET {path}"), headers, "").0, status, "{path} {header}");
     }
+    // Whoever shows a certificate has its key: one of somebody else opens no connection.
+    let key = any_supported_type(&served.stranger.key.to_der()).unwrap();
+    let stolen = CertifiedKey::new(vec![served.admin.certificate.clone()], key);
+    let mut config = served.client(None);
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(stolen));
+    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(served.address).unwrap());
+    let mut answer = Vec::new();
+    let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    assert!(stream.read_to_end(&mut answer).is_err(), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[test]

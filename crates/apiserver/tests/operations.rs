@@ -3,7 +3,8 @@
 mod support;
 
 use http::Request;
-use serde_json::Value;
+use k8s_object::resources;
+use serde_json::{Value, json};
 use support::http::{ask, send, with_names};
 use support::{Cluster, with_options};
 
@@ -100,6 +101,55 @@ fn only_who_may_sees_metrics() {
             assert_eq!(ask(&cluster, "jane", &format!("GET {path}"), &[], "").await.status, 403, "{path}");
             assert_eq!(send(&cluster, &format!("GET {path}"), &[], serve::empty()).await.status, 401, "{path}");
         }
+    });
+}
+
+#[test]
+fn what_components_ask_counts_and_what_is_stored_has_a_size() {
+    with_options(with_names, |cluster| async move {
+        let client = cluster.admin();
+        let size = async || -> f64 {
+            let page = metrics(&cluster).await;
+            let line = page
+                .lines()
+                .find_map(|line| line.strip_prefix(r#"apiserver_storage_size_bytes{storage_cluster_id="etcd-0"} "#));
+            line.unwrap().parse().unwrap()
+        };
+        let before = size().await;
+        assert!(before > 0.0);
+        let map = json!({"metadata": {"name": "a"}, "data": {"k": "x".repeat(4096)}});
+        client.create(&resources::CONFIG_MAPS, "default", map).await.unwrap();
+        client.get(&resources::CONFIG_MAPS, "default", "a").await.unwrap();
+        client.get(&resources::CONFIG_MAPS, "default", "b").await.unwrap_err();
+        client.list(&resources::CONFIG_MAPS, "default").await.unwrap();
+        let page = metrics(&cluster).await;
+        for (verb, code, scope) in
+            [("POST", 201, "resource"), ("GET", 200, "resource"), ("GET", 404, "resource"), ("LIST", 200, "namespace")]
+        {
+            let expected = format!(
+                r#"apiserver_request_total{{code="{code}",component="apiserver",dry_run="",group="",resource="configmaps",scope="{scope}",subresource="",verb="{verb}",version="v1"}} 1"#
+            );
+            assert!(page.contains(&expected), "{expected}\nin\n{page}");
+        }
+        let grown = size().await - before;
+        assert!((4096.0..6000.0).contains(&grown), "{grown}");
+    });
+}
+
+#[test]
+fn indicators_are_the_health_checks() {
+    with_options(with_names, |cluster| async move {
+        assert_eq!(ask(&cluster, "admin", "GET /livez?verbose", &[], "").await.status, 200);
+        let page = ask(&cluster, "admin", "GET /metrics/slis", &[], "").await;
+        let text = page.text();
+        for expected in [
+            r#"kubernetes_healthcheck{name="etcd",type="livez"} 1"#,
+            r#"kubernetes_healthcheck{name="shutdown",type="readyz"} 1"#,
+            r#"kubernetes_healthchecks_total{name="etcd",status="success",type="livez"} 1"#,
+        ] {
+            assert!(text.contains(expected), "{expected}\nin\n{text}");
+        }
+        assert!(!text.contains("apiserver_request_total") && !text.contains(r#"name="shutdown",type="livez""#));
     });
 }
 
@@ -203,7 +253,7 @@ fn a_request_that_takes_too_long_is_told_so() {
         assert_eq!((answer.status, &answer.json()["reason"]), (504, &Value::from("Timeout")));
         // So clients tell it in words of their own.
         assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
-        assert_eq!(answer.json()["message"], "request did not complete within the allotted timeout");
+        assert_eq!(answer.json()["message"], "Timeout: request did not complete within the allotted timeout");
         assert_eq!(cluster.world.elapsed(), std::time::Duration::from_secs(5));
     });
 }

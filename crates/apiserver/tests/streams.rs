@@ -310,6 +310,7 @@ fn logs_and_requests_are_passed_on() {
         (format!("GET {services}/web:80/proxy/"), "GET / "),
         (format!("PUT {services}/http:web:web/proxy/x"), "PUT /x "),
         ("DELETE /api/v1/nodes/n:8080/proxy/x".to_owned(), "DELETE /x "),
+        (format!("OPTIONS {services}/web:80/proxy/x"), "OPTIONS /x "),
     ];
     for (line, expected) in cases {
         let (status, head, body) = bench.served.admin(&line, &["authorization: nothing", "x-remote-user: root"], "");

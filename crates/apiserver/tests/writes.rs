@@ -342,3 +342,196 @@ fn a_revision_of_zero_is_none() {
         assert_eq!(ask(&cluster, "admin", &format!("PUT {leases}/l"), &[], &lease).await.status, 422);
     });
 }
+
+/// Answers that were compared with those of a kube-apiserver 1.34, request by request: what each must say, and what it must warn of.
+#[test]
+fn answers_say_what_upstream_says() {
+    with_options(with_names, |cluster| async move {
+        const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+        const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+        const CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
+        let job = r#"{"metadata":{"name":"j"},"spec":{"suspend":true,"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}"#;
+        let limits = r#"{"metadata":{"name":"l"},"spec":{"limits":[{"type":"Container","max":{"cpu":1000,"memory":"1024Mi"}}]}}"#;
+        let wrong_secret =
+            r#"{"metadata":{"name":"t"},"type":"kubernetes.io/tls","data":{"tls.crt":"YQ==","tls.key":"YQ=="}}"#;
+        let refused = r#"{"metadata":{"name":"r"},"spec":{"type":"ExternalName","externalIPs":["1.2.3.4"],"ports":[{"port":80}]}}"#;
+        let review = r#"{"spec":{"user":"u","nonResourceAttributes":{"path":"/x","verb":"get"}}}"#;
+        let pods_stay = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+        let no_pem = "tls: failed to find any PEM data in certificate input";
+        // Line, body, status, where in the answer, what stands there, warning.
+        let cases: Vec<(String, &str, u16, &str, Value, &str)> = vec![
+            (
+                format!("POST {MAPS}"),
+                r#"{"metadata":{"name":"a","generation":7}}"#,
+                201,
+                "/metadata/generation",
+                json!(7),
+                "",
+            ),
+            (
+                format!("POST {MAPS}"),
+                r#"{"metadata":{"name":"a","generateName":"a"}}"#,
+                409,
+                "/message",
+                json!(
+                    "configmaps \"a\" already exists, the server was not able to generate a unique name for the object"
+                ),
+                "",
+            ),
+            (
+                format!("POST {MAPS}"),
+                r#"{"metadata":{"name":"a","generateName":"a"}}"#,
+                409,
+                "/details/retryAfterSeconds",
+                json!(1),
+                "",
+            ),
+            (
+                format!("PUT {MAPS}/a"),
+                r#"{"metadata":{"name":"a","resourceVersion":"x"}}"#,
+                500,
+                "/message",
+                json!("strconv.ParseUint: parsing \"x\": invalid syntax"),
+                "",
+            ),
+            (
+                format!("PUT {MAPS}/a"),
+                r#"{"metadata":{"name":"a","resourceVersion":"99999999999999999999"}}"#,
+                500,
+                "/message",
+                json!("strconv.ParseUint: parsing \"99999999999999999999\": value out of range"),
+                "",
+            ),
+            (
+                format!("PUT {MAPS}/a"),
+                r#"{"metadata":{"name":"a","generateName":"b-"}}"#,
+                200,
+                "/metadata/generateName",
+                json!("b-"),
+                "",
+            ),
+            (
+                format!("PUT {MAPS}/a"),
+                r#"{"metadata":{"name":"a","deletionTimestamp":"2020-01-01T00:00:00Z"}}"#,
+                422,
+                "/details/causes/0/message",
+                json!("Invalid value: \"2020-01-01T00:00:00Z\": field is immutable"),
+                "",
+            ),
+            (
+                format!("DELETE {MAPS}/a"),
+                r#"{"preconditions":{"resourceVersion":"x"}}"#,
+                409,
+                "/details/kind",
+                json!("ConfigMap"),
+                "",
+            ),
+            (
+                format!("DELETE {MAPS}/a"),
+                r#"{"dryRun":["x"]}"#,
+                422,
+                "/details/causes/0/message",
+                json!("Unsupported value: [\"x\"]: supported values: \"All\""),
+                "",
+            ),
+            (
+                format!("DELETE {MAPS}/a"),
+                r#"{"gracePeriodSeconds":"x"}"#,
+                500,
+                "/message",
+                json!(
+                    "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
+                ),
+                "",
+            ),
+            (format!("GET {MAPS}/a?limit=x"), "", 200, "/metadata/name", json!("a"), ""),
+            (format!("GET {MAPS}/a?resourceVersion=x"), "", 500, "/reason", Value::Null, ""),
+            (
+                format!("GET {MAPS}?limit=99999999999999999999"),
+                "",
+                400,
+                "/message",
+                json!("strconv.ParseInt: parsing \"99999999999999999999\": value out of range"),
+                "",
+            ),
+            (
+                format!("GET {MAPS}?fieldSelector=data.a%3Db"),
+                "",
+                400,
+                "/message",
+                json!("\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+                "",
+            ),
+            (
+                format!("GET {JOBS}?fieldSelector=a%3Db"),
+                "",
+                400,
+                "/message",
+                json!("field label \"a\" not supported for Job"),
+                "",
+            ),
+            (
+                format!("POST {MAPS}?fieldValidation=x"),
+                r#"{"metadata":{"name":"b"}}"#,
+                422,
+                "/message",
+                json!(
+                    "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"x\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+                ),
+                "",
+            ),
+            (format!("POST {JOBS}"), job, 201, "/metadata/labels/job-name", json!("j"), ""),
+            (format!("DELETE {JOBS}/j?dryRun=All"), "", 200, "/kind", json!("Job"), pods_stay),
+            (format!("DELETE {JOBS}/j?propagationPolicy=Background"), "", 200, "/kind", json!("Status"), ""),
+            (
+                format!("POST {CLASSES}"),
+                r#"{"metadata":{"name":"c"},"provisioner":"p","allowedTopologies":[{"matchLabelExpressions":[{"key":"a"}]}]}"#,
+                422,
+                "/details/causes/0/field",
+                json!("allowedTopologies[0].matchLabelExpressions[0].values"),
+                "",
+            ),
+            (
+                format!("POST {CLASSES}"),
+                r#"{"metadata":{"name":"c"},"provisioner":"p"}"#,
+                201,
+                "/metadata/name",
+                json!("c"),
+                "",
+            ),
+            (format!("DELETE {CLASSES}/c?dryRun=All"), "", 200, "/kind", json!("StorageClass"), ""),
+            (format!("DELETE {CLASSES}/c"), "", 200, "/provisioner", json!("p"), ""),
+            (
+                "POST /api/v1/namespaces/default/limitranges".to_owned(),
+                limits,
+                201,
+                "/spec/limits/0/max",
+                json!({"cpu": "1k", "memory": "1Gi"}),
+                "",
+            ),
+            (
+                "POST /api/v1/namespaces/default/secrets".to_owned(),
+                wrong_secret,
+                201,
+                "/type",
+                json!("kubernetes.io/tls"),
+                no_pem,
+            ),
+            ("POST /api/v1/namespaces/default/services".to_owned(), refused, 422, "/kind", json!("Status"), ""),
+            (
+                "POST /apis/authorization.k8s.io/v1/subjectaccessreviews".to_owned(),
+                review,
+                201,
+                "/metadata/managedFields/0/operation",
+                json!("Update"),
+                "",
+            ),
+        ];
+        for (line, body, status, pointer, expected, warning) in cases {
+            let answer = ask(&cluster, "admin", &line, &[], body).await;
+            let found = answer.json().pointer(pointer).cloned().unwrap_or_default();
+            assert_eq!((answer.status, found), (status, expected), "{line} {body}: {}", answer.text());
+            assert_eq!(answer.warnings().join(";"), warning, "{line} {body}");
+        }
+    });
+}

@@ -35,6 +35,11 @@ impl Column {
         Column { name, kind: "integer", format: "", description, priority: 0, cell }
     }
 
+    /// A column of whole numbers that upstream declares to be texts.
+    pub const fn count(name: &'static str, description: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
+        Column::text(name, description, cell)
+    }
+
     /// A column of flags.
     pub const fn boolean(
         name: &'static str,
@@ -101,8 +106,13 @@ pub(crate) fn labels(labels: &Value) -> String {
     or_none(labels.join(","))
 }
 
-/// A structured selector in its text form.
+/// A structured selector in its text form; `<none>` for none.
 pub(crate) fn label_selector(selector: &Value) -> String {
+    or_none(selector_text(selector))
+}
+
+/// A structured selector in its text form.
+pub fn selector_text(selector: &Value) -> String {
     let mut parts: Vec<(String, String)> = entries(selector, "matchLabels")
         .map(|(key, value)| (key.clone(), format!("{key}={}", value.as_str().unwrap_or_default())))
         .collect();
@@ -122,7 +132,7 @@ pub(crate) fn label_selector(selector: &Value) -> String {
     // Selectors keep their requirements in the order of the keys.
     parts.sort_by(|a, b| a.0.cmp(&b.0));
     let parts: Vec<String> = parts.into_iter().map(|(_, part)| part).collect();
-    or_none(parts.join(","))
+    parts.join(",")
 }
 
 /// `<none>` for the empty text.

@@ -170,6 +170,8 @@ pub struct Kind {
     pub updates_name_version: bool,
     /// Whether an update of what is not there creates it (strategies' `AllowCreateOnUpdate`).
     pub creates_on_update: bool,
+    /// Whether a delete answers with the last state of the object, not with a Status (stores' `ReturnDeletedObject`).
+    pub returns_deleted: bool,
     /// Defaults that upstream sets in code; run on what clients send and on what is read from old storage.
     pub default: fn(&mut Value, &Context<'_>),
     /// Before create: clears what clients may not set (status, for instance) and fills what the server sets.
@@ -216,6 +218,7 @@ impl Kind {
         counts_as_change: strategy::changes_beyond_status,
         updates_name_version: false,
         creates_on_update: false,
+        returns_deleted: false,
         default: |_, _| {},
         prepare_create: |_, _| {},
         prepare_update: |_, _| {},

@@ -2,6 +2,8 @@
 //! `api/validation`). Rules return what is wrong, one sentence each; nothing means it is right.
 
 use k8s_object::Cause;
+pub use k8s_object::names::{LABEL_LIMIT, SUBDOMAIN_LIMIT, is_label, label_value, qualified, subdomain};
+use k8s_object::names::{ends_alphanumeric, pattern_message, too_many_bytes, unprefixed};
 use serde_json::Value;
 
 use crate::causes::{forbidden, immutable, invalid, required, too_long};
@@ -11,58 +13,15 @@ use crate::{Context, Scope};
 /// A rule for the names of a kind. The flag says that the text is a prefix (`generateName`), which may end in a dash.
 pub type Rule = fn(&str, bool) -> Vec<String>;
 
-/// Bytes of a DNS label (RFC 1123).
-pub const LABEL_LIMIT: usize = 63;
-/// Bytes of a DNS subdomain (RFC 1123).
-pub const SUBDOMAIN_LIMIT: usize = 253;
 /// Bytes of all annotations of an object together, keys and values.
 pub const ANNOTATIONS_LIMIT: usize = 256 << 10;
 
 const LABEL_PATTERN: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const LABEL_MESSAGE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
-const SUBDOMAIN_PATTERN: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
-const SUBDOMAIN_MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
 const DNS_1035_PATTERN: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const DNS_1035_MESSAGE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
-const QUALIFIED_PATTERN: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
-const QUALIFIED_MESSAGE: &str =
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
-const LABEL_VALUE_PATTERN: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
-const LABEL_VALUE_MESSAGE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const CONFIG_KEY_PATTERN: &str = "[-._a-zA-Z0-9]+";
 const CONFIG_KEY_MESSAGE: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
-
-/// `message (e.g. 'a',  or 'b', regex used for validation is '…')`, with upstream's two blanks.
-fn pattern_message(message: &str, pattern: &str, examples: &[&str]) -> String {
-    let examples: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
-    format!("{message} (e.g. {}regex used for validation is '{pattern}')", examples.join(" or "))
-}
-
-fn too_many_bytes(limit: usize) -> String {
-    format!("must be no more than {limit} bytes")
-}
-
-/// A prefix is judged as if the generated end stood there already.
-fn unprefixed(name: &str, prefix: bool) -> String {
-    match name.strip_suffix('-') {
-        Some(head) if prefix && !head.is_empty() => format!("{head}a"),
-        _ => name.to_owned(),
-    }
-}
-
-fn ends_alphanumeric(text: &str) -> bool {
-    let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-    ends(text.as_bytes().first()) && ends(text.as_bytes().last())
-}
-
-/// Whether it has the form of a DNS-1123 label, of whatever length.
-pub(crate) fn is_label(text: &str) -> bool {
-    ends_alphanumeric(text) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-fn is_qualified_part(text: &str) -> bool {
-    ends_alphanumeric(text) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-}
 
 /// A DNS-1123 label: namespaces, containers, volumes.
 pub fn label(name: &str, prefix: bool) -> Vec<String> {
@@ -78,19 +37,6 @@ pub fn label(name: &str, prefix: bool) -> Vec<String> {
         } else {
             problems.push(pattern_message(LABEL_MESSAGE, LABEL_PATTERN, &["my-name", "123-abc"]));
         }
-    }
-    problems
-}
-
-/// A DNS-1123 subdomain: the names of most kinds.
-pub fn subdomain(name: &str, prefix: bool) -> Vec<String> {
-    let name = unprefixed(name, prefix);
-    let mut problems = Vec::new();
-    if name.len() > SUBDOMAIN_LIMIT {
-        problems.push(too_many_bytes(SUBDOMAIN_LIMIT));
-    }
-    if !name.split('.').all(is_label) {
-        problems.push(pattern_message(SUBDOMAIN_MESSAGE, SUBDOMAIN_PATTERN, &["example.com"]));
     }
     problems
 }
@@ -140,43 +86,6 @@ pub fn path_segment(name: &str, prefix: bool) -> Vec<String> {
     problems
 }
 
-/// `name` or `prefix/name`: keys of labels and annotations, finalizers.
-pub fn qualified(name: &str) -> Vec<String> {
-    let mut problems = Vec::new();
-    let parts: Vec<&str> = name.split('/').collect();
-    let part = match parts[..] {
-        [part] => part,
-        [prefix, part] => {
-            if prefix.is_empty() {
-                problems.push("prefix part must be non-empty".to_owned());
-            } else {
-                problems.extend(subdomain(prefix, false).into_iter().map(|problem| format!("prefix part {problem}")));
-            }
-            part
-        }
-        _ => {
-            let message = pattern_message(
-                &format!("a qualified name {QUALIFIED_MESSAGE}"),
-                QUALIFIED_PATTERN,
-                &["MyName", "my.name", "123-abc"],
-            );
-            return vec![format!(
-                "{message} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            )];
-        }
-    };
-    if part.is_empty() {
-        problems.push("name part must be non-empty".to_owned());
-    } else if part.len() > LABEL_LIMIT {
-        problems.push(format!("name part {}", too_many_bytes(LABEL_LIMIT)));
-    }
-    if !is_qualified_part(part) {
-        let message = format!("name part {QUALIFIED_MESSAGE}");
-        problems.push(pattern_message(&message, QUALIFIED_PATTERN, &["MyName", "my.name", "123-abc"]));
-    }
-    problems
-}
-
 /// `domain/path`, as the names of controllers are.
 pub(crate) fn domain_prefixed_path(path: &str, field: &str) -> Vec<Cause> {
     const PATTERN: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
@@ -208,18 +117,6 @@ pub(crate) fn hostname_warnings(object: &Value, context: &Context<'_>, used_in: 
     vec![format!(
         "metadata.name: this is used in {used_in}, which can result in surprising behavior; a DNS label is recommended: [{problems}]"
     )]
-}
-
-/// The value of a label.
-pub fn label_value(value: &str) -> Vec<String> {
-    let mut problems = Vec::new();
-    if value.len() > LABEL_LIMIT {
-        problems.push(too_many_bytes(LABEL_LIMIT));
-    }
-    if !value.is_empty() && !is_qualified_part(value) {
-        problems.push(pattern_message(LABEL_VALUE_MESSAGE, LABEL_VALUE_PATTERN, &["MyValue", "my_value", "12345"]));
-    }
-    problems
 }
 
 /// A key of a ConfigMap or Secret.
@@ -319,8 +216,8 @@ pub fn finalizers_say_whose_they_are(object: &Value) -> Vec<Cause> {
 fn owner_references(owners: &[Value], field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     let mut controller: Option<&str> = None;
-    for (at, owner) in owners.iter().enumerate() {
-        let field = format!("{field}[{at}]");
+    // Upstream does not say which one it is.
+    for owner in owners {
         let api_version = text(owner, "apiVersion");
         if api_version.rsplit('/').next().is_none_or(str::is_empty) {
             causes.push(invalid(format!("{field}.apiVersion"), api_version, "version must not be empty"));
@@ -390,7 +287,7 @@ pub fn metadata(object: &Value, scope: Scope, rule: Rule, context: &Context<'_>)
     causes
 }
 
-/// What an update may not change. Times and generation are the server's, which carries them over.
+/// What an update may not change. What it does not say has been carried over.
 fn metadata_update(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     for key in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
@@ -594,7 +491,7 @@ mod tests {
             (
                 json!({"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]}),
                 Cluster,
-                vec![r#"metadata.ownerReferences[0].uid: Invalid value: "": must not be empty"#],
+                vec![r#"metadata.ownerReferences.uid: Invalid value: "": must not be empty"#],
             ),
         ];
         for (metadata, scope, expected) in cases {

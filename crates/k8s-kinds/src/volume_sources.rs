@@ -267,17 +267,15 @@ fn iscsi(source: &Value, field: &str, owner: Owner<'_>) -> Vec<Cause> {
         causes.push(invalid(format!("{field}.lun"), lun, "must be between 0 and 255, inclusive"));
     }
     let reference = at(source, "secretRef");
-    if flag(source, "chapAuthDiscovery") || flag(source, "chapAuthSession") {
-        if reference.is_null() {
-            causes.push(required(format!("{field}.secretRef"), ""));
-        } else if !owner.is_pod() && text(reference, "name").is_empty() {
-            causes.push(required(format!("{field}.secretRef.name"), ""));
-        }
+    if (flag(source, "chapAuthDiscovery") || flag(source, "chapAuthSession")) && reference.is_null() {
+        causes.push(required(format!("{field}.secretRef"), ""));
+    }
+    if !owner.is_pod() && !reference.is_null() && text(reference, "name").is_empty() {
+        causes.push(required(format!("{field}.secretRef.name"), ""));
     }
     match initiator {
         Some(name) if !is_known(name) => {
-            let detail = "must be valid format starting with iqn, eui, or naa";
-            causes.push(invalid(format!("{field}.initiatorname"), name, detail));
+            causes.push(invalid(format!("{field}.initiatorname"), name, form));
         }
         Some(name) if !is_qualified_name(name) => {
             causes.push(invalid(format!("{field}.initiatorname"), name, "must be valid format"));

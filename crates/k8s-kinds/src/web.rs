@@ -12,7 +12,7 @@ pub(crate) fn wildcard_subdomain(name: &str) -> Vec<String> {
     const MESSAGE: &str = r"a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
     let mut problems = Vec::new();
     if name.len() > SUBDOMAIN_LIMIT {
-        problems.push(format!("must be no more than {SUBDOMAIN_LIMIT} bytes"));
+        problems.push(format!("must be no more than {SUBDOMAIN_LIMIT} characters"));
     }
     // Only the form is asked here; the length has been told.
     let rest = name.strip_prefix("*.").unwrap_or("");

@@ -41,8 +41,14 @@ pub(crate) fn drop_unserved(object: &mut Value, pointer: &str, context: &Context
     }
 }
 
-/// Whether a structured selector selects these labels; nothing if it is no selector.
+/// Whether a structured selector selects these labels: none selects nothing, and one that is wrong says nothing.
 pub(crate) fn selects(selector: &Value, labels: &Value) -> Option<bool> {
+    if selector.is_null() {
+        return Some(false);
+    }
+    if !names::label_selector(selector, "").is_empty() {
+        return None;
+    }
     let selector = LabelSelector::deserialize(selector).ok()?;
     let labels: Properties = labels
         .as_object()
@@ -67,13 +73,13 @@ pub(crate) fn validate(object: &Value, kind: &str, context: &Context<'_>) -> Vec
         causes.extend(names::label_selector(selector, "spec.selector"));
         if is_empty(at(selector, "matchLabels")) && is_empty(at(selector, "matchExpressions")) {
             causes.push(invalid("spec.selector", selector.clone(), &format!("empty selector is invalid for {kind}")));
-        } else if selects(selector, at(spec, "template.metadata.labels")) == Some(false) {
-            let labels = at(spec, "template.metadata.labels").clone();
-            let detail = "`selector` does not match template `labels`";
-            causes.push(invalid("spec.template.metadata.labels", labels, detail));
         }
     }
-    causes.extend(judge_template(at(spec, "template"), true, "ReplicaSet", context.minor));
+    match selects(selector, at(spec, "template.metadata.labels")) {
+        Some(matches) => causes.extend(judge_template(at(spec, "template"), matches, "ReplicaSet", context.minor)),
+        // Upstream looks no further then.
+        None => causes.push(invalid("spec.selector", selector.clone(), "invalid label selector")),
+    }
     if let Some(old) = context.old
         && at(old, "spec.selector") != selector
     {

@@ -121,6 +121,14 @@ impl ApiError {
         ApiError::new(Reason::AlreadyExists, message).about(group, resource, name)
     }
 
+    /// `pods "web" already exists, …`: the server chose the name, and another attempt may choose better.
+    pub fn generated_name_exists(group: &str, resource: &str, name: &str) -> ApiError {
+        let mut error = ApiError::already_exists(group, resource, name);
+        error.message.push_str(", the server was not able to generate a unique name for the object");
+        error.retry_after_seconds = Some(1);
+        error
+    }
+
     /// `Operation cannot be fulfilled on pods "web": the object has been modified; …`
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> ApiError {
         let resource_name = group_resource(group, resource);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Properties;
+use crate::{Properties, selector_text};
 
 /// The text is no selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,18 @@ pub enum Requirement {
 }
 
 impl Requirement {
+    /// The key of the label that it is about.
+    pub fn key(&self) -> &str {
+        match self {
+            Requirement::Exists(key)
+            | Requirement::DoesNotExist(key)
+            | Requirement::In(key, _)
+            | Requirement::NotIn(key, _)
+            | Requirement::GreaterThan(key, _)
+            | Requirement::LessThan(key, _) => key,
+        }
+    }
+
     /// Whether labels meet the requirement. `NotIn` holds where the label is absent (apimachinery `labels.Requirement`).
     pub fn matches(&self, labels: &Properties) -> bool {
         let number = |key: &str| labels.get(key).and_then(|value| value.parse::<i64>().ok());
@@ -86,17 +98,7 @@ impl LabelSelector {
 
     /// Reads the text form: `app=web,tier in (a,b),!gone,size>3`.
     pub fn parse(text: &str) -> Result<LabelSelector, ParseSelectorError> {
-        let mut requirements = Vec::new();
-        for part in split_outside_parentheses(text) {
-            if part.trim().is_empty() {
-                if text.trim().is_empty() {
-                    break;
-                }
-                return Err(problem(format!("found an empty requirement in {text:?}")));
-            }
-            requirements.push(parse_requirement(part.trim())?);
-        }
-        Ok(LabelSelector { requirements, nothing: false })
+        Ok(LabelSelector { requirements: selector_text::parse(text)?, nothing: false })
     }
 
     /// All of these labels, with these values.
@@ -154,91 +156,6 @@ impl<'de> Deserialize<'de> for LabelSelector {
 
 fn problem(problem: String) -> ParseSelectorError {
     ParseSelectorError { problem: format!("unable to parse requirement: {problem}") }
-}
-
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
-    for (at, character) in text.char_indices() {
-        match character {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
-}
-
-fn parse_requirement(text: &str) -> Result<Requirement, ParseSelectorError> {
-    if let Some(key) = text.strip_prefix('!') {
-        return Ok(Requirement::DoesNotExist(key_of(key)?));
-    }
-    if let Some((head, values)) = text.split_once('(') {
-        let values = values.trim_end().strip_suffix(')');
-        let values = values.ok_or_else(|| problem(format!("found {text:?}, expected: ')'")))?;
-        let values = values.split(',').map(value_of).collect::<Result<BTreeSet<_>, _>>()?;
-        let words: Vec<&str> = head.split_whitespace().collect();
-        return match words[..] {
-            [key, "in"] => Ok(Requirement::In(key_of(key)?, values)),
-            [key, "notin"] => Ok(Requirement::NotIn(key_of(key)?, values)),
-            _ => Err(problem(format!("found {head:?}, expected: in, notin, =, ==, !=, gt, lt"))),
-        };
-    }
-    let one = |value: &str| Ok(BTreeSet::from([value_of(value)?]));
-    if let Some((key, value)) = text.split_once("!=") {
-        return Ok(Requirement::NotIn(key_of(key)?, one(value)?));
-    }
-    if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
-        return Ok(Requirement::In(key_of(key)?, one(value)?));
-    }
-    let number = |text: &str| {
-        text.trim()
-            .parse::<i64>()
-            .map_err(|_| problem(format!("{:?}: for 'Gt', 'Lt' operators, the value must be an integer", text.trim())))
-    };
-    if let Some((key, value)) = text.split_once('>') {
-        return Ok(Requirement::GreaterThan(key_of(key)?, number(value)?));
-    }
-    if let Some((key, value)) = text.split_once('<') {
-        return Ok(Requirement::LessThan(key_of(key)?, number(value)?));
-    }
-    Ok(Requirement::Exists(key_of(text)?))
-}
-
-fn key_of(text: &str) -> Result<String, ParseSelectorError> {
-    let key = text.trim();
-    let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
-    let name_ok = (1..=63).contains(&name.len()) && is_label_text(name);
-    let prefix_ok = prefix.len() <= 253
-        && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
-    if name_ok && prefix_ok {
-        return Ok(key.to_owned());
-    }
-    Err(problem(format!(
-        "<nil>: Invalid value: {key:?}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
-    )))
-}
-
-fn value_of(text: &str) -> Result<String, ParseSelectorError> {
-    let value = text.trim();
-    if value.is_empty() || (value.len() <= 63 && is_label_text(value)) {
-        return Ok(value.to_owned());
-    }
-    Err(problem(format!(
-        "values[0]: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
-    )))
-}
-
-fn is_label_text(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-    ends(bytes.first())
-        && ends(bytes.last())
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Equality and inequality of fields: `spec.nodeName=a,status.phase!=Failed`.

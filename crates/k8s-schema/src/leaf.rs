@@ -2,6 +2,8 @@
 //!
 //! Only the form is checked here; what the text means is the business of the crates that use it.
 
+use world::Timestamp;
+
 /// `resource.ParseQuantity`: sign, digits with one point, and a decimal, binary or exponent suffix.
 pub(crate) fn check_quantity(text: &str) -> Result<(), String> {
     const FORMAT: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
@@ -176,6 +178,17 @@ pub(crate) fn check_base64(text: &str) -> Result<(), String> {
     }
 }
 
+/// A time that [`check_time`] takes, as upstream writes it: in UTC, with whole seconds, or with `micro` six digits of them.
+pub(crate) fn canonical_time(text: &mut String, micro: bool) {
+    let length = if micro { "2006-01-02T15:04:05.000000Z".len() } else { "2006-01-02T15:04:05Z".len() };
+    if text.len() == length && text.ends_with('Z') {
+        return;
+    }
+    if let Ok(time) = Timestamp::parse(text) {
+        *text = if micro { time.to_micro_string() } else { time.to_string() };
+    }
+}
+
 /// Base64 that [`check_base64`] takes, as Go writes what it has read: without line breaks, and with zeros for the bits of the last
 /// symbol that belong to no byte.
 pub(crate) fn canonical_base64(text: &mut String) {
@@ -258,6 +271,21 @@ mod tests {
         }
         for bad in ["", "1", "s", "1x", "1..5s", "-", "1 s"] {
             assert!(check_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_in_one_form() {
+        for (written, micro, stored) in [
+            ("2020-01-01T00:00:00Z", false, "2020-01-01T00:00:00Z"),
+            ("2020-01-01T00:00:00.5Z", false, "2020-01-01T00:00:00Z"),
+            ("2020-01-01T01:30:00+02:00", false, "2019-12-31T23:30:00Z"),
+            ("2020-01-01T00:00:00.123456Z", true, "2020-01-01T00:00:00.123456Z"),
+            ("2020-01-01T00:00:00.123456+00:00", true, "2020-01-01T00:00:00.123456Z"),
+        ] {
+            let mut text = written.to_owned();
+            canonical_time(&mut text, micro);
+            assert_eq!(text, stored, "{written:?}");
         }
     }
 

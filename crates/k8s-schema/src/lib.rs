@@ -20,6 +20,7 @@ mod order;
 mod patch;
 mod path;
 mod protobuf;
+mod quantities;
 mod schema;
 mod typed;
 mod unknown;

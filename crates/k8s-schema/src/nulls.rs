@@ -6,11 +6,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::crd::{Additional, Structural};
-use crate::leaf;
 use crate::model::{Field, Leaf};
 use crate::node::{ModelNode, Shape};
+use crate::{leaf, quantities};
 
-/// Removes nulls from a built-in object as decoding it into its Go type would.
+/// Removes nulls from a built-in object, and writes its quantities and times in the one form, as decoding it into its Go type would.
 pub(crate) fn drop_builtin(node: ModelNode, value: &mut Value) {
     match (node.shape(), value) {
         (Shape::Struct(_), Value::Object(map)) => {
@@ -23,6 +23,9 @@ pub(crate) fn drop_builtin(node: ModelNode, value: &mut Value) {
         }
         (Shape::Map(item), Value::Object(map)) => map.values_mut().for_each(|below| fill(node.of(item), below)),
         (Shape::List(item), Value::Array(list)) => list.iter_mut().for_each(|below| fill(node.of(item), below)),
+        (Shape::Leaf(Leaf::Quantity, _), value) => quantities::canonicalise(value),
+        (Shape::Leaf(Leaf::Time, _), Value::String(text)) => leaf::canonical_time(text, false),
+        (Shape::Leaf(Leaf::MicroTime, _), Value::String(text)) => leaf::canonical_time(text, true),
         _ => {}
     }
 }
@@ -51,6 +54,9 @@ fn zero(node: ModelNode) -> Option<Value> {
         Shape::Any | Shape::Bytes | Shape::Leaf(..) | Shape::List(_) | Shape::Map(_) => None,
     }
 }
+
+/// The first minor that does not write a `creationTimestamp` that is not known.
+const CREATION_OMITTED_SINCE: u8 = 34;
 
 /// Brings a built-in object, its nulls dropped before, into the form that upstream stores and returns.
 pub(crate) fn canonicalise(node: ModelNode, value: &mut Value) {
@@ -87,6 +93,15 @@ fn canonicalise_field(node: ModelNode, field: &'static Field, map: &mut Map<Stri
             let mut empty = json!({});
             canonicalise(node, &mut empty);
             map.insert(field.name.to_owned(), empty);
+        }
+        // Nor these, which are structs too: a moment that is not known is null. Only that of creation came to be left out.
+        Shape::Leaf(Leaf::Time | Leaf::MicroTime, _) => {
+            if field.name != "creationTimestamp" || node.minor < CREATION_OMITTED_SINCE {
+                map.insert(field.name.to_owned(), Value::Null);
+            }
+        }
+        Shape::Leaf(Leaf::Quantity | Leaf::IntOrString, _) => {
+            map.insert(field.name.to_owned(), zero(node).unwrap_or(Value::Null));
         }
         _ if field.omit_empty => {}
         _ => {

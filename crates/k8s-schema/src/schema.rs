@@ -155,7 +155,9 @@ impl Schema {
         self.builtin_node().map_or(Ok(()), |node| check::conversion(node, value))
     }
 
-    /// Removes nulls that mean "absent". To be called before [`Schema::default`].
+    /// Removes nulls that mean "absent", and writes quantities and times of built-in types in the one form that upstream
+    /// writes.
+    /// To be called before [`Schema::default`].
     pub fn drop_nulls(&self, value: &mut Value) {
         match &self.0 {
             Inner::Builtin(id, minor) => nulls::drop_builtin(ModelNode::new(*id, *minor), value),

@@ -171,6 +171,31 @@ fn the_canonical_form_is_what_upstream_would_write() {
     assert_eq!(value, json!({"metadata": {}, "rules": null}));
 }
 
+/// Structs are never left out, and these leaves are structs in Go.
+#[test]
+fn moments_that_are_not_known_are_null() {
+    for (minor, metadata) in [(33, json!({"creationTimestamp": null})), (34, json!({}))] {
+        let mut value = json!({"involvedObject": {}});
+        Schema::builtin_kind("", "v1", "Event", minor).expect("Event").canonicalise(&mut value);
+        let times = ["eventTime", "firstTimestamp", "lastTimestamp"].map(|field| value.get(field).cloned());
+        assert_eq!(times, [const { Some(serde_json::Value::Null) }; 3]);
+        assert_eq!(value["metadata"], metadata);
+    }
+    let mut service = json!({"spec": {"ports": [{"port": 0}]}});
+    schema("", "Service").canonicalise(&mut service);
+    assert_eq!(service["spec"]["ports"], json!([{"port": 0, "targetPort": 0}]));
+}
+
+#[test]
+fn amounts_and_times_are_written_as_upstream_writes_them() {
+    let mut lease = json!({"spec": {"renewTime": "2020-01-01T02:00:00.000001+02:00"}});
+    schema("coordination.k8s.io", "Lease").drop_nulls(&mut lease);
+    assert_eq!(lease["spec"]["renewTime"], "2020-01-01T00:00:00.000001Z");
+    let mut pod = json!({"spec": {"containers": [{"resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}}]}});
+    schema("", "Pod").drop_nulls(&mut pod);
+    assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"], json!({"cpu": "500m", "memory": "1Gi"}));
+}
+
 #[test]
 fn required_fields_are_known() {
     let value = json!({"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}});

@@ -32,6 +32,8 @@ const FRONT_PROXY: &str = "front-proxy-ca";
 const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
 /// The audience of ServiceAccount tokens for the API server itself.
 const AUDIENCE: &str = "https://kubernetes.default.svc";
+/// Bytes of the name of a host: a label's value takes no more.
+const MAX_HOST_BYTES: usize = 63;
 
 /// A running control plane.
 pub(crate) struct ControlPlane {
@@ -115,6 +117,7 @@ impl ControlPlane {
             minor: minor(&spec.version)?,
             git_version: cloud_eks::git_version(&spec.version)
                 .ok_or_else(|| format!("{} is not served", spec.version))?,
+            host: host(&inner.endpoint, &inner.region),
             issuer: Issuer::new(service_account_key, &issuer, &[AUDIENCE]),
             token_authenticators: vec![tokens],
             authorizers: vec![policies],
@@ -196,6 +199,17 @@ impl ControlPlane {
     pub(crate) fn eks(&self) -> Client {
         eks(&self.server)
     }
+}
+
+/// What the host of a process's API servers is called: after its address, as EC2 calls hosts. The port tells processes of one
+/// machine apart, and the whole is the value of a label.
+fn host(endpoint: &str, region: &str) -> String {
+    let suffix = format!(".{region}.compute.internal");
+    let address = endpoint.trim_start_matches("http://");
+    let address = address.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let room = MAX_HOST_BYTES.saturating_sub("ip-".len() + suffix.len());
+    let address = address[address.len().saturating_sub(room)..].trim_matches('-');
+    format!("ip-{address}{suffix}")
 }
 
 /// A client as which EKS itself works in a cluster.
@@ -394,6 +408,6 @@ fn tls(
     let purpose = Purpose::Server { names: names.map(str::to_owned).to_vec(), addresses };
     let identity = authority.issue(world, &purpose).map_err(|error| error.to_string())?;
     let authorities = std::iter::once(authority).chain(front_proxy);
-    let clients = Clients::MayBeKnown(authorities.map(|authority| authority.certificate().clone()).collect());
+    let clients = Clients::MayShow(authorities.map(|authority| authority.certificate().clone()).collect());
     Ok(Tls { chain: vec![identity.certificate], key: identity.key.to_der(), clients })
 }

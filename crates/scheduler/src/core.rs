@@ -121,6 +121,7 @@ impl Core {
         let Some(node) = object.and_then(|object| NodeInfo::new(object.clone()).ok()) else {
             if self.snapshot.remove_node(name) {
                 self.queue.event(&Event { events: Events::NODE_REMOVED, node: None, pod: None }, now);
+                self.wake_nominated(name, now);
             }
             return;
         };
@@ -248,6 +249,16 @@ impl Core {
         if let Place::Assumed(pod, node) | Place::Assigned(pod, node) = place {
             self.snapshot.remove_pod(&node, &key);
             self.pod_event(Events::POD_REMOVED, &node, &pod, now);
+            self.wake_nominated(&node, now);
+        }
+    }
+
+    /// The room that was made on a node has changed. Those that it was made for look again even where it is too little, or no
+    /// more: else they would keep what others could have.
+    fn wake_nominated(&mut self, node: &str, now: Duration) {
+        let nominated: Vec<PodKey> = self.nominations.on(node).iter().map(|pod| pod.key.clone()).collect();
+        for key in nominated {
+            self.queue.wake(&key, now);
         }
     }
 

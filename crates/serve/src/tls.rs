@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{CipherSuite, RootCertStore, ServerConfig};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CipherSuite, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 
 /// The identity or the client CA cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +26,62 @@ pub struct Tls {
     pub clients: Clients,
 }
 
-/// Whose certificates a server takes. The lists are of authorities that they must lead to.
+/// Whose certificates a server takes.
 pub enum Clients {
     /// None are asked for.
     Anyone,
-    /// They are asked for, and a client without one is somebody too.
-    MayBeKnown(Vec<CertificateDer<'static>>),
-    /// Nobody gets a connection without one.
+    /// They are asked for, by the names of these authorities. A client without one is somebody too, and one with a certificate of
+    /// anybody gets its connection: it has the key of what it shows, and nothing more is known. Whoever makes an identity of
+    /// [`crate::Peer::certificates`] must see first that they lead to an authority.
+    MayShow(Vec<CertificateDer<'static>>),
+    /// Nobody gets a connection without one that leads to these authorities.
     MustBeKnown(Vec<CertificateDer<'static>>),
+}
+
+/// Leaves it to the server of requests to judge certificates, so that a client hears in HTTP what is wrong with its own, as Go's
+/// `tls.RequestClientCert` has it. The signature of the handshake is looked at as always.
+#[derive(Debug)]
+struct Unjudged(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Unjudged {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 impl Tls {
@@ -45,7 +95,7 @@ impl Tls {
             .map_err(TlsError::Identity)?;
         let (authorities, required) = match self.clients {
             Clients::Anyone => (Vec::new(), false),
-            Clients::MayBeKnown(authorities) => (authorities, false),
+            Clients::MayShow(authorities) => (authorities, false),
             Clients::MustBeKnown(authorities) => (authorities, true),
         };
         // An empty list with a requirement is an error of the verifier, and not everyone's way in.
@@ -58,8 +108,8 @@ impl Tls {
                 roots.add(certificate).map_err(|error| refused(&error))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| refused(&error))?)
+            let verifier = verifier.build().map_err(|error| refused(&error))?;
+            builder.with_client_cert_verifier(if required { verifier } else { Arc::new(Unjudged(verifier)) })
         };
         let mut config = builder.with_single_cert(self.chain, self.key).map_err(TlsError::Identity)?;
         config.ignore_client_order = true;

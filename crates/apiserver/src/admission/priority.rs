@@ -46,7 +46,7 @@ pub(super) fn admit(review: &Review<'_, '_>, object: &mut Value) -> Result<(), A
         );
         return Err(call.resource.forbidden(name, &why));
     }
-    if let Some(own) = object["spec"]["preemptionPolicy"].as_str().filter(|own| class.is_some() && *own != policy) {
+    if let Some(own) = object["spec"]["preemptionPolicy"].as_str().filter(|own| *own != policy) {
         let why = format!(
             "the string value of PreemptionPolicy ({own}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
         );

@@ -29,7 +29,6 @@ pub(crate) async fn run(core: Arc<Core>) {
     let caches = [(GROUP, PLURAL), ("", "services"), ("discovery.k8s.io", "endpointslices")]
         .map(|(group, plural)| core.registry.cache(group, plural));
     let [Some(own), Some(services), Some(slices)] = caches else { return };
-    let user = own_objects::user();
     let (mut own_changes, mut service_changes, mut slice_changes) =
         (own.subscribe(), services.subscribe(), slices.subscribe());
     loop {
@@ -40,7 +39,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         for remote in remotes.values() {
             if let Some(object) = core.lookup(GROUP, PLURAL, "", &remote.name) {
                 let found = look(&core, remote).await;
-                tell(&core, &user, &object, found).await;
+                tell(&core, &object, found).await;
             }
         }
         // Most clusters have no other servers, and then nothing but an APIService can change that.
@@ -152,7 +151,7 @@ async fn ask(core: &Core, remote: &Remote, path: &str) -> Result<(), String> {
 }
 
 /// Writes a condition down if it is another than before.
-async fn tell(core: &Core, user: &Arc<UserInfo>, object: &Object, (status, reason, message): Found) {
+async fn tell(core: &Core, object: &Object, (status, reason, message): Found) {
     let mut value = object.value();
     let mut condition = json!({
         "type": "Available", "status": status, "reason": reason, "message": message,
@@ -180,5 +179,5 @@ async fn tell(core: &Core, user: &Arc<UserInfo>, object: &Object, (status, reaso
         ..Request::new(Verb::Update, &SERVICES, "", &object.meta().name)
     };
     // Who changed it meanwhile has woken this up again.
-    let _ = core.execute(&core.keyspace, user, AGENT, &crate::audit::Record::NONE, request).await;
+    let _ = own_objects::execute(core, AGENT, request).await;
 }

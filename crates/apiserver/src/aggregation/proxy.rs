@@ -32,7 +32,7 @@ pub(crate) async fn answer(
         core.decide(&Attributes::path(&passing.user, &verb, &path), audit).await?;
         return Ok(pass(remote, passing).await);
     }
-    core.check(&passing.user, audit, &passing.request).await?;
+    core.check_as(&passing.user, audit, &passing.request, passing.verb()).await?;
     Ok(pass(remote, passing).await)
 }
 

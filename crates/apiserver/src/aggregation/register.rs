@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_client::{Body, Options, Preconditions, Request, Verb};
-use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo};
+use k8s_object::{ApiError, GroupVersionResource, Object};
 use serde_json::{Value, json};
 
 use super::{GROUP, PLURAL, priorities};
@@ -23,7 +23,6 @@ pub(crate) async fn run(core: Arc<Core>) {
     else {
         return;
     };
-    let user = own_objects::user();
     let (mut service_changes, mut definition_changes) = (services.subscribe(), definitions.subscribe());
     let mut first = true;
     loop {
@@ -31,7 +30,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         definition_changes.borrow_and_update();
         for step in steps(&wanted(&core), &services.all(), first) {
             // Another process may have been faster, or the store is away; the next change looks again.
-            let _ = carry_out(&core, &user, step).await;
+            let _ = carry_out(&core, step).await;
         }
         first = false;
         tokio::select! {
@@ -110,7 +109,7 @@ fn steps(wanted: &BTreeMap<String, Wanted>, there: &[Arc<Object>], first: bool) 
     steps
 }
 
-async fn carry_out(core: &Core, user: &Arc<UserInfo>, step: Step) -> Result<(), ApiError> {
+async fn carry_out(core: &Core, step: Step) -> Result<(), ApiError> {
     let request =
         |verb, name: String, body, options| Request { body, options, ..Request::new(verb, &SERVICES, "", &name) };
     let request = match step {
@@ -131,7 +130,7 @@ async fn carry_out(core: &Core, user: &Arc<UserInfo>, step: Step) -> Result<(), 
             request(Verb::Delete, name, Body::None, Options { preconditions, ..Options::default() })
         }
     };
-    core.execute(&core.keyspace, user, AGENT, &crate::audit::Record::NONE, request).await.map(drop)
+    own_objects::execute(core, AGENT, request).await.map(drop)
 }
 
 #[cfg(test)]

@@ -66,12 +66,12 @@ impl Record {
 
     /// Asks the policy what is to be recorded of a request. `source` is asked for only when something is.
     pub(crate) fn begin<'a>(
-        core: &Arc<Core>,
+        core: &Core,
         audited: &Audited<'_>,
         version: &str,
         source: impl FnOnce() -> Source<'a>,
     ) -> Record {
-        let Some(audit) = &core.audit else { return Record::NONE };
+        let (Some(audit), Some(me)) = (&core.audit, core.me.upgrade()) else { return Record::NONE };
         let verdict = audit.policy.judge(audited);
         core.metrics.audit_levels.with(&[level_name(verdict.level)]).inc();
         if verdict.level == AuditLevel::None {
@@ -106,11 +106,11 @@ impl Record {
             at: now,
             annotations: Default::default(),
         };
-        Record(Some(Box::new(Gathered { core: core.clone(), verdict, event: Mutex::new(event) })))
+        Record(Some(Box::new(Gathered { core: me, verdict, event: Mutex::new(event) })))
     }
 
     /// Of a request of a component in the process.
-    pub(crate) fn of_component(core: &Arc<Core>, user: &UserInfo, agent: &str, request: &Request) -> Record {
+    pub(crate) fn of_component(core: &Core, user: &UserInfo, agent: &str, request: &Request) -> Record {
         if core.audit.is_none() {
             return Record::NONE;
         }

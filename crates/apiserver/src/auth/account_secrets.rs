@@ -11,6 +11,7 @@ use k8s_object::{ApiError, Object, UserInfo, resources};
 use serde_json::{Value, json};
 
 use crate::core::{Core, InProcess};
+use crate::own_objects;
 
 const TYPE: &str = "kubernetes.io/service-account-token";
 const ACCOUNT: &str = "kubernetes.io/service-account.name";
@@ -73,7 +74,7 @@ async fn keep(core: &Core, user: &Arc<UserInfo>, secret: &Object) -> Result<(), 
     };
     let Some(filled) = filled(core, &secret.value(), &account) else { return Ok(()) };
     let request = request(Verb::Update, secret, Body::Json(filled), Options::default());
-    core.execute(&core.keyspace, user, AGENT, &crate::audit::Record::NONE, request).await.map(drop)
+    own_objects::execute_as(core, user, AGENT, request).await.map(drop)
 }
 
 /// The Secret with all that it is to have; nothing if it has it.
@@ -123,7 +124,7 @@ async fn delete(core: &Core, user: &Arc<UserInfo>, secret: &Object) -> Result<()
     let preconditions = Preconditions { uid: Some(secret.meta().uid.clone()), ..Preconditions::default() };
     let options = Options { preconditions, ..Options::default() };
     let request = request(Verb::Delete, secret, Body::None, options);
-    core.execute(&core.keyspace, user, AGENT, &crate::audit::Record::NONE, request).await.map(drop)
+    own_objects::execute_as(core, user, AGENT, request).await.map(drop)
 }
 
 fn request(verb: Verb, secret: &Object, body: Body, options: Options) -> Request {

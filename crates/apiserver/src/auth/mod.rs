@@ -73,8 +73,9 @@ pub(crate) struct Auth {
     issuers: RwLock<Issuers>,
     token_webhook: Option<TokenAsking>,
     modes: Vec<Authority>,
-    /// Of clients and of front proxies, where there are front proxies.
-    chains: Option<(Chains, Chains)>,
+    /// Of clients; none where no authority of theirs is known.
+    clients: Option<Chains>,
+    front_proxies: Option<Chains>,
 }
 
 impl Auth {
@@ -87,11 +88,13 @@ impl Auth {
         authentication: Authentication,
         modes: Vec<Mode>,
     ) -> Result<Auth, ApiError> {
-        let chains = match &authentication.front_proxy {
-            Some(proxy) => {
-                let chains = |of| Chains::new(of).map_err(ApiError::internal);
-                Some((chains(&authentication.client_authorities)?, chains(&proxy.authorities)?))
-            }
+        let chains = |of: &Vec<CertificateDer<'static>>| {
+            let known = (!of.is_empty()).then(|| Chains::new(of));
+            known.transpose().map_err(ApiError::internal)
+        };
+        let clients = chains(&authentication.client_authorities)?;
+        let front_proxies = match &authentication.front_proxy {
+            Some(proxy) => chains(&proxy.authorities)?,
             None => None,
         };
         let rbac = RwLock::new(RbacIndex::new());
@@ -105,7 +108,18 @@ impl Auth {
             })
         };
         let modes = modes.into_iter().map(mode).collect::<Result<_, String>>().map_err(ApiError::internal)?;
-        Ok(Auth { issuer, authenticators, authorizers, rbac, authentication, issuers, token_webhook, modes, chains })
+        Ok(Auth {
+            issuer,
+            authenticators,
+            authorizers,
+            rbac,
+            authentication,
+            issuers,
+            token_webhook,
+            modes,
+            clients,
+            front_proxies,
+        })
     }
 
     pub(crate) fn issuer(&self) -> &Issuer {
@@ -181,7 +195,7 @@ impl Auth {
         chain: &[CertificateDer<'static>],
         headers: &HeaderMap,
     ) -> Option<UserInfo> {
-        let (proxy, (_, chains)) = (self.authentication.front_proxy.as_ref()?, self.chains.as_ref()?);
+        let (proxy, chains) = (self.authentication.front_proxy.as_ref()?, self.front_proxies.as_ref()?);
         let named = front_proxy::user(headers, proxy)?;
         let now = core.world.now();
         let own = k8s_auth::user_of_certificate(chain.first()?, now).ok()?;
@@ -189,14 +203,11 @@ impl Auth {
         (allowed && chains.lead(chain, now)).then_some(named)
     }
 
-    /// The user whom a client certificate names. That its chain leads to an authority, TLS has checked.
+    /// The user whom a client certificate names, if it leads to an authority of clients: TLS takes any.
     pub(crate) fn by_certificate(&self, core: &Core, chain: &[CertificateDer<'static>]) -> Option<UserInfo> {
         let now = core.world.now();
-        // Without a front proxy there is one authority only.
-        if self.chains.as_ref().is_some_and(|(clients, _)| !clients.lead(chain, now)) {
-            return None;
-        }
-        k8s_auth::user_of_certificate(chain.first()?, now).ok()
+        let leads = self.clients.as_ref()?.lead(chain, now);
+        leads.then(|| k8s_auth::user_of_certificate(chain.first()?, now).ok()).flatten()
     }
 
     /// The user that a bearer token stands for.

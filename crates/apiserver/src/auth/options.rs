@@ -14,8 +14,7 @@ pub struct Authentication {
     pub bootstrap_tokens: bool,
     /// Proxies that say who sends a request.
     pub front_proxy: Option<FrontProxy>,
-    /// The authorities of clients' certificates. Needed beside a front proxy, whose authority TLS takes too; without one TLS
-    /// has looked at them already.
+    /// The authorities of clients' certificates. Without one nobody is known by a certificate: TLS takes any.
     pub client_authorities: Vec<CertificateDer<'static>>,
     /// Issuers whose tokens are taken.
     pub jwt: Vec<JwtAuthenticator>,

@@ -24,7 +24,6 @@ enum Change {
 
 /// Updates what is there; what is missing is created before.
 pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
-    let user = own_objects::user();
     for wanted in k8s_auth::bootstrap::objects(core.minor) {
         let resource = match &*wanted.kind().kind {
             "ClusterRole" => &resources::CLUSTER_ROLES,
@@ -38,21 +37,14 @@ pub(crate) async fn run(core: &Core) -> Result<(), ApiError> {
         let done = match reconcile(&own, wanted) {
             Change::Nothing => continue,
             Change::Update(value) => {
-                core.execute(
-                    &core.keyspace,
-                    &user,
-                    AGENT,
-                    &crate::audit::Record::NONE,
-                    request(Verb::Update, &meta.name, Body::Json(value)),
-                )
-                .await
+                own_objects::execute(core, AGENT, request(Verb::Update, &meta.name, Body::Json(value))).await
             }
             Change::Replace(value) => {
                 let delete = request(Verb::Delete, &meta.name, Body::None);
-                match core.execute(&core.keyspace, &user, AGENT, &crate::audit::Record::NONE, delete).await {
+                match own_objects::execute(core, AGENT, delete).await {
                     Ok(_) => {
                         let create = request(Verb::Create, "", Body::Json(value));
-                        core.execute(&core.keyspace, &user, AGENT, &crate::audit::Record::NONE, create).await
+                        own_objects::execute(core, AGENT, create).await
                     }
                     failed => failed,
                 }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_client::{Body, PatchType, Request, Verb};
-use k8s_object::{ApiError, GroupVersionResource, Object, UserInfo, resources};
+use k8s_object::{ApiError, GroupVersionResource, Object, resources};
 use serde_json::{Value, json};
 
 use super::{FINALIZER, GROUP, PLURAL, names};
-use crate::audit::Record;
 use crate::core::Core;
 use crate::own_objects;
 
@@ -21,7 +20,6 @@ const AGENT: &str = "apiextensions-apiserver";
 /// Runs until it is dropped.
 pub(crate) async fn run(core: Arc<Core>) {
     let Some(cache) = core.registry.cache(GROUP, PLURAL) else { return };
-    let user = own_objects::user();
     let mut changed = cache.subscribe();
     loop {
         changed.borrow_and_update();
@@ -29,10 +27,10 @@ pub(crate) async fn run(core: Arc<Core>) {
         for definition in cache.all() {
             let meta = definition.meta();
             if meta.is_terminating() && meta.finalizers.iter().any(|name| name == FINALIZER) {
-                waiting |= !finalize(&core, &user, &definition).await.unwrap_or(false);
+                waiting |= !finalize(&core, &definition).await.unwrap_or(false);
             } else if may_get_names(&core, &definition) {
                 // Its names are judged whenever it is written. Whoever is faster has judged them too.
-                let _ = patch(&core, &user, &definition, json!({})).await;
+                let _ = patch(&core, &definition, json!({})).await;
             }
         }
         if waiting {
@@ -44,7 +42,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 /// Returns whether nothing is left to do.
-async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -> Result<bool, ApiError> {
+async fn finalize(core: &Core, definition: &Object) -> Result<bool, ApiError> {
     let value = definition.value();
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
     let (group, plural) = (text("/spec/group"), text("/spec/names/plural"));
@@ -62,14 +60,14 @@ async fn finalize(core: &Arc<Core>, user: &Arc<UserInfo>, definition: &Object) -
         let namespaces: BTreeSet<String> = cache.all().iter().map(|object| object.meta().namespace.clone()).collect();
         for namespace in namespaces {
             let all = Request::new(Verb::DeleteCollection, &resource, &namespace, "");
-            core.execute(&core.keyspace, user, AGENT, &Record::NONE, all).await?;
+            own_objects::execute(core, AGENT, all).await?;
         }
         if cache.len() > 0 {
             return Ok(false);
         }
     }
     let finalizers: Vec<&String> = definition.meta().finalizers.iter().filter(|name| *name != FINALIZER).collect();
-    patch(core, user, definition, json!({"finalizers": finalizers})).await?;
+    patch(core, definition, json!({"finalizers": finalizers})).await?;
     Ok(true)
 }
 
@@ -85,12 +83,12 @@ fn may_get_names(core: &Core, definition: &Object) -> bool {
 }
 
 /// Changes the metadata of a definition, if it is still as it was.
-async fn patch(core: &Core, user: &Arc<UserInfo>, definition: &Object, mut metadata: Value) -> Result<(), ApiError> {
+async fn patch(core: &Core, definition: &Object, mut metadata: Value) -> Result<(), ApiError> {
     metadata["resourceVersion"] = json!(definition.meta().resource_version);
     let request = Request {
         body: Body::Json(json!({"metadata": metadata})),
         patch: Some(PatchType::Merge),
         ..Request::new(Verb::Patch, &resources::CUSTOM_RESOURCE_DEFINITIONS, "", &definition.meta().name)
     };
-    core.execute(&core.keyspace, user, AGENT, &Record::NONE, request).await.map(drop)
+    own_objects::execute(core, AGENT, request).await.map(drop)
 }

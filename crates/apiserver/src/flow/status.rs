@@ -7,7 +7,6 @@ use k8s_object::{GroupVersionResource, Object};
 use serde_json::{Value, json};
 
 use super::GROUP;
-use crate::audit::Record;
 use crate::core::Core;
 use crate::own_objects;
 
@@ -64,12 +63,11 @@ fn judged(core: &Core, schema: &Object) -> Option<Value> {
 }
 
 async fn write(core: &Core, schema: &Object, changed: Value) {
-    let user = own_objects::user();
     let request = Request {
         subresource: "status".to_owned(),
         body: Body::Json(changed),
         ..Request::new(Verb::Update, &GroupVersionResource::new(GROUP, "v1", "flowschemas"), "", &schema.meta().name)
     };
     // Somebody else may have been faster; then there is another change to look at.
-    let _ = core.execute(&core.keyspace, &user, MANAGER, &Record::NONE, request).await;
+    let _ = own_objects::execute(core, MANAGER, request).await;
 }

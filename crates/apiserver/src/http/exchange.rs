@@ -141,7 +141,7 @@ impl Exchange {
         if let Some(series) = &self.series {
             series.timed_out();
         }
-        let error = ApiError::new(Reason::Timeout, "request did not complete within the allotted timeout");
+        let error = ApiError::new(Reason::Timeout, "Timeout: request did not complete within the allotted timeout");
         self.audit.failed(&error);
         let mut text = respond::json_text(&error.to_status());
         text.push(b'\n');

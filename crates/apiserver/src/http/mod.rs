@@ -47,7 +47,7 @@ pub(crate) use health::{is_ready, look as look_at_health, version_info};
 pub(crate) use lists::Kept;
 pub(crate) use negotiate::{Accepted, Format, View};
 pub(crate) use openapi::Documents;
-pub(crate) use path::{Route as PathRoute, decode, parse as parse_path, query_pairs};
+pub(crate) use path::{Route as PathRoute, decode, parse as parse_path, query_pairs, verb_of};
 pub(crate) use respond::{plain_stream, text as plain_text, warn};
 
 /// Answers the requests of one cluster's clients.

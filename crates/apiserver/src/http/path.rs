@@ -34,6 +34,8 @@ pub(crate) struct Query {
     pub include_object: Option<String>,
     /// What `dryRun` says that is not known.
     pub unknown_dry_run: Option<String>,
+    /// Parameters that should be numbers, and what is wrong with them.
+    pub bad_numbers: Vec<(String, String)>,
     /// `export`, which is gone.
     pub export: bool,
 }
@@ -125,8 +127,6 @@ pub(crate) fn parse(
         ("GET", true) if own.watch => Verb::Watch,
         ("GET", true) => Verb::List,
         ("GET", false) => Verb::Get,
-        // Only what is passed on has an answer to it.
-        ("HEAD", false) if streamed => Verb::Get,
         ("POST", true) => Verb::Create,
         // Objects are created in their collection, subresources below their object.
         ("POST", false) if !below.is_empty() => Verb::Create,
@@ -134,12 +134,23 @@ pub(crate) fn parse(
         ("PATCH", false) => Verb::Patch,
         ("DELETE", true) => Verb::DeleteCollection,
         ("DELETE", false) => Verb::Delete,
+        (method, all) if streamed && !all || foreign => passed_on(method, all),
         _ => return Err(ApiError::method_not_allowed()),
     };
     if let (Some(unknown), Some(kind)) = (&own.unknown_dry_run, options_kind(verb)) {
         let cause = k8s_kinds::causes::not_supported("dryRun", "", &["All"]);
         let message = cause.message.replacen("\"\"", &format!("[]string{{{unknown:?}}}"), 1);
         return Err(ApiError::invalid("meta.k8s.io", kind, "", vec![Cause { message, ..cause }]));
+    }
+    if let Some((_, problem)) = own.bad_numbers.iter().find(|(name, _)| takes_number(verb, name)) {
+        return Err(ApiError::bad_request(problem.clone()));
+    }
+    const VALIDATIONS: [&str; 4] = ["", "Ignore", "Strict", "Warn"];
+    if let (Verb::Create | Verb::Update | Verb::Patch, Some(kind)) = (verb, options_kind(verb))
+        && let Some(unknown) = options.field_validation.as_deref().filter(|own| !VALIDATIONS.contains(own))
+    {
+        let cause = k8s_kinds::causes::not_supported("fieldValidation", unknown, &VALIDATIONS);
+        return Err(ApiError::invalid("meta.k8s.io", kind, "", vec![cause]));
     }
     if verb == Verb::Get && own.export {
         let message = "the export parameter, deprecated since v1.14, is no longer supported";
@@ -157,6 +168,26 @@ pub(crate) fn parse(
         options,
     };
     Ok(Route::Resource(Box::new(ResourceRoute { request, query: own })))
+}
+
+/// What a method that only others have an answer to counts as. Who may send it is asked by its own verb, [`verb_of`].
+fn passed_on(method: &str, all: bool) -> Verb {
+    match method {
+        "POST" => Verb::Create,
+        "PUT" => Verb::Update,
+        "PATCH" => Verb::Patch,
+        _ if all => Verb::List,
+        _ => Verb::Get,
+    }
+}
+
+/// The verb by which a request that is passed on is authorized: a method that is none of REST's has an empty one, which only those
+/// may use who may do everything there (apiserver `RequestInfo`).
+pub(crate) fn verb_of(method: &http::Method, verb: Verb) -> &'static str {
+    match method.as_str() {
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" => verb.as_str(),
+        _ => "",
+    }
 }
 
 /// What the options of a write are called.
@@ -194,13 +225,34 @@ fn selectors(query: &str, many: bool, own: &mut Query) -> Options {
     options
 }
 
+fn not_a_number(text: &str, error: &std::num::ParseIntError) -> String {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    let problem = match error.kind() {
+        NegOverflow | PosOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.ParseInt: parsing {text:?}: {problem}")
+}
+
+/// Whether a parameter that is a number means something to a verb.
+fn takes_number(verb: Verb, name: &str) -> bool {
+    match verb {
+        Verb::DeleteCollection => true,
+        Verb::Delete => name == "gracePeriodSeconds",
+        Verb::List | Verb::Watch => name != "gracePeriodSeconds",
+        Verb::Create | Verb::Get | Verb::Patch | Verb::Update => false,
+    }
+}
+
 fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
     let mut options = Options::default();
     for (name, value) in query_pairs(query) {
-        let number = || {
-            value
-                .parse::<i64>()
-                .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")))
+        // Whether it matters is known once the verb is.
+        let mut number = || {
+            value.parse::<i64>().unwrap_or_else(|error| {
+                own.bad_numbers.push((name.clone(), not_a_number(&value, &error)));
+                0
+            })
         };
         let some = || (!value.is_empty()).then(|| value.clone());
         // A parameter without a value is true, as in upstream's conversion.
@@ -217,17 +269,17 @@ fn options(query: &str, own: &mut Query) -> Result<Options, ApiError> {
             "fieldSelector" => options.field_selector = some(),
             "fieldValidation" => options.field_validation = some(),
             "force" => options.force = Some(flag()),
-            "gracePeriodSeconds" => options.grace_period_seconds = Some(number()?),
+            "gracePeriodSeconds" => options.grace_period_seconds = Some(number()),
             "includeObject" => own.include_object = some(),
             "labelSelector" => options.label_selector = some(),
             // A negative limit is none (apiserver `storage.ListOptions`).
-            "limit" => options.limit = usize::try_from(number()?).unwrap_or(0),
+            "limit" => options.limit = usize::try_from(number()).unwrap_or(0),
             "orphanDependents" => options.orphan_dependents = Some(flag()),
             "propagationPolicy" => options.propagation = Some(parse_propagation(&value)?),
             "resourceVersion" => options.resource_version = some(),
             "resourceVersionMatch" => options.resource_version_match = some(),
             "sendInitialEvents" => own.send_initial_events = Some(flag()),
-            "timeoutSeconds" => own.timeout_seconds = u64::try_from(number()?).ok().filter(|seconds| *seconds > 0),
+            "timeoutSeconds" => own.timeout_seconds = u64::try_from(number()).ok().filter(|seconds| *seconds > 0),
             "watch" => own.watch = flag(),
             _ => {}
         }
@@ -289,6 +341,8 @@ mod tests {
             ("GET", "/healthz", "other /healthz"),
             ("GET", "/api/v1/namespaces/a/pods/b/proxy/c?watch=true&limit=x", "get pods a|b|proxy"),
             ("HEAD", "/api/v1/namespaces/a/services/b/proxy/c", "get services a|b|proxy"),
+            ("OPTIONS", "/api/v1/namespaces/a/services/b/proxy/c", "get services a|b|proxy"),
+            ("OPTIONS", "/api/v1/namespaces/a/services/b/status", "405"),
             ("PUT", "/api/v1/pods", "405"),
             ("GET", "/api/v1/pods?limit=x", "400"),
             ("POST", "/api/v1/namespaces/a/pods?dryRun=Some", "422"),

@@ -5,7 +5,7 @@ use std::io::Write;
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
 use http::{Response, StatusCode};
 use k8s_object::{ApiError, Object, Reason};
 use serde_json::{Value, json};
@@ -153,7 +153,12 @@ pub(crate) fn failure(error: &ApiError, format: Format) -> Response<Body> {
     let code = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut status = error.to_status();
     // What no handler was found for has details without content.
-    if matches!(error.reason, Reason::MethodNotAllowed | Reason::NotFound) && status.get("details").is_none() {
+    let is_routed = match error.reason {
+        Reason::NotAcceptable => error.message.starts_with("406: "),
+        Reason::MethodNotAllowed | Reason::NotFound | Reason::Timeout => true,
+        _ => false,
+    };
+    if is_routed && status.get("details").is_none() {
         status["details"] = json!({});
     }
     let mut response = value(code, &status, format, false);
@@ -161,9 +166,6 @@ pub(crate) fn failure(error: &ApiError, format: Format) -> Response<Body> {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     warn(&mut response, &error.warnings);
-    if code == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"kubernetes-master\""));
-    }
     response
 }
 

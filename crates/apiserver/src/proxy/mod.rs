@@ -21,7 +21,7 @@ use serve::{Body, Peer};
 
 use crate::audit::Record;
 use crate::core::Core;
-use crate::http::query_pairs;
+use crate::http::{query_pairs, verb_of};
 pub(crate) use location::Location;
 
 /// What is below an object and passed on.
@@ -60,6 +60,11 @@ pub(crate) struct Passing {
 }
 
 impl Passing {
+    /// By which verb it is authorized.
+    pub(crate) fn verb(&self) -> &'static str {
+        verb_of(self.http.method(), self.request.verb)
+    }
+
     /// Parameters of the query, in their order.
     fn query(&self) -> Vec<(String, String)> {
         query_pairs(self.http.uri().query().unwrap_or(""))
@@ -73,7 +78,7 @@ pub(crate) async fn answer(passing: Passing, stream: Stream, audit: &Record) -> 
     let agent = agent.as_str();
     let core = &passing.core;
     core.refresh().await?;
-    core.check(&passing.user, audit, &passing.request).await?;
+    core.check_as(&passing.user, audit, &passing.request, passing.verb()).await?;
     let request = &passing.request;
     if request.name.is_empty() {
         return Err(ApiError::method_not_allowed());

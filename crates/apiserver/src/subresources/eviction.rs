@@ -20,7 +20,7 @@ const PLURAL: &str = "poddisruptionbudgets";
 pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let (mut eviction, _) = write::parse(body)?;
     super::expect(&eviction, "Eviction", &["policy/v1", "policy/v1beta1"])?;
-    let own = eviction["metadata"]["name"].as_str().unwrap_or(&call.request.name);
+    let own = eviction["metadata"]["name"].as_str().unwrap_or_default();
     if own != call.request.name {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
     }

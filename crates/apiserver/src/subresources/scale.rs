@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use k8s_apply::Managed;
 use k8s_client::{Body, PatchType, Reply, Verb};
-use k8s_object::{ApiError, LabelSelector, Object, Requirement};
+use k8s_kinds::columns;
+use k8s_object::{ApiError, Object};
 use k8s_schema::PatchError;
 use serde_json::{Value, json};
 
@@ -155,9 +156,13 @@ fn scale_of(call: &Call<'_>, object: &Object) -> Value {
             "name": meta.name, "namespace": meta.namespace, "uid": meta.uid,
             "resourceVersion": meta.resource_version, "creationTimestamp": meta.creation_timestamp,
         },
-        "spec": {"replicas": wanted.as_i64().unwrap_or(0)},
+        "spec": {},
         "status": {"replicas": running.as_i64().unwrap_or(0)},
     });
+    // None at all are not written.
+    if let Some(wanted) = wanted.as_i64().filter(|wanted| *wanted != 0) {
+        scale["spec"]["replicas"] = json!(wanted);
+    }
     if !selector.is_empty() {
         scale["status"]["selector"] = json!(selector);
     }
@@ -192,21 +197,7 @@ fn selector_text(selector: &Value) -> String {
             map.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
         return pairs.join(",");
     }
-    let Ok(selector) = serde_json::from_value::<LabelSelector>(selector.clone()) else { return String::new() };
-    let texts = selector.requirements.iter().map(|requirement| match requirement {
-        Requirement::Exists(key) => key.clone(),
-        Requirement::DoesNotExist(key) => format!("!{key}"),
-        Requirement::In(key, values) if values.len() == 1 => {
-            format!("{key}={}", values.iter().cloned().collect::<String>())
-        }
-        Requirement::In(key, values) => format!("{key} in ({})", values.iter().cloned().collect::<Vec<_>>().join(",")),
-        Requirement::NotIn(key, values) => {
-            format!("{key} notin ({})", values.iter().cloned().collect::<Vec<_>>().join(","))
-        }
-        Requirement::GreaterThan(key, bound) => format!("{key}>{bound}"),
-        Requirement::LessThan(key, bound) => format!("{key}<{bound}"),
-    });
-    texts.collect::<Vec<String>>().join(",")
+    columns::selector_text(selector)
 }
 
 #[cfg(test)]
@@ -221,6 +212,10 @@ mod tests {
             (
                 json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}, {"key": "b", "operator": "Exists"}]}),
                 "a in (x,y),b",
+            ),
+            (
+                json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}),
+                "a=b,a in (b)",
             ),
             (Value::Null, ""),
         ];

@@ -36,8 +36,12 @@ impl Served {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, tasks, ca, admin, stranger) = runtime.block_on(async {
             let world = World::real();
-            let cluster = super::start_with(&world, &Store::memory(&world, store::Limits::default()), change).await;
             let ca = Authority::generate(&world, "kubernetes").unwrap();
+            let change = |options: &mut apiserver::Options| {
+                options.authentication.client_authorities = vec![ca.certificate().clone()];
+                change(options);
+            };
+            let cluster = super::start_with(&world, &Store::memory(&world, store::Limits::default()), change).await;
             let server = Purpose::Server { names: vec!["localhost".into()], addresses: vec![] };
             let server = ca.issue(&world, &server).unwrap();
             let client = |user: &str, group: &str| Purpose::Client { user: user.into(), group: Some(group.into()) };
@@ -47,7 +51,7 @@ impl Served {
             let tls = serve::Tls {
                 chain: vec![server.certificate.clone()],
                 key: server.key.to_der(),
-                clients: serve::Clients::MayBeKnown(vec![ca.certificate().clone()]),
+                clients: serve::Clients::MayShow(vec![ca.certificate().clone()]),
             };
             let options = serve::Options { tls: Some(tls), limits };
             let served = serve::start(listener, cluster.server.handler(), options, &cluster.tasks).unwrap();

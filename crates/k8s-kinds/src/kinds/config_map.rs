@@ -20,7 +20,7 @@ pub(crate) static KIND: Kind = Kind {
     type_name: "io.k8s.api.core.v1.ConfigMap",
     columns: &[
         NAME,
-        Column::integer("Data", "Number of entries.", |object, _| {
+        Column::count("Data", "Number of entries.", |object, _| {
             (entries(object, "data").count() + entries(object, "binaryData").count()).into()
         }),
         AGE,

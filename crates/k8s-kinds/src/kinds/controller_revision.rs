@@ -17,7 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     columns: &[
         NAME,
         Column::text("Controller", "Who controls it.", |object, _| controller(object).into()),
-        Column::integer("Revision", "Its place in the order of revisions.", |object, _| int(object, "revision").into()),
+        Column::count("Revision", "Its place in the order of revisions.", |object, _| int(object, "revision").into()),
         AGE,
     ],
     validate,
@@ -37,8 +37,10 @@ fn controller(object: &Value) -> String {
 
 fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let mut causes: Vec<Cause> = non_negative("revision", at(object, "revision")).into_iter().collect();
-    if at(object, "data").is_null() {
-        causes.push(required("data", "data is mandatory"));
+    match at(object, "data") {
+        Value::Null => causes.push(required("data", "data is mandatory")),
+        Value::Object(_) => {}
+        _ => causes.push(required("data", "data must be a valid JSON object")),
     }
     if let Some(old) = context.old
         && at(old, "data") != at(object, "data")

@@ -49,6 +49,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_create,
     prepare_update,
     validate,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

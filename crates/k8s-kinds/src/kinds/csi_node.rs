@@ -31,6 +31,7 @@ pub(crate) static KIND: Kind = Kind {
     ],
     updates_name_version: true,
     validate,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

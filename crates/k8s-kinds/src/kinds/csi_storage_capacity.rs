@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::csi::node_selector_warnings;
 use crate::causes::{immutable, invalid};
-use crate::columns::{Column, NAME, text_or};
+use crate::columns::{CREATED_AT, NAME};
 use crate::fields::{at, text};
 use crate::names::{label_selector, subdomain};
 use crate::{Context, Kind};
@@ -16,13 +16,8 @@ pub(crate) static KIND: Kind = Kind {
     plural: "csistoragecapacities",
     singular: "csistoragecapacity",
     type_name: "io.k8s.api.storage.v1.CSIStorageCapacity",
-    columns: &[
-        NAME,
-        Column::text("StorageClassName", "The class whose capacity it is.", |object, _| {
-            text(object, "storageClassName").into()
-        }),
-        Column::text("Capacity", "How much is left.", |object, _| text_or(object, "capacity", "<unset>")),
-    ],
+    // Upstream prints it, but does not offer what it prints.
+    columns: &[NAME, CREATED_AT],
     updates_name_version: true,
     validate,
     warnings: |object, _| node_selector_warnings(at(object, "nodeTopology"), "nodeTopology"),

@@ -24,10 +24,10 @@ pub(crate) static KIND: Kind = Kind {
         Column::text("Ready", "Ready pods, of all that are wanted.", |object, _| {
             format!("{}/{}", int(object, "status.readyReplicas"), int(object, "spec.replicas")).into()
         }),
-        Column::integer("Up-to-date", "Pods of the current template.", |object, _| {
+        Column::count("Up-to-date", "Pods of the current template.", |object, _| {
             int(object, "status.updatedReplicas").into()
         }),
-        Column::integer("Available", "Pods ready for at least minReadySeconds.", |object, _| {
+        Column::count("Available", "Pods ready for at least minReadySeconds.", |object, _| {
             int(object, "status.availableReplicas").into()
         }),
         AGE,
@@ -72,6 +72,7 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     if context.subresource == "status" {
         let counts = [
             "availableReplicas",
+            "collisionCount",
             "observedGeneration",
             "readyReplicas",
             "replicas",
@@ -166,7 +167,13 @@ mod tests {
         let cases = [
             (json!({}), vec![]),
             (json!({"replicas": -1}), vec!["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]),
-            (json!({"selector": null}), vec!["spec.selector: Required value"]),
+            (
+                json!({"selector": null}),
+                vec![
+                    "spec.selector: Required value",
+                    r#"spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`"#,
+                ],
+            ),
             (
                 json!({"selector": {"matchLabels": {"app": "db"}}}),
                 vec![

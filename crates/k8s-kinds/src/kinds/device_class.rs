@@ -22,6 +22,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_create: drop_unknown,
     prepare_update: drop_unknown,
     validate,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

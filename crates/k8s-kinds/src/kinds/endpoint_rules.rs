@@ -30,9 +30,9 @@ pub(super) fn place(endpoint: &Value, field: &str) -> (Vec<Cause>, Vec<Cause>) {
 /// The protocol of a port, and that of the application on it.
 pub(super) fn protocols(port: &Value, field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
-    match text(port, "protocol") {
-        "" => causes.push(required(format!("{field}.protocol"), "")),
-        protocol if !PROTOCOLS.contains(&protocol) => {
+    match port["protocol"].as_str() {
+        None => causes.push(required(format!("{field}.protocol"), "")),
+        Some(protocol) if !PROTOCOLS.contains(&protocol) => {
             causes.push(not_supported(format!("{field}.protocol"), protocol, &PROTOCOLS));
         }
         _ => {}

@@ -9,6 +9,7 @@ use crate::causes::{duplicate, immutable, invalid, not_supported, required, too_
 use crate::columns::{AGE, Column, NAME};
 use crate::fields::{at, default_to, items, items_mut, text};
 use crate::names::{self, label};
+use crate::strategy::changes_beyond_status;
 use crate::{Context, Kind};
 
 /// Upstream's limits of one slice.
@@ -41,6 +42,11 @@ pub(crate) static KIND: Kind = Kind {
         AGE,
     ],
     has_generation: true,
+    counts_as_change: |old, new| {
+        changes_beyond_status(old, new) || at(old, "metadata.labels") != at(new, "metadata.labels")
+    },
+    prepare_create: drop_topology,
+    prepare_update: drop_topology,
     default: |object, _| {
         for port in items_mut(object, "ports") {
             default_to(port, "name", "");
@@ -51,6 +57,13 @@ pub(crate) static KIND: Kind = Kind {
     warnings,
     ..Kind::BASE
 };
+
+/// The first version of the API had a map of labels where there are a node and a zone now; it is not written any more.
+fn drop_topology(object: &mut Value, _: &Context<'_>) {
+    for endpoint in items_mut(object, "endpoints").filter_map(Value::as_object_mut) {
+        endpoint.remove("deprecatedTopology");
+    }
+}
 
 fn first_three(all: impl Iterator<Item = String>) -> String {
     const SHOWN: usize = 3;

@@ -117,7 +117,9 @@ fn updated(object: &Value, old: &Value, causes: &mut Vec<Cause>) {
     }
     let mut unchanged = |path: &str, field: &str, same: bool| {
         if !same {
-            causes.push(immutable(field, at(object, path)));
+            // What is missing is the empty text in Go.
+            let nothing = at(object, path).is_null() && at(old, path).is_string();
+            causes.push(if nothing { immutable(field, &"".into()) } else { immutable(field, at(object, path)) });
         }
     };
     for path in ["involvedObject", "reason", "message", "source", "firstTimestamp", "lastTimestamp", "count", "type"] {

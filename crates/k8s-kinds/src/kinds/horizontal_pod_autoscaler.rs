@@ -23,11 +23,40 @@ pub(crate) static KIND: Kind = Kind {
     columns: COLUMNS,
     name_rule: names::subdomain,
     default,
-    prepare_create: drop_status,
-    prepare_update: keep_apart,
+    prepare_create,
+    prepare_update,
     validate,
     ..Kind::BASE
 };
+
+/// The first minor that serves tolerances (feature `HPAConfigurableTolerance`).
+const TOLERANCES_SINCE: u8 = 35;
+
+pub(super) fn prepare_create(object: &mut Value, context: &Context<'_>) {
+    drop_status(object, context);
+    drop_tolerances(object, context);
+}
+
+pub(super) fn prepare_update(object: &mut Value, context: &Context<'_>) {
+    keep_apart(object, context);
+    drop_tolerances(object, context);
+}
+
+/// Takes tolerances out that the minor does not serve, unless there were some before.
+fn drop_tolerances(object: &mut Value, context: &Context<'_>) {
+    const DIRECTIONS: [&str; 2] = ["/spec/behavior/scaleDown", "/spec/behavior/scaleUp"];
+    let has = |old: &Value| {
+        DIRECTIONS.iter().any(|rules| old.pointer(rules).is_some_and(|rules| !at(rules, "tolerance").is_null()))
+    };
+    if context.minor >= TOLERANCES_SINCE || context.old.is_some_and(has) {
+        return;
+    }
+    for rules in DIRECTIONS {
+        if let Some(rules) = object.pointer_mut(rules).and_then(Value::as_object_mut) {
+            rules.remove("tolerance");
+        }
+    }
+}
 
 /// What a table shows of both versions.
 pub(super) const COLUMNS: &[Column] = &[

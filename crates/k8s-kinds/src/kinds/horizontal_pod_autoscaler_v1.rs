@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::horizontal_pod_autoscaler::{self as stored, COLUMNS, DEFAULT_CPU_UTILIZATION, default_metric};
 use crate::fields::{at, child, default_to, is_empty, text};
-use crate::strategy::{drop_status, in_stored_form, judge_stored_form, keep_apart};
+use crate::strategy::{in_stored_form, judge_stored_form};
 use crate::{Conversion, Kind, STATUS, names};
 
 pub(crate) static KIND: Kind = Kind {
@@ -26,8 +26,8 @@ pub(crate) static KIND: Kind = Kind {
             default_to(spec, "minReplicas", 1);
         }
     },
-    prepare_create: |object, context| in_stored_form(object, context, CONVERSION, drop_status),
-    prepare_update: |object, context| in_stored_form(object, context, CONVERSION, keep_apart),
+    prepare_create: |object, context| in_stored_form(object, context, CONVERSION, stored::prepare_create),
+    prepare_update: |object, context| in_stored_form(object, context, CONVERSION, stored::prepare_update),
     validate: |object, context| judge_stored_form(object, context, CONVERSION, stored::validate),
     ..Kind::BASE
 };

@@ -111,6 +111,13 @@ fn prepare_create(object: &mut Value, context: &Context<'_>) {
     {
         labels[UID_LABELS[1]] = json!(uid);
     }
+    // Upstream finds them when it reads the object back, and defaults the Job's own labels to them.
+    if is_empty(at(object, "metadata.labels")) {
+        let labels = at(object, "spec.template.metadata").clone();
+        if let Some(metadata) = child(object, "metadata") {
+            carry_over(metadata, &labels, "labels");
+        }
+    }
 }
 
 fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
@@ -356,6 +363,7 @@ mod tests {
     fn a_job_selects_its_own_pods() {
         let object = created(json!({}));
         let spec = &object["spec"];
+        assert_eq!(object["metadata"]["labels"], spec["template"]["metadata"]["labels"]);
         assert_eq!(spec["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}));
         assert_eq!(
             spec["template"]["metadata"]["labels"],

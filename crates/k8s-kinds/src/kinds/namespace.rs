@@ -32,6 +32,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_create,
     prepare_update,
     validate,
+    returns_deleted: true,
     ..Kind::BASE
 };
 
@@ -88,8 +89,8 @@ fn prepare_update(object: &mut Value, context: &Context<'_>) {
 
 fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let mut causes = Vec::new();
-    for (index, name) in items(object, "spec.finalizers").iter().filter_map(Value::as_str).enumerate() {
-        causes.extend(finalizer(name, &format!("spec.finalizers[{index}]")));
+    for name in items(object, "spec.finalizers").iter().filter_map(Value::as_str) {
+        causes.extend(finalizer(name, "spec.finalizers"));
     }
     let name = text(object, "metadata.name");
     let labelled = at(object, "metadata.labels").get("kubernetes.io/metadata.name");

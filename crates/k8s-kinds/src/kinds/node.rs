@@ -1,16 +1,18 @@
 //! Node.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use k8s_object::Cause;
 use serde_json::Value;
 
+use crate::addresses::{cidr_warnings, legacy_cidr};
 use crate::causes::{duplicate, forbidden, invalid, not_supported, required};
 use crate::columns::{AGE, Column, NAME, text_or};
 use crate::fields::{at, entries, flag, is_empty, items, text, text_at};
 use crate::names::{label_value, qualified};
 use crate::strategy::{agree_on_first, keep_apart};
-use crate::{Context, Kind, STATUS, Scope, proxy};
+use crate::{Context, Kind, STATUS, Scope, proxy, resource_names};
 
 pub(crate) static KIND: Kind = Kind {
     kind: "Node",
@@ -51,6 +53,7 @@ pub(crate) static KIND: Kind = Kind {
     // A kubelet registers itself with its status: create keeps it.
     prepare_update: keep_apart,
     validate,
+    warnings,
     ..Kind::BASE
 };
 
@@ -109,7 +112,22 @@ fn address(object: &Value, kind: &str) -> Value {
 
 fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
     let mut causes = taints(items(object, "spec.taints"));
+    causes.extend(pod_cidrs(items(object, "spec.podCIDRs"), context.minor));
+    for list in ["status.capacity", "status.allocatable"] {
+        let amounts = entries(object, list);
+        causes
+            .extend(amounts.flat_map(|(name, amount)| resource_names::amount(name, amount, &format!("{list}.{name}"))));
+    }
     let Some(old) = context.old else { return causes };
+    let addresses = items(object, "status.addresses");
+    for (index, address) in addresses.iter().enumerate() {
+        if addresses[..index].contains(address) {
+            causes.push(duplicate(format!("status.addresses[{index}]"), address.clone()));
+        }
+    }
+    if at(object, "spec.externalID") != at(old, "spec.externalID") {
+        causes.push(forbidden("spec.externalID", "may not be updated"));
+    }
     for (key, word) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
         let field = format!("spec.{key}");
         let (is, was) = (at(object, &field), at(old, &field));
@@ -118,6 +136,33 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
         }
     }
     causes
+}
+
+fn pod_cidrs(cidrs: &[Value], minor: u8) -> Vec<Cause> {
+    const FIELD: &str = "spec.podCIDRs";
+    let cidrs: Vec<&str> = cidrs.iter().filter_map(Value::as_str).collect();
+    let each = cidrs.iter().enumerate();
+    let mut causes: Vec<Cause> =
+        each.filter_map(|(index, cidr)| legacy_cidr(&format!("{FIELD}[{index}]"), cidr, &[], minor)).collect();
+    let families: BTreeSet<bool> = cidrs.iter().map(|cidr| cidr.contains(':')).collect();
+    if cidrs.len() > 1 && (!causes.is_empty() || families.len() < 2 || cidrs.len() > 2) {
+        causes.push(invalid(FIELD, cidrs, "may specify no more than one CIDR for each IP family"));
+    }
+    causes
+}
+
+fn warnings(object: &Value, _: &Context<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !text(object, "spec.externalID").is_empty() {
+        warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+    }
+    if !at(object, "spec.configSource").is_null() {
+        warnings.push("spec.configSource: the feature is removed".to_owned());
+    }
+    for (index, cidr) in items(object, "spec.podCIDRs").iter().filter_map(Value::as_str).enumerate() {
+        warnings.extend(cidr_warnings(&format!("spec.podCIDRs[{index}]"), cidr));
+    }
+    warnings
 }
 
 fn taints(taints: &[Value]) -> Vec<Cause> {

@@ -56,6 +56,7 @@ pub(crate) static KIND: Kind = Kind {
     },
     validate,
     warnings,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

@@ -65,6 +65,7 @@ pub(crate) static KIND: Kind = Kind {
     },
     validate,
     warnings,
+    returns_deleted: true,
     ..Kind::BASE
 };
 
@@ -190,8 +191,8 @@ fn sources(spec: &Value, field: &str) -> Vec<Cause> {
         }
     }
     if !source.is_null() && !reference.is_null() {
-        // Upstream gives the name of the field as its value.
-        let named = format!("{field}.dataSource");
+        // Upstream gives the path of the field as its value, of which nothing can be written.
+        let named = json!({});
         let same = |key: &str| at(source, key) == at(reference, key);
         if !text(reference, "namespace").is_empty() {
             causes.push(invalid(field, named, "may not be specified when dataSourceRef.namespace is specified"));

@@ -78,6 +78,7 @@ pub(crate) static KIND: Kind = Kind {
     validate,
     warnings,
     grace_period: |object, _, asked| pod_spec::grace_period(object, asked),
+    returns_deleted: true,
     ..Kind::BASE
 };
 

@@ -3,7 +3,7 @@
 use k8s_object::Cause;
 use serde_json::Value;
 
-use crate::columns::{AGE, Column, NAME, labels, of_containers};
+use crate::columns::{Column, NAME, labels, of_containers};
 use crate::fields::{at, child};
 use crate::pod_spec::{default_spec, validate_template};
 use crate::{Context, Kind, workload};
@@ -24,7 +24,6 @@ pub(crate) static KIND: Kind = Kind {
         Column::text("Pod Labels", "Labels of the template.", |object, _| {
             labels(at(object, "template.metadata.labels")).into()
         }),
-        AGE,
     ],
     has_generation: true,
     default: |object, _| {
@@ -39,6 +38,7 @@ pub(crate) static KIND: Kind = Kind {
         true => crate::pod_spec::warnings(at(object, "template"), "template"),
         false => Vec::new(),
     },
+    returns_deleted: true,
     ..Kind::BASE
 };
 

@@ -4,10 +4,10 @@ use k8s_object::Cause;
 use serde_json::Value;
 
 use crate::Context;
-use crate::causes::{forbidden, invalid, not_supported, required};
+use crate::causes::{invalid, not_supported, required};
 use crate::columns::{AGE, Column, NAME};
-use crate::fields::{at, default_zero_to, is_empty, items, items_mut, text};
-use crate::names::{label, label_selector, path_segment};
+use crate::fields::{at, default_zero_to, items, items_mut, text};
+use crate::names::{label_selector, path_segment};
 
 pub(super) const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -91,7 +91,15 @@ pub(super) fn validate_aggregation(object: &Value) -> Vec<Cause> {
         return vec![required(FIELD, "at least one clusterRoleSelector required if aggregationRule is non-nil")];
     }
     let each = selectors.iter().enumerate();
-    each.flat_map(|(index, selector)| label_selector(selector, &format!("{FIELD}[{index}]"))).collect()
+    each.flat_map(|(index, selector)| {
+        let field = format!("{FIELD}[{index}]");
+        let mut causes = label_selector(selector, &field);
+        if !causes.is_empty() {
+            causes.push(invalid(field, Value::Null, "invalid label selector."));
+        }
+        causes
+    })
+    .collect()
 }
 
 /// Of a binding.
@@ -139,19 +147,13 @@ fn validate_subject(subject: &Value, namespaced: bool, field: &str) -> Vec<Cause
             }
             let namespace = text(subject, "namespace");
             // A binding in a namespace may leave it out; the authorizer then reads its own.
-            if !namespace.is_empty() {
-                let problems = label(namespace, false);
-                causes.extend(problems.iter().map(|problem| invalid(format!("{field}.namespace"), namespace, problem)));
-            } else if !namespaced {
+            if namespace.is_empty() && !namespaced {
                 causes.push(required(format!("{field}.namespace"), ""));
             }
         }
         "User" | "Group" => {
             if group != GROUP {
                 causes.push(not_supported(format!("{field}.apiGroup"), group, &[GROUP]));
-            }
-            if !is_empty(at(subject, "namespace")) {
-                causes.push(forbidden(format!("{field}.namespace"), "may not be set for users and groups"));
             }
         }
         other => causes.push(not_supported(format!("{field}.kind"), other, &["ServiceAccount", "User", "Group"])),

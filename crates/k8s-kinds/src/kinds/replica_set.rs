@@ -49,5 +49,6 @@ fn validate(object: &Value, context: &Context<'_>) -> Vec<Cause> {
         let counts = ["availableReplicas", "fullyLabeledReplicas", "observedGeneration", "readyReplicas", "replicas"];
         return workload::validate_status(object, &counts);
     }
-    workload::validate(object, "replicaset", context)
+    // Upstream says deployment here too.
+    workload::validate(object, "deployment", context)
 }

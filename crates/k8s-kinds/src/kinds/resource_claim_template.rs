@@ -25,6 +25,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_create: |object, context| drop_unknown(object, "spec.spec", context),
     prepare_update: |object, context| drop_unknown(object, "spec.spec", context),
     validate,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

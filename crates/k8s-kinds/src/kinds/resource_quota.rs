@@ -27,6 +27,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_create: drop_status,
     prepare_update: keep_apart,
     validate,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

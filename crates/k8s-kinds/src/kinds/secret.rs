@@ -8,7 +8,7 @@ use crate::causes::{immutable, invalid, required, too_long};
 use crate::columns::{AGE, Column, NAME};
 use crate::fields::{at, child, default_zero_to, entries, text};
 use crate::names::config_key;
-use crate::{Context, Kind};
+use crate::{Context, Kind, pem};
 
 /// Bytes of all values together (core `MaxSecretSize`).
 const SIZE_LIMIT: usize = 1 << 20;
@@ -21,12 +21,13 @@ pub(crate) static KIND: Kind = Kind {
     columns: &[
         NAME,
         Column::text("Type", "What the data is for.", |object, _| text(object, "type").into()),
-        Column::integer("Data", "Number of entries.", |object, _| entries(object, "data").count().into()),
+        Column::count("Data", "Number of entries.", |object, _| entries(object, "data").count().into()),
         AGE,
     ],
     selectable: &["type"],
     default,
     validate,
+    warnings: pair_warnings,
     ..Kind::BASE
 };
 
@@ -39,6 +40,43 @@ fn default(object: &mut Value, _: &Context<'_>) {
             data[key] = encode(value.as_str().unwrap_or_default().as_bytes()).into();
         }
     }
+}
+
+/// What Go's `tls.X509KeyPair` says of a certificate and its key that are no PEM. Whether the two belong together is not
+/// looked at.
+fn pair_warnings(secret: &Value, _: &Context<'_>) -> Vec<String> {
+    if text(secret, "type") != "kubernetes.io/tls" {
+        return Vec::new();
+    }
+    let labels = |key: &str| -> Vec<String> {
+        let bytes = pem::field_bytes(at(secret, "data").get(key).and_then(Value::as_str).unwrap_or_default());
+        pem::blocks(&bytes).into_iter().map(|block| block.label).collect()
+    };
+    let is_key = |label: &String| label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY");
+    let (certificates, keys) = (labels("tls.crt"), labels("tls.key"));
+    let problem = if certificates.is_empty() {
+        "failed to find any PEM data in certificate input".to_owned()
+    } else if !certificates.iter().any(|label| label == "CERTIFICATE") {
+        match &certificates[..] {
+            [only] if only.ends_with("PRIVATE KEY") => "failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched".to_owned(),
+            others => format!("failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: [{}]", others.join(" ")),
+        }
+    } else if keys.is_empty() {
+        "failed to find any PEM data in key input".to_owned()
+    } else if !keys.iter().any(is_key) {
+        match &keys[..] {
+            [only] if only == "CERTIFICATE" => {
+                "found a certificate rather than a key in the PEM for the private key".to_owned()
+            }
+            others => format!(
+                "failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: [{}]",
+                others.join(" ")
+            ),
+        }
+    } else {
+        return Vec::new();
+    };
+    vec![format!("tls: {problem}")]
 }
 
 /// Base64 as RFC 4648 writes it.

@@ -39,6 +39,7 @@ pub(crate) static KIND: Kind = Kind {
     validate,
     warnings,
     creates_on_update: true,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

@@ -21,12 +21,13 @@ pub(crate) static KIND: Kind = Kind {
     }],
     columns: &[
         NAME,
-        Column::integer("Secrets", "Number of Secrets that its pods may mount.", |object, _| {
+        Column::count("Secrets", "Number of Secrets that its pods may mount.", |object, _| {
             items(object, "secrets").len().into()
         }),
         AGE,
     ],
     warnings,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

@@ -170,9 +170,9 @@ pub fn addresses(spec: &Value, old: &Value, minor: u8) -> Vec<Cause> {
             causes.push(duplicate(&field, *family));
         }
     }
-    let policy = text(spec, "ipFamilyPolicy");
+    let policy = at(spec, "ipFamilyPolicy").as_str();
     const FAMILY_POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    if !policy.is_empty() && !FAMILY_POLICIES.contains(&policy) {
+    if let Some(policy) = policy.filter(|policy| !FAMILY_POLICIES.contains(policy)) {
         causes.push(not_supported("spec.ipFamilyPolicy", policy, &FAMILY_POLICIES));
     }
     let before = texts(old, "clusterIPs");
@@ -327,13 +327,14 @@ fn traffic(spec: &Value, minor: u8) -> Vec<Cause> {
             causes.extend(problems.iter().map(|problem| invalid("spec.healthCheckNodePort", port, problem)));
         }
     }
-    let policy = text(spec, "internalTrafficPolicy");
-    if policy.is_empty() {
-        if matches!(text(spec, "type"), "ClusterIP" | "LoadBalancer" | "NodePort") {
+    match at(spec, "internalTrafficPolicy").as_str() {
+        None if matches!(text(spec, "type"), "ClusterIP" | "LoadBalancer" | "NodePort") => {
             causes.push(required("spec.internalTrafficPolicy", ""));
         }
-    } else if !POLICIES.contains(&policy) {
-        causes.push(not_supported("spec.internalTrafficPolicy", policy, &POLICIES));
+        Some(policy) if !POLICIES.contains(&policy) => {
+            causes.push(not_supported("spec.internalTrafficPolicy", policy, &POLICIES));
+        }
+        _ => {}
     }
     const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
     let supported = if minor < SAME_ZONE_AND_NODE_SINCE { &DISTRIBUTIONS[..1] } else { &DISTRIBUTIONS[..] };

@@ -174,7 +174,12 @@ fn template(spec: &Value, updating: Updating, minor: u8) -> Vec<Cause> {
     const FIELD: &str = "spec.template";
     let own = at(spec, "template");
     let mut causes = Vec::new();
-    if workload::selects(at(spec, "selector"), at(own, "metadata.labels")) == Some(false) {
+    let selector = at(spec, "selector");
+    let Some(matches) = workload::selects(selector, at(own, "metadata.labels")) else {
+        // Upstream looks no further then.
+        return vec![invalid("spec.selector", selector.clone(), "")];
+    };
+    if !matches {
         let labels = at(own, "metadata.labels").clone();
         let detail = "`selector` does not match template `labels`";
         causes.push(invalid(format!("{FIELD}.metadata.labels"), labels, detail));

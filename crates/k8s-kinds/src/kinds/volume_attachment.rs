@@ -43,6 +43,7 @@ pub(crate) static KIND: Kind = Kind {
     },
     prepare_update,
     validate,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

@@ -24,6 +24,7 @@ pub(crate) static KIND: Kind = Kind {
         AGE,
     ],
     validate,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

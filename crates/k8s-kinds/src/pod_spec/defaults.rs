@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::CONTAINER_LISTS;
+use super::{CONTAINER_LISTS, resources};
 use crate::fields::{at, child, default_to, default_zero_to, flag, items_mut, text};
 
 /// Permissions of files in volumes: 0644, which JSON writes in decimal.
@@ -12,7 +12,8 @@ const FILE_MODE: i64 = 420;
 pub(crate) fn default_pod(pod: &mut Value) {
     let Some(spec) = child(pod, "spec") else { return };
     let host_network = flag(spec, "hostNetwork");
-    for list in CONTAINER_LISTS {
+    // Ephemeral containers get none of this.
+    for list in ["containers", "initContainers"] {
         for container in items_mut(spec, list) {
             default_requests(container);
             if host_network {
@@ -23,6 +24,7 @@ pub(crate) fn default_pod(pod: &mut Value) {
             }
         }
     }
+    resources::default_of_pod(spec);
     default_to(spec, "enableServiceLinks", true);
     default_spec(spec);
 }

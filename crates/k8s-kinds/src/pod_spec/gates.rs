@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{CONTAINER_LISTS, containers, env, resources};
-use crate::fields::{at, items, items_mut};
+use crate::fields::{at, items, items_mut, text};
 
 /// The first minors that serve them by default: features `HostnameOverride` and `ImageVolume`.
 const HOSTNAME_OVERRIDE_SINCE: u8 = 35;
@@ -41,7 +41,13 @@ pub(crate) fn drop_unserved(spec: &mut Value, old: Option<&Value>, minor: u8) {
     drop_field("resources", resources::OF_PODS_SINCE, resources::has_of_pod(old));
     drop_field("hostnameOverride", HOSTNAME_OVERRIDE_SINCE, !at(old, "hostnameOverride").is_null());
     let rules_served = minor >= containers::RESTART_RULES_SINCE
-        || some_container(old, |container| !at(container, "restartPolicyRules").is_null());
+        || CONTAINER_LISTS.iter().any(|list| {
+            let is_usual = |policy: &Value| policy.is_null() || (*list == "initContainers" && policy == "Always");
+            let uses = |container: &Value| {
+                !at(container, "restartPolicyRules").is_null() || !is_usual(at(container, "restartPolicy"))
+            };
+            items(old, list).iter().any(uses)
+        });
     let files_served = minor >= env::FILES_SINCE || some_container(old, has_file_key);
     let signals_served = some_container(old, |container| !at(container, "lifecycle.stopSignal").is_null());
     for list in CONTAINER_LISTS {
@@ -49,6 +55,10 @@ pub(crate) fn drop_unserved(spec: &mut Value, old: Option<&Value>, minor: u8) {
             let Some(map) = container.as_object_mut() else { continue };
             if !rules_served {
                 map.remove("restartPolicyRules");
+                // Until then only what makes a sidecar was known.
+                if list != "initContainers" || map.get("restartPolicy").is_some_and(|policy| policy != "Always") {
+                    map.remove("restartPolicy");
+                }
             }
             if !files_served && let Some(variables) = map.get_mut("env").and_then(Value::as_array_mut) {
                 for variable in variables {
@@ -60,14 +70,17 @@ pub(crate) fn drop_unserved(spec: &mut Value, old: Option<&Value>, minor: u8) {
             // Not served by default in any minor (feature `ContainerStopSignals`).
             if !signals_served && let Some(lifecycle) = map.get_mut("lifecycle").and_then(Value::as_object_mut) {
                 lifecycle.remove("stopSignal");
+                if lifecycle.is_empty() {
+                    map.remove("lifecycle");
+                }
             }
         }
     }
+    if minor < IMAGE_VOLUMES_SINCE && !has_source(old, "image") {
+        drop_image_volumes(spec);
+    }
     for volume in items_mut(spec, "volumes") {
         let Some(map) = volume.as_object_mut() else { continue };
-        if minor < IMAGE_VOLUMES_SINCE && !has_source(old, "image") {
-            map.remove("image");
-        }
         let sources = map.get_mut("projected").and_then(|projected| projected.get_mut("sources"));
         for projection in sources.and_then(Value::as_array_mut).into_iter().flatten() {
             let Some(map) = projection.as_object_mut() else { continue };
@@ -77,6 +90,30 @@ pub(crate) fn drop_unserved(spec: &mut Value, old: Option<&Value>, minor: u8) {
                     map.remove(source);
                 }
             }
+        }
+    }
+}
+
+/// Volumes of images go as a whole, and with them where containers mount them.
+fn drop_image_volumes(spec: &mut Value) {
+    let volumes = items(spec, "volumes").iter().filter(|volume| !at(volume, "image").is_null());
+    let names: Vec<String> = volumes.map(|volume| text(volume, "name").to_owned()).collect();
+    if names.is_empty() {
+        return;
+    }
+    let drop = |of: &mut Value, list: &str, is_dropped: &dyn Fn(&Value) -> bool| {
+        let Some(map) = of.as_object_mut() else { return };
+        if let Some(list) = map.get_mut(list).and_then(Value::as_array_mut) {
+            list.retain(|item| !is_dropped(item));
+        }
+        if map.get(list).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+            map.remove(list);
+        }
+    };
+    drop(spec, "volumes", &|volume| !at(volume, "image").is_null());
+    for list in CONTAINER_LISTS {
+        for container in items_mut(spec, list) {
+            drop(container, "volumeMounts", &|mount| names.iter().any(|name| name == text(mount, "name")));
         }
     }
 }
@@ -103,7 +140,9 @@ mod tests {
     fn what_a_minor_does_not_serve_goes_unless_it_was_there() {
         let spec = json!({
             "resources": {"requests": {"cpu": "1"}}, "hostnameOverride": "h",
-            "containers": [{"restartPolicyRules": [], "env": [{"valueFrom": {"fileKeyRef": {}}}]}],
+            "containers": [
+                {"restartPolicy": "Never", "restartPolicyRules": [], "env": [{"valueFrom": {"fileKeyRef": {}}}]},
+            ],
             "volumes": [{"name": "v", "image": {"reference": "x"}}],
         });
         let dropped = |old: Option<&Value>, minor: u8| {
@@ -111,10 +150,7 @@ mod tests {
             drop_unserved(&mut spec, old, minor);
             spec
         };
-        assert_eq!(
-            dropped(None, 33),
-            json!({"containers": [{"env": [{"valueFrom": {}}]}], "volumes": [{"name": "v"}]})
-        );
+        assert_eq!(dropped(None, 33), json!({"containers": [{"env": [{"valueFrom": {}}]}]}));
         assert_eq!(dropped(None, 34)["resources"], spec["resources"]);
         assert_eq!(dropped(None, 35), spec);
         assert_eq!(dropped(Some(&spec), 33), spec);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_object::{Cause, Quantity};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Owner, is_restartable_init, quantity, security};
 use crate::causes::{duplicate, forbidden, invalid, not_found, not_supported, required};
-use crate::fields::{at, entries, is_empty, items, text};
+use crate::fields::{at, default_to, entries, is_empty, items, text};
 use crate::names::{label, subdomain};
 use crate::resource_names;
 
@@ -27,11 +27,15 @@ pub(super) fn of_container(resources: &Value, spec: &Value, field: &str) -> Vec<
 
 /// What a pod needs beyond its containers.
 pub(super) fn overhead(spec: &Value, field: &str) -> Vec<Cause> {
-    let overhead = at(spec, "overhead");
+    fixed_overhead(at(spec, "overhead"), field)
+}
+
+/// What pods of a class need beyond their containers.
+pub(crate) fn fixed_overhead(overhead: &Value, field: &str) -> Vec<Cause> {
     if overhead.is_null() {
         return Vec::new();
     }
-    amounts(&serde_json::json!({ "limits": overhead }), resource_names::of_container, field)
+    amounts(&json!({ "limits": overhead }), resource_names::of_container, field)
 }
 
 /// Limits and requests: known names, no negative amounts, and no request above its limit.
@@ -220,6 +224,7 @@ pub(super) fn of_pod(spec: &Value, field: &str) -> Vec<Cause> {
         causes.push(forbidden(format!("{field}.claims"), "claims may not be set for Resources at pod-level"));
     }
     causes.extend(amounts(resources, pod_resource, field));
+    causes.extend(claimed(resources, spec, &format!("{field}.claims")));
     causes.extend(consistency(spec, field));
     causes
 }
@@ -244,6 +249,7 @@ fn consistency(spec: &Value, field: &str) -> Vec<Cause> {
                 continue;
             };
             if quantity(own).is_some_and(|own| sum > own) {
+                let sum = sum_text(spec, list, &name, sum);
                 let detail = format!("must be greater than or equal to aggregate container {list} of {sum}");
                 causes.push(invalid(format!("{field}.{list}[{name}]"), written(own), &detail));
             }
@@ -298,6 +304,57 @@ fn together(spec: &Value, list: &str) -> BTreeMap<String, Quantity> {
         *most = (*most).max(amount);
     }
     running
+}
+
+/// A sum in the form in which what it is made of is written.
+fn sum_text(spec: &Value, list: &str, name: &str, sum: Quantity) -> String {
+    let is_binary = |container: &Value| {
+        let amount = at(at(container, "resources"), list).get(name).and_then(Value::as_str);
+        amount.is_some_and(|text| text.ends_with('i'))
+    };
+    let mut containers = items(spec, "containers").iter().chain(items(spec, "initContainers"));
+    if containers.any(is_binary) { sum.to_binary_string() } else { sum.to_string() }
+}
+
+/// Where a pod as a whole has a limit and no request, it asks for what its containers ask for together, else for the limit;
+/// huge pages that its containers may have, it may have too (core/v1 `defaultPodRequests`, `defaultHugePagePodLimits`).
+pub(super) fn default_of_pod(spec: &mut Value) {
+    let own = at(spec, "resources");
+    let (mut limits, mut requests) = (at(own, "limits").clone(), at(own, "requests").clone());
+    if is_empty(&limits) && is_empty(&requests) {
+        return;
+    }
+    for list in [&mut limits, &mut requests] {
+        if !list.is_object() {
+            *list = json!({});
+        }
+    }
+    let sums = |spec: &Value, list: &str| -> Vec<(String, String)> {
+        let sums = together(spec, list).into_iter();
+        sums.map(|(name, sum)| (name.clone(), sum_text(spec, list, &name, sum))).collect()
+    };
+    for (name, sum) in sums(spec, "limits") {
+        if resource_names::is_huge_pages(&name) && requests.get(&name).is_none() {
+            default_to(&mut limits, &name, sum);
+        }
+    }
+    if !is_empty(&limits) {
+        for (name, sum) in sums(spec, "requests") {
+            if matches!(name.as_str(), "cpu" | "memory") {
+                default_to(&mut requests, &name, sum);
+            }
+        }
+        for (name, limit) in limits.as_object().into_iter().flatten() {
+            if matches!(name.as_str(), "cpu" | "memory") || resource_names::is_huge_pages(name) {
+                default_to(&mut requests, name, limit.clone());
+            }
+        }
+    }
+    for (key, list) in [("limits", limits), ("requests", requests)] {
+        if !is_empty(&list) {
+            spec["resources"][key] = list;
+        }
+    }
 }
 
 /// Whether a pod asks for resources as a whole.

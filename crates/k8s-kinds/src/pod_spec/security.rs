@@ -47,7 +47,7 @@ pub(super) fn of_pod(spec: &Value, field: &str) -> Vec<Cause> {
     causes.extend(windows_options(at(context, "windowsOptions"), &format!("{field}.windowsOptions")));
     causes.extend(apparmor(at(context, "appArmorProfile"), &format!("{field}.appArmorProfile")));
     causes.extend(one_of("supplementalGroupsPolicy", &["Merge", "Strict"]));
-    causes.extend(one_of("seLinuxChangePolicy", &["MountOption", "Recursive"]));
+    causes.extend(one_of("seLinuxChangePolicy", &["Recursive"]));
     causes
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::containers;
+use crate::addresses::ip_warnings;
 use crate::fields::{at, entries, int, items, text};
 use crate::kinds::persistent_volume_claim as claim;
 
@@ -79,6 +80,9 @@ pub(crate) fn warnings(object: &Value, field: &str) -> Vec<String> {
         ));
     }
     warnings.extend(null_selectors(spec, &field));
+    for (index, alias) in items(spec, "hostAliases").iter().enumerate() {
+        warnings.extend(ip_warnings(&format!("{field}.hostAliases[{index}].ip"), text(alias, "ip")));
+    }
     warnings
 }
 

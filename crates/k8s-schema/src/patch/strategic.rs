@@ -58,14 +58,14 @@ fn look_up(node: Option<ModelNode>, name: &str) -> (Option<ModelNode>, Strategy)
 }
 
 fn merge_map(node: Option<ModelNode>, mut original: Object, mut patch: Object) -> Result<Object, PatchError> {
-    if let Some(directive) = patch.remove(DIRECTIVE) {
+    if let Some(directive) = patch.get(DIRECTIVE).cloned() {
+        let whole = go_text(&Value::Object(patch.clone()));
+        patch.remove(DIRECTIVE);
         return match directive.as_str() {
             Some("replace") => Ok(patch),
             Some("delete") => Ok(Object::new()),
             // Merging is what happens anyway; upstream refuses to be told so.
-            _ => {
-                Err(unexplained(format!("unknown patch type: {} in map: {}", plain(&directive), Value::Object(patch))))
-            }
+            _ => Err(unexplained(format!("unknown patch type: {} in map: {whole}", plain(&directive)))),
         };
     }
     retain_keys(&mut original, &mut patch)?;
@@ -219,8 +219,8 @@ fn check_order(change: &[Value], order: &[Value], key: Option<&str>) -> Result<(
             Ok(_) => {
                 return Err(unexplained(format!(
                     "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
-                    Value::Array(change.to_vec()),
-                    Value::Array(order.to_vec())
+                    go_text(&Value::Array(change.to_vec())),
+                    go_text(&Value::Array(order.to_vec()))
                 )));
             }
         }
@@ -236,7 +236,21 @@ fn identity(item: &Value, key: Option<&str>) -> Result<String, PatchError> {
     };
     match map.get(key) {
         Some(value) => Ok(value.to_string()),
-        None => Err(unexplained(format!("map: {item} does not contain declared merge key: {key}"))),
+        None => Err(unexplained(format!("map: {} does not contain declared merge key: {key}", go_text(item)))),
+    }
+}
+
+/// A value as Go's `%v` writes it.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let pairs: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -326,7 +340,13 @@ fn special_items(
             }
             Some("replace") => replace = true,
             Some("merge") => return Err(unexplained("merging lists cannot yet be specified in the patch")),
-            _ => return Err(unexplained(format!("unknown patch type: {} in map: {item}", plain(directive)))),
+            _ => {
+                return Err(unexplained(format!(
+                    "unknown patch type: {} in map: {}",
+                    plain(directive),
+                    go_text(&item)
+                )));
+            }
         }
     }
     if replace {

@@ -351,6 +351,30 @@ fn who_loses_the_room_that_was_made_looks_again() {
 }
 
 #[test]
+fn a_nomination_ends_when_its_room_went_to_another_or_with_its_node() {
+    // Another of higher priority has taken the room when it is there, or the node has gone.
+    for node_goes in [false, true] {
+        let mut scene = Scene::new(&["a"]).running(&[("x", "a", 1000, 0, 0)]);
+        scene.pod("medium", asking(2000, 5), Duration::ZERO);
+        assert_eq!(scene.decide(Duration::ZERO).as_deref(), Some("medium takes a from x"));
+        scene.told("medium", Duration::ZERO);
+        scene.terminate("x", "a", 1000, 0, Duration::ZERO);
+        while scene.decide(Duration::ZERO).is_some() {}
+        if node_goes {
+            scene.0.set_node("a", None, SECOND);
+        } else {
+            scene.pod("high", asking(1000, 10), SECOND);
+            assert_eq!(scene.decide(SECOND).as_deref(), Some("high -> a"));
+            scene.gone("x", SECOND);
+        }
+        let Some(Decision::Unschedulable { pod, nominate, .. }) = scene.0.schedule(2 * SECOND, |_| 0) else {
+            panic!("it is tried again: node goes {node_goes}");
+        };
+        assert_eq!((&*pod.key.name, nominate), ("medium", Nominate::Clear), "node goes {node_goes}");
+    }
+}
+
+#[test]
 fn when_a_nomination_ends_others_look_again() {
     let mut scene = Scene::new(&["a"]).running(&[("x", "a", 2000, 5, 0)]);
     scene.pod("new", asking(2000, 10), Duration::ZERO);

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::super::rules::GROUP;
 use super::compiled::{list, param_kind, text};
-use crate::audit::Record;
 use crate::core::Core;
 use crate::own_objects;
 use crate::registry::{Resource, Served};
@@ -112,7 +111,6 @@ fn types(served: &Served, spec: &Value) -> Vec<Arc<Resource>> {
 }
 
 async fn write(core: &Core, policy: &Object, status: Value) -> Result<(), ApiError> {
-    let user = own_objects::user();
     let value = policy.value();
     let applied = json!({
         "apiVersion": text(&value, "apiVersion"), "kind": text(&value, "kind"),
@@ -126,5 +124,5 @@ async fn write(core: &Core, policy: &Object, status: Value) -> Result<(), ApiErr
         options: Options { field_manager: Some(MANAGER.to_owned()), force: Some(true), ..Options::default() },
         ..Request::new(Verb::Patch, &GroupVersionResource::new(GROUP, &version, PLURAL), "", &policy.meta().name)
     };
-    core.execute(&core.keyspace, &user, MANAGER, &Record::NONE, request).await.map(drop)
+    own_objects::execute(core, MANAGER, request).await.map(drop)
 }
