@@ -39,6 +39,7 @@ pub struct JobSpec {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct PodFailurePolicy {
+    #[serde(deserialize_with = "super::null_is_default")]
     pub rules: Vec<PodFailurePolicyRule>,
 }
 
@@ -72,6 +73,7 @@ pub struct PodConditionPattern {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct SuccessPolicy {
+    #[serde(deserialize_with = "super::null_is_default")]
     pub rules: Vec<SuccessPolicyRule>,
 }
 

@@ -56,3 +56,28 @@ impl IntOrString {
         }
     }
 }
+
+/// A list that upstream writes as null when it is empty.
+fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn lists_that_are_null_are_empty() {
+        fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+            serde_json::from_value(value).expect("a view")
+        }
+        let slice: EndpointSlice = read(json!({"endpoints": null, "ports": null}));
+        assert!(slice.endpoints.is_empty() && slice.ports.is_empty());
+        assert!(read::<PodFailurePolicy>(json!({"rules": null})).rules.is_empty());
+        assert!(read::<SuccessPolicy>(json!({"rules": null})).rules.is_empty());
+        assert!(read::<ContainerImage>(json!({"names": null})).names.is_empty());
+        assert!(read::<Role>(json!({"rules": null})).rules.is_empty());
+    }
+}

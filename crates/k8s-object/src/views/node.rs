@@ -57,6 +57,7 @@ pub struct NodeAddress {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerImage {
+    #[serde(deserialize_with = "super::null_is_default")]
     pub names: Vec<String>,
     pub size_bytes: i64,
 }

@@ -9,7 +9,7 @@ use crate::{LabelSelector, ObjectMeta};
 #[serde(rename_all = "camelCase", default)]
 pub struct Role {
     pub metadata: ObjectMeta,
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "super::null_is_default")]
     pub rules: Vec<PolicyRule>,
     pub aggregation_rule: Option<AggregationRule>,
 }
@@ -39,7 +39,7 @@ pub struct AggregationRule {
 #[serde(rename_all = "camelCase", default)]
 pub struct RoleBinding {
     pub metadata: ObjectMeta,
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "super::null_is_default")]
     pub subjects: Vec<Subject>,
     pub role_ref: RoleRef,
 }
@@ -60,8 +60,4 @@ pub struct RoleRef {
     pub api_group: String,
     pub kind: String,
     pub name: String,
-}
-
-fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }

@@ -271,7 +271,9 @@ pub struct ServicePort {
 pub struct EndpointSlice {
     pub metadata: ObjectMeta,
     pub address_type: String,
+    #[serde(deserialize_with = "super::null_is_default")]
     pub endpoints: Vec<Value>,
+    #[serde(deserialize_with = "super::null_is_default")]
     pub ports: Vec<Value>,
 }
 
