@@ -48,10 +48,18 @@ pub(crate) static KIND: Kind = Kind {
 const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
 const NAME_LABELS: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 
-fn default(object: &mut Value, _: &Context<'_>) {
+fn default(object: &mut Value, context: &Context<'_>) {
     let Some(spec) = child(object, "spec") else { return };
     default_spec(spec);
     default_run(spec);
+    // Upstream's new Job has the very map of its template then, and with it what is added to that; see `prepare_create`.
+    if context.old.is_some() {
+        default_labels(object);
+    }
+}
+
+/// A Job that has no labels has those of its template.
+fn default_labels(object: &mut Value) {
     if is_empty(at(object, "metadata.labels")) && !at(object, "spec.template.metadata.labels").is_null() {
         let template = at(object, "spec.template.metadata").clone();
         if let Some(metadata) = child(object, "metadata") {
@@ -89,10 +97,15 @@ fn default_run(spec: &mut Value) {
 
 fn prepare_create(object: &mut Value, context: &Context<'_>) {
     workload::prepare_create(object, context);
-    if flag(object, "spec.manualSelector") {
-        return;
+    if !flag(object, "spec.manualSelector") {
+        generate_selector(object);
     }
-    // Its pods carry its name and uid, and it selects them by the uid.
+    // Where its template had none either, upstream finds them when it reads the object back.
+    default_labels(object);
+}
+
+/// Its pods carry its name and uid, and it selects them by the uid.
+fn generate_selector(object: &mut Value) {
     let name = text(object, "metadata.name").to_owned();
     let uid = text(object, "metadata.uid").to_owned();
     let Some(spec) = child(object, "spec") else { return };
@@ -110,13 +123,6 @@ fn prepare_create(object: &mut Value, context: &Context<'_>) {
         && labels.get(UID_LABELS[1]).is_none()
     {
         labels[UID_LABELS[1]] = json!(uid);
-    }
-    // Upstream finds them when it reads the object back, and defaults the Job's own labels to them.
-    if is_empty(at(object, "metadata.labels")) {
-        let labels = at(object, "spec.template.metadata").clone();
-        if let Some(metadata) = child(object, "metadata") {
-            carry_over(metadata, &labels, "labels");
-        }
     }
 }
 
@@ -353,6 +359,30 @@ mod tests {
         default(&mut object, &context(None));
         prepare_create(&mut object, &context(None));
         object
+    }
+
+    #[test]
+    fn a_job_without_labels_has_all_of_its_template() {
+        let labels = |object: &Value| {
+            let labels = object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+            labels.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": {}});
+        let generated = ["app", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
+        assert_eq!(labels(&created(json!({"template": template}))), generated);
+        assert_eq!(labels(&created(json!({"template": template, "manualSelector": true}))), ["app"]);
+        // One that has its own keeps to them, even if they are the same.
+        let mut own = job(json!({"template": template}));
+        own["metadata"]["labels"] = json!({"app": "a"});
+        default(&mut own, &context(None));
+        prepare_create(&mut own, &context(None));
+        assert_eq!(labels(&own), ["app"]);
+        // And one that loses them has them again.
+        let old = created(json!({"template": template}));
+        let mut new = old.clone();
+        new["metadata"]["labels"] = json!({});
+        default(&mut new, &context(Some(&old)));
+        assert_eq!(labels(&new), generated);
     }
 
     fn said(causes: Vec<Cause>) -> Vec<String> {

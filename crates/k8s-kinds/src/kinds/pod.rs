@@ -97,6 +97,7 @@ fn prepare_create(object: &mut Value, context: &Context<'_>) {
         status["conditions"] = json!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "lastTransitionTime": context.now.to_string(),
         }]);
     }
     if let Some(map) = object.as_object_mut() {
