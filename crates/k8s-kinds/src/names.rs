@@ -267,6 +267,9 @@ pub fn metadata(object: &Value, scope: Scope, rule: Rule, context: &Context<'_>)
         (Scope::Cluster, "") => {}
         (Scope::Cluster, _) => causes.push(forbidden("metadata.namespace", "not allowed on this type")),
     }
+    if let Some(generation) = metadata["generation"].as_i64().filter(|generation| *generation < 0) {
+        causes.push(invalid("metadata.generation", generation, "must be greater than or equal to 0"));
+    }
     causes.extend(labels(&metadata["labels"], "metadata.labels"));
     causes.extend(annotations(&metadata["annotations"], "metadata.annotations"));
     causes.extend(owner_references(items(metadata, "ownerReferences"), "metadata.ownerReferences"));
@@ -476,6 +479,11 @@ mod tests {
                 vec!["metadata.name: Required value: name or generateName is required"],
             ),
             (json!({"name": "a"}), Namespaced, vec!["metadata.namespace: Required value"]),
+            (
+                json!({"name": "a", "generation": -1}),
+                Cluster,
+                vec!["metadata.generation: Invalid value: -1: must be greater than or equal to 0"],
+            ),
             (
                 json!({"name": "a", "namespace": "b"}),
                 Cluster,

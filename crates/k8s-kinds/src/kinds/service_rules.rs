@@ -234,8 +234,11 @@ fn validate_ports(spec: &Value) -> Vec<Cause> {
             "SCTP" | "TCP" | "UDP" => {}
             other => causes.push(not_supported(format!("{field}.protocol"), other, &["SCTP", "TCP", "UDP"])),
         }
-        let target = at(port, "targetPort");
-        let problems = match target {
+        let target = match at(port, "targetPort") {
+            Value::Null => json!(0),
+            target => target.clone(),
+        };
+        let problems = match &target {
             Value::String(name) => port_name(name),
             other => port_number(other.as_i64().unwrap_or_default()),
         };
