@@ -368,7 +368,8 @@ mod tests {
             labels.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
         let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": {}});
-        let generated = ["app", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
+        let generated =
+            ["app", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
         assert_eq!(labels(&created(json!({"template": template}))), generated);
         assert_eq!(labels(&created(json!({"template": template, "manualSelector": true}))), ["app"]);
         // One that has its own keeps to them, even if they are the same.
