@@ -78,26 +78,15 @@ pub(crate) fn aggregated_version(aggregator: &Aggregator, remote: &Remote) -> Va
 mod tests {
     use std::sync::Arc;
 
+    use super::super::testing::remote;
     use super::*;
     use crate::registry::Registry;
-    use crate::webhook::Trust;
 
     #[test]
     fn groups_and_versions_come_by_their_priorities() {
         let remote = |group: &str, version: &str, group_priority: i64, version_priority: i64| {
-            let remote = Remote {
-                name: format!("{version}.{group}"),
-                group: group.to_owned(),
-                version: version.to_owned(),
-                namespace: "default".to_owned(),
-                service: "server".to_owned(),
-                port: 443,
-                trust: Trust::System,
-                available: false,
-                group_priority,
-                version_priority,
-            };
-            ((group.to_owned(), version.to_owned()), Arc::new(remote))
+            let remote = remote(group, version, group_priority, version_priority);
+            ((group.to_owned(), version.to_owned()), remote)
         };
         let aggregator = Aggregator::default();
         *aggregator.remotes.write().unwrap() = Arc::new(BTreeMap::from([

@@ -129,16 +129,8 @@ pub(crate) async fn run(core: Arc<Core>) {
             }
         }
         let due = known.values().filter(|fetches| fetches.remote.available).filter_map(|fetches| fetches.due).min();
-        let wait = async {
-            match due {
-                Some(due) => core.world.sleep(due.saturating_sub(core.world.elapsed())).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            changed = changes.changed() => if changed.is_err() { return },
-            () = wait => {}
+        if !super::changed_or_due(&core, &mut changes, due).await {
+            return;
         }
     }
 }
@@ -205,23 +197,8 @@ async fn get(core: &Core, remote: &Remote, path: &str, etag: Option<&HeaderValue
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::remote;
     use super::*;
-    use crate::webhook::Trust;
-
-    fn remote(group: &str, version: &str, group_priority: i64, version_priority: i64) -> Arc<Remote> {
-        Arc::new(Remote {
-            name: format!("{version}.{group}"),
-            group: group.to_owned(),
-            version: version.to_owned(),
-            namespace: "default".to_owned(),
-            service: "server".to_owned(),
-            port: 443,
-            trust: Trust::System,
-            available: true,
-            group_priority,
-            version_priority,
-        })
-    }
 
     #[test]
     fn documents_come_in_the_order_of_their_groups() {

@@ -11,10 +11,12 @@ mod told;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use k8s_client::{Request, Verb};
 use k8s_object::{GroupVersionResource, NamespacedName, Object};
 use serde_json::Value;
+use world::watch;
 
 pub(crate) use availability::run as check_availability;
 pub(crate) use discovery::{Group, Ties, aggregated_version, groups};
@@ -23,6 +25,7 @@ pub(crate) use proxy::{answer, set_user};
 pub(crate) use register::run as register;
 pub(crate) use told::run as keep_discovery;
 
+use crate::core::Core;
 use crate::webhook::{Address, Trust};
 
 pub(crate) const GROUP: &str = "apiregistration.k8s.io";
@@ -180,5 +183,44 @@ impl Aggregator {
     /// Whether this server serves all there is.
     pub(crate) fn is_empty(&self) -> bool {
         self.remotes.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+/// Waits for a change, or until something is due. Whether there can be another change: not once the registry has gone.
+async fn changed_or_due(core: &Core, changes: &mut watch::Receiver<u64>, due: Option<Duration>) -> bool {
+    let wait = async {
+        match due {
+            Some(due) => core.world.sleep(due.saturating_sub(core.world.elapsed())).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        changed = changes.changed() => changed.is_ok(),
+        () = wait => true,
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use std::sync::Arc;
+
+    use super::Remote;
+    use crate::webhook::Trust;
+
+    /// A server that serves a version of a group, with the priorities of both.
+    pub(super) fn remote(group: &str, version: &str, group_priority: i64, version_priority: i64) -> Arc<Remote> {
+        Arc::new(Remote {
+            name: format!("{version}.{group}"),
+            group: group.to_owned(),
+            version: version.to_owned(),
+            namespace: "default".to_owned(),
+            service: "server".to_owned(),
+            port: 443,
+            trust: Trust::System,
+            available: true,
+            group_priority,
+            version_priority,
+        })
     }
 }

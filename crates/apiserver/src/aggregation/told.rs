@@ -69,17 +69,8 @@ pub(crate) async fn run(core: Arc<Core>) {
             }
             due.insert(remote.name.clone(), (remote.clone(), core.world.elapsed() + RESYNC));
         }
-        let next = due.values().map(|(_, at)| *at).min();
-        let wait = async {
-            match next {
-                Some(next) => core.world.sleep(next.saturating_sub(core.world.elapsed())).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            changed = changes.changed() => if changed.is_err() { return },
-            () = wait => {}
+        if !super::changed_or_due(&core, &mut changes, due.values().map(|(_, at)| *at).min()).await {
+            return;
         }
     }
 }
