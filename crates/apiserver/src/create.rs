@@ -98,10 +98,8 @@ fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     let path = call.request.namespace.clone();
     let name = call.request.name.clone();
     let map = metadata::of(object)?;
-    // Only the server says these, so nobody owns them.
-    for field in ["creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "uid"] {
-        map.remove(field);
-    }
+    // Nobody owns what only the server says.
+    metadata::wipe(map);
     let own = map.get("namespace").and_then(Value::as_str).unwrap_or("").to_owned();
     if namespaced && path.is_empty() {
         return Err(ApiError::bad_request("an empty namespace may not be set during creation"));

@@ -94,11 +94,16 @@ pub(crate) fn generate_name(world: &World, prefix: &str) -> String {
     format!("{}{}", &prefix[..end], world.random_string(SUFFIX, SUFFIX_LENGTH))
 }
 
-/// Fills what the server sets on a new object. The name is set already.
-pub(crate) fn fill_new(metadata: &mut Map<String, Value>, world: &World, has_generation: bool) {
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "uid"] {
+/// Removes what only the server says of a new object.
+pub(crate) fn wipe(metadata: &mut Map<String, Value>) {
+    for field in ["creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "uid"] {
         metadata.remove(field);
     }
+}
+
+/// Fills what the server sets on a new object. The name is set already, and the version taken out.
+pub(crate) fn fill_new(metadata: &mut Map<String, Value>, world: &World, has_generation: bool) {
+    wipe(metadata);
     metadata.insert("uid".into(), json!(world.uuid()));
     metadata.insert("creationTimestamp".into(), json!(world.now().to_string()));
     if has_generation {
